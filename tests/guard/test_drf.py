@@ -150,3 +150,23 @@ def test_what_another_method_would_demand_is_no_challenge_to_who_asks_for_the_op
     options = Show.as_view()(APIRequestFactory().options("/", **sent))
     assert options.status_code == 200
     assert "WWW-Authenticate" not in options
+
+
+def test_a_handler_of_the_projects_own_learns_the_code_of_a_refusal(auth: Auth) -> None:
+    load("drf_app")  # configures Django
+    from rest_framework.response import Response
+    from rest_framework.test import APIRequestFactory
+    from rest_framework.views import APIView
+
+    from watchword.guard.drf import Guard
+
+    class Show(APIView):
+        permission_classes = (auth.guard(Guard, audience=ORDERS).require("x"),)
+
+        def get_exception_handler(self) -> Any:
+            return lambda refused, _context: Response(refused.get_full_details(), refused.status_code)
+
+    bad = APIRequestFactory().get("/", HTTP_AUTHORIZATION=f"Bearer {auth.token()}", secure=True)
+    answer = Show.as_view()(bad)
+    assert (answer.status_code, answer.data["error"]["code"]) == (401, "invalid_token")
+    assert answer.data["error_description"]["message"] == "The token is meant for another API."

@@ -52,9 +52,9 @@ class Refusal(APIException):
     """A refusal in the framework's words: its exception handler sends `auth_header` as `WWW-Authenticate`, and `wait`."""
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__()
+        document = refused.document()
+        super().__init__(document, document["error"])  # the code, for handlers that ask `get_codes()`
         self.status_code = refused.status
-        self.detail = dict(refused.document())
         headers = dict(refused.headers)
         self.auth_header = headers.get("WWW-Authenticate")
         self.wait = int(headers.get("Retry-After", "0"))

@@ -256,3 +256,84 @@ def test_several_resources_of_one_application_publish_their_metadata(auth: Auth)
         with serve(app) as call:
             paths = [f"/.well-known/oauth-protected-resource{one.removeprefix(BASE)}" for one in resources]
             assert [call("GET", path, []).says("resource") for path in paths] == resources
+
+
+def _within_aiohttp(auth: Auth) -> Any:
+    from aiohttp import web
+
+    from watchword.guard.aiohttp import PRINCIPAL, Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+
+    @web.middleware
+    @guard.require(READ)
+    async def protect(request: web.Request, handler: Any) -> web.StreamResponse:
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    async def show(request: web.Request) -> web.Response:
+        return web.json_response({"sub": request[PRINCIPAL].subject})
+
+    def make() -> web.Application:
+        app, part = web.Application(middlewares=[protect]), web.Application()
+        part.router.add_get("/orders", show)
+        app.add_subapp("/shop", part)
+        guard.publish(app)
+        return app
+
+    return example_apps.aiohttp(make)
+
+
+def _within_falcon(auth: Auth) -> Any:
+    import falcon
+
+    from watchword.guard.falcon import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+    admit = guard.require(READ)
+
+    class Protect:
+        def process_resource(self, req: Any, resp: Any, resource: Any, params: Any) -> None:
+            admit(req, resp, resource, params)
+
+    class Show:
+        def on_get(self, req: Any, resp: Any) -> None:
+            resp.media = {"sub": req.context.principal.subject}
+
+    app = falcon.App(middleware=[Protect()])
+    app.add_route("/shop/orders", Show())
+    guard.publish(app)
+    return example_apps.wsgi(app)
+
+
+def _within_falcon_on_asgi(auth: Auth) -> Any:
+    import falcon.asgi
+
+    from watchword.guard.falcon import Guard
+
+    guard = auth.guard(Guard, audience=BASE)
+    admit = guard.arequire(READ)
+
+    class Protect:
+        async def process_resource(self, req: Any, resp: Any, resource: Any, params: Any) -> None:
+            await admit(req, resp, resource, params)
+
+    class Show:
+        async def on_get(self, req: Any, resp: Any) -> None:
+            resp.media = {"sub": req.context.principal.subject}
+
+    app = falcon.asgi.App(middleware=[Protect()])
+    app.add_route("/shop/orders", Show())
+    guard.publish(app)
+    return example_apps.asgi(app)
+
+
+@pytest.mark.parametrize("serve", [_within_aiohttp, _within_falcon, _within_falcon_on_asgi])
+def test_a_frameworks_own_middleware_guards_every_path_but_the_metadata(
+    auth: Auth, serve: Callable[[Auth], Any]
+) -> None:
+    with serve(auth) as call:
+        assert call("GET", "/shop/orders", bearer(auth, READ)).status == 200
+        assert call("GET", "/shop/orders", bearer(auth, WRITE)).status == 403
+        assert call("GET", "/shop/orders", []).status == 401
+        assert call("GET", "/.well-known/oauth-protected-resource", []).says("resource") == BASE

@@ -1,4 +1,4 @@
-"""The guard for aiohttp's server: a decorator for handlers."""
+"""The guard for aiohttp's server: a decorator for handlers and middlewares."""
 
 import functools
 import ssl
@@ -47,7 +47,8 @@ class Guard(BaseGuard):
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
         """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request[PRINCIPAL]`.
 
-        Put it below `@routes.get`, which registers the function that it is given.
+        Put it below `@routes.get`, which registers the function that it is given. A middleware (`@web.middleware`) is guarded in the
+        same way, and with it an application, or the part that has it.
         """
         wanted = demanded(scopes, policy)
 
@@ -56,15 +57,17 @@ class Guard(BaseGuard):
             _check_order(handler, sys._getframe(1))
 
             @functools.wraps(handler)
-            async def guarded(*args: Any) -> web.StreamResponse:
-                request = args[-1] if isinstance(args[-1], web.Request) else args[-1].request
+            async def guarded(*args: Any, **named: Any) -> web.StreamResponse:
+                request = _request_of(args)
+                if self.metadata is not None and self.metadata.is_asked(request.method, request.path):
+                    return _document(self.metadata)  # below a middleware of the whole application
                 try:
                     request[PRINCIPAL] = await self.authenticate(presented(request), wanted)
                 except Refused as refused:
                     return web.json_response(
                         refused.document(), status=refused.status, headers=dict(refused.fields())
                     )
-                return await handler(*args)
+                return await handler(*args, **named)
 
             return guarded
 
@@ -75,11 +78,19 @@ class Guard(BaseGuard):
         metadata = Metadata(self, scopes, name)
 
         async def show(_: web.Request) -> web.Response:
-            return web.Response(
-                body=metadata.body(), content_type=resource.CONTENT_TYPE, headers=resource.HEADERS
-            )
+            return _document(metadata)
 
         app.router.add_get(metadata.path, show)
+
+
+def _request_of(given: tuple[Any, ...]) -> web.Request:
+    """Return the request that a handler, a middleware, or a method of either is called with; a method of a `View` has it in `self`."""
+    found = next((one for one in given if isinstance(one, web.Request)), None)
+    return given[-1].request if found is None else found
+
+
+def _document(metadata: Metadata) -> web.Response:
+    return web.Response(body=metadata.body(), content_type=resource.CONTENT_TYPE, headers=resource.HEADERS)
 
 
 def _check_order(handler: Handler, where: FrameType) -> None:

@@ -28,8 +28,14 @@ class Refusal(HTTPError):
     """A refusal as a Falcon error."""
 
     def __init__(self, refused: Refused) -> None:
-        super().__init__(refused.status, headers=dict(refused.fields()))
         self._document = refused.document()
+        # Title and description are what XML shows, and error serializers of the application.
+        super().__init__(
+            refused.status,
+            title=self._document["error"],
+            description=refused.description,
+            headers=dict(refused.fields()),
+        )
 
     def to_dict(self, obj_type: type[Any] = dict) -> Any:
         """Return the body of the answer."""
@@ -40,12 +46,17 @@ class Guard(BaseGuard):
     """Accepts the credentials of one issuer in a Falcon application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Hook:
-        """Return a hook for `@falcon.before` of `falcon.App`; the caller is `req.context.principal`."""
+        """Return a hook for `@falcon.before` of `falcon.App`; the caller is `req.context.principal`.
+
+        Called by a middleware's `process_resource`, it guards every resource but the metadata, whose readers have no token yet.
+        """
         wanted = demanded(scopes, policy)
 
         def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
             if isinstance(req, falcon.asgi.Request):
                 raise TypeError("require is for falcon.App: use arequire with falcon.asgi.App")
+            if isinstance(resource, _Show):
+                return
             try:
                 req.context.principal = wsgi.admit(self, req.env, wanted)
             except Refused as refused:
@@ -54,10 +65,12 @@ class Guard(BaseGuard):
         return hook
 
     def arequire(self, *scopes: str, policy: Policy | None = None) -> AsyncHook:
-        """Return a hook for `@falcon.before` of `falcon.asgi.App`; the caller is `req.context.principal`."""
+        """Return a hook for `@falcon.before` of `falcon.asgi.App`, as above; the caller is `req.context.principal`."""
         wanted = demanded(scopes, policy)
 
-        async def admit(req: Any) -> None:
+        async def admit(req: Any, resource: Any) -> None:
+            if isinstance(resource, _Show):
+                return
             try:
                 req.context.principal = await asgi.admit(self, _scope(req), wanted)
             except Refused as refused:
@@ -67,7 +80,7 @@ class Guard(BaseGuard):
             # `falcon.App` awaits no hook: an asynchronous one would have let everybody in.
             if not isinstance(req, falcon.asgi.Request):
                 raise TypeError("arequire is for falcon.asgi.App: use require with falcon.App")
-            return admit(req)
+            return admit(req, resource)
 
         return hook
 

@@ -263,8 +263,10 @@ def tells_secret(document: Mapping[str, object]) -> bool:
 
 def _members(document: object) -> list[Any]:
     keys = document.get("keys") if isinstance(document, Mapping) else None
-    if not isinstance(keys, list) or len(keys) > MAX_KEYS:
+    if not isinstance(keys, list):
         raise JoseError("malformed")
+    if len(keys) > MAX_KEYS:
+        raise JoseError(f"more than {MAX_KEYS} keys")
     return keys
 
 

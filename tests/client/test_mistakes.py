@@ -1,5 +1,7 @@
 """What a program can get wrong when it makes a client: refused at once and by its name, before anything is sent."""
 
+import copy
+import pickle
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -113,3 +115,14 @@ def test_a_part_in_the_place_of_another_is_refused_when_a_client_is_made(case: s
     with pytest.raises(ValueError, match=words) as refused:
         make()
     assert "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("give_away", [pickle.dumps, copy.deepcopy])
+def test_a_source_that_is_given_to_another_process_says_what_to_give_instead(
+    give_away: Callable[[object], object],
+) -> None:
+    for one in (source(), source(store=FileStore("tokens.json"))):
+        with pytest.raises(TypeError, match="make one in each process, with one FileStore"):
+            give_away(one)
+    with pytest.raises(TypeError, match="make one, and its source, in each process"):
+        give_away(HttpxAuth(source()))

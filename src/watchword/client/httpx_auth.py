@@ -44,6 +44,10 @@ class HttpxAuth(_Auth):
         # Not a WeakKeyDictionary: a lock that was waited for holds a reference to its loop.
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
+    def __reduce__(self) -> str:
+        """Say why it cannot be pickled or copied: with its source, it is of this process and its event loops."""
+        raise TypeError("an HttpxAuth stays where it was made: make one, and its source, in each process")
+
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Present a token; retry where the answer shows that another nonce, clock or token may help."""
         told: Callable[[str, Any], object] | None = request.extensions.get("trace")

@@ -129,6 +129,12 @@ class TokenSource:
         self._in_vain = -PAUSE  # when renewing a token that is still valid last failed
         self._failed: Failure | None = None
 
+    def __reduce__(self) -> str:
+        """Say why a source cannot be pickled or copied, whose locks and connections are of this process."""
+        raise TypeError(
+            "a TokenSource stays where it was made: make one in each process, with one FileStore to share its tokens"
+        )
+
     def check(self, address: str) -> None:
         """Raise WrongAddress when the token does not belong at an address."""
         self._destination.check(address)

@@ -162,15 +162,15 @@ def test_it_finds(twisted: tuple[str, Twisted], case: str) -> None:
     assert all(finding.change for finding in report.findings if finding.level != "ok"), "each names a change"
 
 
-def test_it_finds_metadata_that_browsers_keep_from_scripts(twisted: tuple[str, Twisted]) -> None:
+def test_it_finds_documents_that_scripts_or_strict_clients_cannot_read(twisted: tuple[str, Twisted]) -> None:
     issuer, app = twisted
     assert not [finding for finding in examine(issuer).findings if finding.level != "ok"]
-    app.without = (b"access-control-allow-origin",)
-    report = examine(issuer)
-    found = {
-        finding.at for finding in report.findings if (finding.level, finding.code) == ("warning", "cors")
+    app.without = (b"access-control-allow-origin", b"content-type")
+    found = {(one.level, one.code, one.at) for one in examine(issuer).findings if one.level != "ok"}
+    documents = set(well_known(issuer).values())
+    assert found == {("warning", "cors", address) for address in documents} | {
+        ("broken", "content-type", address) for address in (*documents, f"{issuer}/.well-known/jwks.json")
     }
-    assert found == set(well_known(issuer).values())
 
 
 def test_it_finds_redirects(twisted: tuple[str, Twisted]) -> None:

@@ -92,6 +92,11 @@ INSERTED = "/.well-known/oauth-protected-resource/mcp"
             id="metadata of another server (MC-52)",
         ),
         pytest.param(
+            Server(401, [(b"www-authenticate", b"Bearer")], {INSERTED: {"resource": "x"}}),
+            "content-type",
+            id="metadata that do not say that they are JSON",
+        ),
+        pytest.param(
             Server(
                 401, [(b"www-authenticate", b"Bearer")], {INSERTED: {"authorization_servers": ["http://["]}}
             ),

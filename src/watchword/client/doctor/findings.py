@@ -46,6 +46,17 @@ class Report:
         self.findings.append(Finding(level, code, _shown(at), _shown(message), _shown(change)))
 
 
+def check_type(media_type: str, address: str, report: Report, *others: str) -> None:
+    """Check what a document says that it is (RFC 8414 §3.2, RFC 9728 §3.2): the MCP SDK for Go and openid-client read no other."""
+    if media_type not in ("application/json", *others):
+        report.fail(
+            "content-type",
+            address,
+            f"it is JSON and says that it is {media_type!r}: strict clients refuse it unread",
+            "answer it with Content-Type: application/json; for a file, in nginx: default_type application/json;",
+        )
+
+
 def _shown(text: str) -> str:
     """Return a text as one line without terminal control characters: parts of it come from the servers that are walked."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from urllib.parse import urlsplit
 
-from watchword.client.doctor.findings import Report
+from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.keys import check_keys
 from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, line_for, well_known
 from watchword.client.proofs import dated
@@ -56,6 +56,7 @@ def _metadata(issuer: str, web: Web, report: Report) -> Document | None:
         elif seen.status == 200 and seen.document is not None:
             found[address] = seen.document
             report.ok("metadata", address, f"the metadata is here ({rule})")
+            check_type(seen.media_type, address, report)
             _readable(seen, address, report)
             _dated(seen, address, report)
         else:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from watchword.client.doctor.findings import Report
+from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.web import Web, is_address, line_for
 from watchword.jose import JoseError, jwk
 
@@ -28,6 +28,7 @@ def check_keys(document: Mapping[str, object], web: Web, report: Report) -> None
             line_for(seen, address, "answer 200 with a JWK set of at least one key"),
         )
         return
+    check_type(seen.media_type, address, report, "application/jwk-set+json")
     usable = [key for key in keys if isinstance(key, dict) and _is_usable(key, address, report)]
     names = [key.get("kid") for key in usable]
     if len(set(map(str, names))) != len(names):

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import urlsplit
 
-from watchword.client.doctor.findings import Report
+from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.issuer import walk_issuer
 from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, line_for, well_known
 
@@ -178,6 +178,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
         seen = web.get(address)
         if seen.status == 200 and seen.document is not None:
             report.ok("resource-metadata", address, "the metadata is here (RFC 9728)")
+            check_type(seen.media_type, address, report)
             if seen.headers.get("access-control-allow-origin") is None:
                 report.warn(
                     "cors", address, "clients in browsers cannot read it", "Access-Control-Allow-Origin: *"

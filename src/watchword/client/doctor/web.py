@@ -41,6 +41,11 @@ class Seen:
         except ValueError:
             return named
 
+    @property
+    def media_type(self) -> str:
+        """What the answer says that it is, without parameters (RFC 9110 §8.3.1)."""
+        return self.headers.get("content-type", "").partition(";")[0].strip().lower()
+
     def said(self) -> str:
         """Return the answer in words."""
         if not self.status:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cryptography import x509
+from msgspec.structs import replace
 from tests.fixtures import certificates
 from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
@@ -62,6 +63,26 @@ async def test_a_token_of_a_new_key_is_accepted_at_its_first_use_whenever_the_is
             "no time has passed since the last fetch"
         )
         assert other.asked["/keys"] == n + 1
+    await guard.close()
+
+
+async def test_a_new_key_without_a_name_is_known_after_ten_seconds_and_the_old_one_used_while_nobody_answers(
+    other: OtherIssuer,
+) -> None:
+    other.keys = [replace(jwk.generate("ES256"), kid=None)]
+    guard = Guard(other.issuer, audience=API)
+    clock = at_one_time(guard)
+    for n in range(20):
+        assert (await ask(guard, other.token(jti=f"old {n}"))).subject == "them"
+    assert other.asked["/keys"] == 1
+    other.keys = [replace(jwk.generate("ES256"), kid=None)]
+    clock.advance(keys.UNKNOWN_KEY_INTERVAL + 1)
+    assert (await ask(guard, other.token())).subject == "them"
+    clock.advance(keys.UNKNOWN_KEY_INTERVAL + 1)
+    other.up = False
+    for n in range(20):
+        assert (await ask(guard, other.token(jti=f"new {n}"))).subject == "them"
+    assert other.asked["/keys"] == 3
     await guard.close()
 
 

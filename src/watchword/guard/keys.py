@@ -3,8 +3,9 @@
 Theory of operation. Fresh keys are used as they are. Older ones are used while they are fetched again in the background, until they
 are `STALE` seconds too old. Only a token with an unknown `kid` waits for a fetch. An issuer may begin to sign with a new key at any
 moment, so such a fetch begins at once, even right after another; but an attacker who invents `kid`s causes at most a burst of `BURST`
-fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and each `kid` at most one in that time (KR-05). How concurrent callers share a
-fetch is `fetching`'s business.
+fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and each `kid` at most one in that time (KR-05). Keys that are published without a
+`kid` (RFC 7517 §4.5) take each other's place unnoticed, so that a token without one waits for a fetch when they are as old as that. How
+concurrent callers share a fetch is `fetching`'s business.
 """
 
 import functools
@@ -46,6 +47,8 @@ class KeySet:
         """Return the keys when one has this `kid` and they may be used now, None when a fetch must be waited for."""
         age = self._clock() - self._fetched
         if not self._keys or not self._knows(kid) or age > self._max_age + STALE:
+            return None
+        if kid is None and None in self._kids and age > UNKNOWN_KEY_INTERVAL:
             return None
         if age > self._max_age:
             self.fetching.begin(functools.partial(self._refresh, kid))

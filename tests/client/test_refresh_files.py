@@ -245,6 +245,14 @@ def test_on_a_full_disk_a_program_gets_the_answer_of_its_api(foreign: Foreign, t
         assert len(foreign.forms) == 2, "another token is tried where it can be kept"
 
 
+def test_a_tilde_is_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    FileStore("~/.orders/token.json").save(Record("somebody"))
+    assert (tmp_path / "home/.orders/token.json").exists()
+    assert os.listdir(tmp_path) == ["home"]
+
+
 def test_a_file_of_an_earlier_release_is_gone_on_with(live: Live, tmp_path: Path) -> None:
     client_id = public_client(live)
     first, store = signed_in(live, client_id), FileStore(tmp_path / "token.json")

@@ -107,8 +107,8 @@ class FileStore:
     """A record in a file that only its owner can read, shared by processes."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Raise ValueError for a folder."""
-        self.path = Path(path)
+        """Name the file, with `~` for the home folder; raise ValueError for a folder."""
+        self.path = Path(path).expanduser()
         if self.path.is_dir():
             raise ValueError(f"path: {self.path} is a folder: name a file in it")
 

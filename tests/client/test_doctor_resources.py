@@ -121,6 +121,14 @@ def test_it_finds_at_an_mcp_server(server: Server, code: str) -> None:
     assert code in names(report)
 
 
+def test_what_stands_in_the_place_of_a_resources_metadata_is_told() -> None:
+    server = Server(401, [(b"www-authenticate", b"Bearer")], {INSERTED: []})
+    with LoopbackServer(cast(Application, server)) as loopback:
+        found = {one.at: one.message for one in examine(f"http://localhost:{loopback.port}/mcp").findings}
+        at = f"http://localhost:{loopback.port}{INSERTED}"
+    assert found[at] == "no metadata here: 200 without a JSON object"
+
+
 def test_the_address_that_a_call_is_redirected_to_is_named_whole() -> None:
     with LoopbackServer(cast(Application, Server(307, [(b"location", b"/mcp/")]))) as loopback:
         url = f"http://localhost:{loopback.port}/mcp"

@@ -187,7 +187,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
         report.warn(
             "resource-metadata",
             address,
-            f"no metadata here: {seen.said()}",
+            f"no metadata here: {seen.said_of_metadata()}",
             line_for(seen, address, f"serve it at {_inserted(url)}"),
         )
     report.fail(

@@ -195,7 +195,7 @@ def from_json(document: object, cls: type[R]) -> R:
     if values.pop("type", None) != f"watchword-zero-{kind_of(cls)}":
         raise ZeroError("malformed", f"not a {kind_of(cls)}")
     version = values.pop("version", None)
-    if version != VERSION or isinstance(version, bool):
+    if type(version) is not int or version != VERSION:
         raise ZeroError("malformed", "an unknown version")
     binary = {name for name, kind in _types(cls).items() if isinstance(kind, msgspec.inspect.BytesType)}
     return _convert({k: decode_base64url(v) if k in binary else v for k, v in values.items()}, cls)

@@ -143,6 +143,7 @@ HOSTILE_JSON = {
     "an unknown member": DOCUMENT.replace("{", '{"more":1,', 1),
     "another version": DOCUMENT.replace('"version": 1', '"version": 2'),
     "a version that is true": DOCUMENT.replace('"version": 1', '"version": true'),
+    "a version of 1.0": DOCUMENT.replace('"version": 1', '"version": 1.0'),
     "a version of 1.5": DOCUMENT.replace('"version": 1', '"version": 1.5'),
     "another type": DOCUMENT.replace("zero-challenge", "zero-proof"),
     "a missing member": DOCUMENT.replace('"purpose": "login", ', ""),

@@ -115,10 +115,16 @@ def read_revocations(path: str) -> frozenset[bytes]:
 
 
 def append_revocation(path: str, revocation: Revocation) -> None:
-    """Add a revocation to a registry, durably; a registry that is not there is begun."""
+    """Add a revocation to a registry, durably; a registry that is not there is begun.
+
+    Raise ZeroError for a file of anything else, also of one revocation in several lines: with one line more, it could not be read.
+    """
     line = json.dumps(to_json(revocation), separators=(",", ":")).encode() + b"\n"
     with named(path), open(path, "ab+") as file:
-        if file.tell() and os.pread(file.fileno(), 1, file.tell() - 1) != b"\n":
+        file.seek(0)
+        _check_first_line(file.readline(2 * MAX_RECORD))
+        end = file.seek(0, os.SEEK_END)
+        if end and os.pread(file.fileno(), 1, end - 1) != b"\n":
             line = b"\n" + line  # the last line was left unfinished, by an editor or a full disk
         file.write(line)
         file.flush()
@@ -157,6 +163,14 @@ def _write_new(path: str, data: bytes) -> None:
         os.unlink(path)  # half a secret would block the next attempt
         raise
     settle(path)
+
+
+def _check_first_line(line: bytes) -> None:
+    try:
+        if line.strip():
+            from_json(parse_json(line), Revocation)
+    except ZeroError:
+        raise ZeroError("registry", "not a registry, which has one JSON revocation in each line") from None
 
 
 def _registry_lines(data: bytes) -> list[str]:

@@ -116,6 +116,19 @@ def test_one_revocation_is_a_registry_too(holder: Any, tmp_path: Path, form: fil
     assert files.read_revocations(path) == {holder.identity.public}
 
 
+@pytest.mark.parametrize("form", ["text", "json", "binary"])
+def test_what_is_no_registry_takes_no_revocation(holder: Any, tmp_path: Path, form: files.Format) -> None:
+    """With one line more, a revocation that verifiers read would be a registry that none can read."""
+    path, other = tmp_path / "revoked", revocation.revoke(Secret(b"o" * 32, ()), 1, "retired", b"r" * 32)
+    files.append_revocation(str(path), other)
+    for record in (revocation.revoke(holder.secret, 1, "retired", b"r" * 32), holder.identity):
+        files.write_record(str(path), record, form)
+        before = path.read_bytes()
+        with pytest.raises(ZeroError, match="revoked: not a registry") as error:
+            files.append_revocation(str(path), other)
+        assert (error.value.reason, path.read_bytes()) == ("registry", before)
+
+
 def test_a_registry_that_is_missing_or_damaged_stops_verification(tmp_path: Path) -> None:
     """An unreadable registry must not mean that nothing is revoked."""
     with pytest.raises(ZeroError, match="No such file"):

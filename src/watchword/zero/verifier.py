@@ -43,7 +43,10 @@ from watchword.zero.terminal import (
 
 
 def info(
-    file: Annotated[str, typer.Argument(help="Any file that these commands write, - for standard input.")],
+    file: Annotated[
+        str,
+        typer.Argument(help="An identity, secret, challenge, proof or revocation, - for standard input."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Say what a file is, without checking any proof."""

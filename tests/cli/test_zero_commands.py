@@ -143,8 +143,19 @@ def test_a_derived_identity_proves_without_its_own_secret_file(ada: Run) -> None
     accepted = ada("verify-proof", "answer", "--identity", "pair.id", "--challenge", "asked", "--json")
     assert accepted.json["attributes"] == {"age": 33}
     base, pair = (ada("info", name, "--json").json for name in ("ada.id", "pair.id"))
-    assert pair["created"] % 86400 == 0
+    assert (pair["created"] % 86400, pair["expires"] % 86400) == (0, 0)
     assert base["id"] != pair["id"]
+
+
+@pytest.mark.parametrize("asked", ["1h", "36h", "365d"])
+def test_a_derived_identity_lasts_as_long_as_was_asked_to_the_end_of_a_day(ada: Run, asked: str) -> None:
+    for_whom = ("--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", "login")
+    assert ada("derive", *for_whom, "--expires", asked, "--out", "pair.id").code == 0
+    least = int(time.time()) + {"1h": 3600, "36h": 36 * 3600, "365d": 365 * 86400}[asked]
+    made = ada("info", "pair.id", "--json").json
+    assert made["expires"] % 86400 == 0
+    assert least - 30 <= made["expires"] < least + 86400
+    assert ada("verify", "pair.id").code == 0
 
 
 def test_an_sd_jwt_in_the_place_of_a_proof(ada: Run, tmp_path: Path) -> None:

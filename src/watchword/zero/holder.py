@@ -105,8 +105,9 @@ def derive(
         word = passphrase(passphrase_file)
         parent = _open(path, word)
         child = derive_secret(parent, for_whom, for_what, select(parent, keep or []))
-        today = now_seconds() // _DAY * _DAY
-        identity = identities.create(child, today, today + seconds(expires), os.urandom(32))
+        now = now_seconds()
+        ends = -(-(now + seconds(expires)) // _DAY)  # rounded up: it lasts as long as was asked
+        identity = identities.create(child, now // _DAY * _DAY, ends * _DAY, os.urandom(32))
         with _saved(new_secret, child, word) if new_secret is not None else contextlib.nullcontext():
             give(identity, out, form, as_json)
 

@@ -231,6 +231,16 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
         2,
         "leave out --id or --secret",
     ),
+    "a reason for a revocation that has one": (
+        ("revoke", "--certificate", "ada.revocation", "--reason", "compromised"),
+        2,
+        "leave out --secret and --reason",
+    ),
+    "the secret of a revocation that is made": (
+        ("revoke", "--certificate", "ada.revocation", "--secret", "ada.secret"),
+        2,
+        "leave out --secret and --reason",
+    ),
     "no verifier said": (PROVE[:5], 2, "--verifier"),
     "an unknown command": (("bogus",), 2, "No such command"),
     "an unknown option": (("info", "ada.id", "--bogus"), 2, "No such option"),

@@ -184,9 +184,9 @@ def revoke(
         str | None, typer.Option("--certificate", help="A revocation made in advance.")
     ] = None,
     reason: Annotated[
-        Literal["unspecified", "compromised", "superseded", "retired"],
-        typer.Option("--reason", help="unspecified, compromised, superseded or retired."),
-    ] = "unspecified",
+        Literal["unspecified", "compromised", "superseded", "retired"] | None,
+        typer.Option("--reason", help="unspecified (the default), compromised, superseded or retired."),
+    ] = None,
     registry: Annotated[
         str | None, typer.Option("--registry", callback=in_a_file, help="Registry to add it to.")
     ] = None,
@@ -199,11 +199,13 @@ def revoke(
     with exits(as_json):
         apart(secret, registry, out, passphrase_file)
         apart(certificate, registry)
+        if certificate is not None and (secret, reason) != (None, None):
+            raise typer.BadParameter("--certificate has its reason already: leave out --secret and --reason.")
         if certificate is not None:
             made = read_record(certificate, Revocation)
         else:
             holder = _open(secret_path(secret), passphrase(passphrase_file))
-            made = revocations.revoke(holder, now_seconds(), reason, os.urandom(32))
+            made = revocations.revoke(holder, now_seconds(), reason or "unspecified", os.urandom(32))
         revocations.check_revocation(made)
         if registry is None:
             give(made, out, form, as_json)

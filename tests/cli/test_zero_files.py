@@ -1,10 +1,12 @@
 """The files of `watchword zero`: none takes the place of another, and what is private is its holder's alone."""
 
 import json
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
-from tests.cli.test_zero_commands import PROVE, VERIFY, Run, ada, run
+from tests.cli.test_zero_commands import PROGRAM, PROVE, VERIFY, Run, ada, run
 
 from watchword.jose import jwk
 
@@ -107,6 +109,21 @@ def test_no_secret_is_left_of_an_identity_that_could_not_be_written(
     assert not (tmp_path / secret).exists()
     assert ada(*command, "--out", "bob.id").code == 0, "the same again, into a folder that is there"
     assert (tmp_path / secret).exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize(
+    ("out", "kept"), [((), []), (("--out", "bob.id"), ["bob.id", "bob.revocation", "bob.secret"])]
+)
+def test_a_full_standard_output_leaves_a_secret_only_beside_its_identity(
+    run: Run, tmp_path: Path, out: tuple[str, ...], kept: list[str]
+) -> None:
+    create = [*PROGRAM, "create", "--secret", "bob.secret", "--revocation", "bob.revocation", *out]
+    environment = os.environ | {"WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(create, stdout=full, stderr=subprocess.DEVNULL, env=environment, timeout=60)
+    assert done.returncode == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == kept
 
 
 @pytest.mark.parametrize(

@@ -43,10 +43,12 @@ from watchword.zero.terminal import (
     one_holder,
     one_stream,
     passphrase,
+    put,
     required,
     seconds,
     secret_path,
     show,
+    tell,
 )
 
 _DAY = 86400
@@ -77,7 +79,8 @@ def create(
                 made = revocations.revoke(new, now, "unspecified", os.urandom(32))
                 write_record(revocation, made, "text", private=True)  # whoever has it can revoke
                 written.enter_context(_undone(revocation))
-            give(identity, out, form, as_json)
+            put(identity, out, form, as_json)
+        tell(identity, out, as_json)
 
 
 def derive(
@@ -109,7 +112,8 @@ def derive(
         ends = -(-(now + seconds(expires)) // _DAY)  # rounded up: it lasts as long as was asked
         identity = identities.create(child, now // _DAY * _DAY, ends * _DAY, os.urandom(32))
         with _saved(new_secret, child, word) if new_secret is not None else contextlib.nullcontext():
-            give(identity, out, form, as_json)
+            put(identity, out, form, as_json)
+        tell(identity, out, as_json)
 
 
 def prove(
@@ -283,6 +287,6 @@ def _undone(path: str) -> Iterator[None]:
     """Remove a new file again when another that goes with it cannot be written."""
     try:
         yield
-    except ZeroError:
+    except (ZeroError, OSError):  # the latter of standard output
         os.unlink(path)  # its identity was never given out, and the file would block the next attempt
         raise

@@ -133,7 +133,17 @@ def show(document: Mapping[str, object], as_json: bool) -> None:
 
 def give(record: Record, out: str, form: Format, as_json: bool) -> None:
     """Write a record to `out`; when that is a file, describe it on standard output."""
+    put(record, out, form, as_json)
+    tell(record, out, as_json)
+
+
+def put(record: Record, out: str, form: Format, as_json: bool) -> None:
+    """Write a record to `out`. Raise ZeroError, or OSError where that is standard output."""
     write_record(out, record, "json" if as_json and out == STREAM else form)
+
+
+def tell(record: Record, out: str, as_json: bool) -> None:
+    """Describe on standard output what was written to another file."""
     if out != STREAM:
         show({"file": out, **describe(record)}, as_json)
 

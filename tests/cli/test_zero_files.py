@@ -19,7 +19,8 @@ ATTEST = ("attest", "shown", *VERIFY[2:], "--issuer", "https://registry.example"
 
 def test_a_revocation_that_goes_into_a_registry_is_also_written_where_it_is_wanted(ada: Run) -> None:
     done = ada("revoke", "--secret", "ada.secret", "--registry", "revoked", "--out", "ada.revoked", "--json")
-    assert (done.code, done.json["registry"], done.json["file"]) == (0, "revoked", "ada.revoked")
+    assert done.code == 0
+    assert done.json.items() >= {"revoked": True, "registry": "revoked", "file": "ada.revoked"}.items()
     for revocations in ("revoked", "ada.revoked"):
         refused = ada("verify", "ada.id", "--revocations", revocations)
         assert (refused.code, refused.err) == (1, "error: ada.id: the identity has been revoked\n")

@@ -1,7 +1,10 @@
 """Secrets under a passphrase: only the right one opens them, and nothing in the file can be altered."""
 
+import resource
+import sys
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,6 +72,19 @@ def test_no_byte_of_the_ciphertext_can_be_altered(holder: Any) -> None:
 def test_a_file_cannot_demand_endless_work(holder: Any, changes: dict[str, Any]) -> None:
     assert checked(seal(holder))
     assert refused(lambda: checked(structs.replace(seal(holder), **changes))) == "malformed"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads what this process has from /proc")
+def test_memory_that_this_machine_cannot_spare_is_no_wrong_passphrase(holder: Any) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    sealed = seal(holder)
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + 2**28, hard))
+    try:
+        assert sealing.unseal(sealed, WORD) == holder.secret
+        assert refused(lambda: sealing.unseal(structs.replace(sealed, memory=2**20), WORD)) == "memory"
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_what_is_sealed_by_default_costs_what_rfc_9106_recommends() -> None:

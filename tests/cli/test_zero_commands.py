@@ -147,17 +147,6 @@ def test_a_derived_identity_proves_without_its_own_secret_file(ada: Run) -> None
     assert base["id"] != pair["id"]
 
 
-@pytest.mark.parametrize("asked", ["1h", "36h", "365d"])
-def test_a_derived_identity_lasts_as_long_as_was_asked_to_the_end_of_a_day(ada: Run, asked: str) -> None:
-    for_whom = ("--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", "login")
-    assert ada("derive", *for_whom, "--expires", asked, "--out", "pair.id").code == 0
-    least = int(time.time()) + {"1h": 3600, "36h": 36 * 3600, "365d": 365 * 86400}[asked]
-    made = ada("info", "pair.id", "--json").json
-    assert made["expires"] % 86400 == 0
-    assert least - 30 <= made["expires"] < least + 86400
-    assert ada("verify", "pair.id").code == 0
-
-
 def test_an_sd_jwt_in_the_place_of_a_proof(ada: Run, tmp_path: Path) -> None:
     sd_jwt, known = ("--format", "sd-jwt"), VERIFY[2:]
     assert ada(*PROVE, "--channel", JKT, "--disclose", "age", *sd_jwt, "--out", "shown").code == 0
@@ -370,6 +359,7 @@ def _read_until(terminal: int, wanted: bytes) -> bytes:
 def test_the_agent_proves_without_a_passphrase(ada: Run, tmp_path: Path) -> None:
     path = tmp_path / "agent"
     command = [*PROGRAM, "agent", "--socket", str(path), "--secret", "ada.secret"]
+    command += ["--verifier", "https://api.example"]
     environment = {**os.environ, "WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
     holder = subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -380,6 +370,10 @@ def test_the_agent_proves_without_a_passphrase(ada: Run, tmp_path: Path) -> None
         arguments = (*PROVE[:3], *PROVE[5:], "--agent", str(path), "--out", "answer")
         assert ada(*arguments, WATCHWORD_ZERO_PASSPHRASE=None).code == 0
         assert ada(*VERIFY).code == 0
+        elsewhere = ("--verifier", "https://bank.example")
+        assert ada("challenge", *elsewhere, "--purpose", "login", "--out", "asked").code == 0
+        refused = ada(*PROVE[:3], *elsewhere, "--agent", str(path))
+        assert refused.err == "error: agent: the agent does not serve this verifier\n"
         with socket.socket(socket.AF_UNIX) as connection:
             connection.connect(str(path))
             path.unlink()

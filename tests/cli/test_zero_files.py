@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,17 @@ def test_no_secret_is_left_of_an_identity_that_could_not_be_written(
     assert not (tmp_path / secret).exists()
     assert ada(*command, "--out", "bob.id").code == 0, "the same again, into a folder that is there"
     assert (tmp_path / secret).exists()
+
+
+@pytest.mark.parametrize("asked", ["1h", "36h", "365d"])
+def test_a_derived_identity_lasts_as_long_as_was_asked_to_the_end_of_a_day(ada: Run, asked: str) -> None:
+    for_whom = ("--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", "login")
+    assert ada("derive", *for_whom, "--expires", asked, "--out", "pair.id").code == 0
+    least = int(time.time()) + {"1h": 3600, "36h": 36 * 3600, "365d": 365 * 86400}[asked]
+    made = ada("info", "pair.id", "--json").json
+    assert made["expires"] % 86400 == 0
+    assert least - 30 <= made["expires"] < least + 86400
+    assert ada("verify", "pair.id").code == 0
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")

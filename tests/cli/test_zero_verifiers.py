@@ -1,9 +1,14 @@
 """What a verifier of `watchword zero` gives out, and whose answers it takes."""
 
+import hashlib
 import time
+from pathlib import Path
 
 import pytest
 from tests.cli.test_zero_commands import PROVE, VERIFY, Run, ada, run
+
+from watchword.zero import files
+from watchword.zero.records import Challenge, Proof
 
 __all__ = ["ada", "run"]
 
@@ -18,6 +23,36 @@ def test_a_challenge_is_of_now_and_may_be_answered_as_long_as_its_maker_says(run
         ).json
         assert before <= made["issued"] <= int(time.time())
         assert made["expires"] - made["issued"] == life
+
+
+def test_a_challenge_of_yesterday_is_answered_no_more(ada: Run, tmp_path: Path) -> None:
+    assert ada(*PROVE, "--out", "answer").code == 0
+    assert ada(*VERIFY).code == 0
+    asked, now = files.read_record(str(tmp_path / "asked"), Challenge), int(time.time())
+    old = Challenge(asked.verifier, asked.purpose, asked.challenge, now - 86_400, now - 86_280)
+    files.write_record(str(tmp_path / "asked"), old, "text")
+    refused = ada(*VERIFY)
+    assert (refused.code, refused.err) == (1, "error: asked: the challenge has expired\n")
+
+
+def test_a_tls_connection_is_a_channel(ada: Run, tmp_path: Path) -> None:
+    exporter = bytes(range(32))
+    channel = ("--channel", f"tls-exporter:{exporter.hex()}")
+    assert ada(*PROVE, *channel, "--out", "answer").code == 0
+    bound = files.read_record(str(tmp_path / "answer"), Proof).channel
+    assert bound == b"tls-exporter:" + hashlib.sha256(exporter).digest()
+    assert ada(*VERIFY, *channel).code == 0
+    for other in ((), ("--channel", f"tls-exporter:{bytes(32).hex()}")):
+        assert ada(*VERIFY, *other).err == "error: answer: the proof is bound to another channel\n"
+    short = ada(*VERIFY, "--channel", f"tls-exporter:{exporter[:31].hex()}")
+    assert (short.code, "A channel is" in short.err) == (2, True)
+
+
+def test_people_read_lines_of_names_and_values(ada: Run) -> None:
+    lines = ada("verify", "ada.id").out.decode().splitlines()
+    said = dict(line.split(maxsplit=1) for line in lines)
+    assert (said["valid"], said["kind"], said["commitments"]) == ("True", "identity", "4")
+    assert len({line.index(line.split()[1]) for line in lines}) == 1, "values stand below each other"
 
 
 @pytest.mark.parametrize("whose", ["ada", "bob"])

@@ -55,6 +55,20 @@ def test_people_read_lines_of_names_and_values(ada: Run) -> None:
     assert len({line.index(line.split()[1]) for line in lines}) == 1, "values stand below each other"
 
 
+@pytest.mark.parametrize("form", ["text", "sd-jwt"])
+@pytest.mark.parametrize("opened", [(), ("age",), ("age", "email")], ids=len)
+def test_a_derived_identity_opens_as_many_of_its_attributes_as_it_wants(
+    ada: Run, form: str, opened: tuple[str, ...]
+) -> None:
+    """Whoever derives it again for the answer knows those that are opened, and not which others it was registered with."""
+    for_whom = ("--secret", "ada.secret", "--verifier", "https://api.example", "--purpose", "login")
+    assert ada("derive", *for_whom, "--keep", "age", "--keep", "email", "--out", "pair.id").code == 0
+    names = [option for name in opened for option in ("--disclose", name)]
+    assert ada(*PROVE, "--derive-for", "login", *names, "--format", form, "--out", "answer").code == 0
+    accepted = ada("verify-proof", "answer", "--identity", "pair.id", "--challenge", "asked", "--json")
+    assert set(accepted.json.get("attributes", accepted.json)) == set(opened)
+
+
 @pytest.mark.parametrize("whose", ["ada", "bob"])
 def test_an_issuers_word_is_for_the_identity_that_it_knows(ada: Run, whose: str) -> None:
     """Bob cannot show for Ada what the issuer knows of him."""

@@ -30,10 +30,11 @@ def answer(
 ) -> str:
     """Answer a challenge with an SD-JWT: an issuer's credential or, without one, a self-asserted one. Raise ZeroError."""
     check_challenge(challenge, now=now, leeway=LIFETIME)
+    names = tuple(disclose)
     return sd_jwt.present(
-        credential or sd_jwt.issue_own(secret, now),
+        credential or sd_jwt.issue_own(secret, now, names),
         secret,
-        disclose,
+        names,
         sd_jwt.binding_key(secret),
         audience=challenge.verifier,
         nonce=encode_base64url(challenge.challenge),

@@ -60,11 +60,16 @@ def issue(
     return _sign(issuer_key, claims, holder_key, identity.public, sorted(map(digest, opened)))
 
 
-def issue_own(secret: Secret, now: int) -> str:
-    """Sign one's own commitments, without an issuer: `iss` is the identity's short name, the key is the binding key."""
+def issue_own(secret: Secret, now: int, names: Iterable[str] | None = None) -> str:
+    """Sign one's own commitments to the attributes of these names, by default all with their decoys, without an issuer: `iss` is the
+    identity's short name, the key is the binding key.
+
+    How many decoys an identity was registered with is not known to one that is derived again for a single answer, with fewer attributes.
+    """
     key, public = binding_key(secret), public_of(secret.seed)
     claims = {"iss": identity_id(public), "iat": now, "exp": now + LIFETIME}
-    return _sign(key, claims, key, public, commitments(secret))
+    signed = commitments(secret) if names is None else sorted(map(digest, open_attributes(secret, names)))
+    return _sign(key, claims, key, public, signed)
 
 
 def _sign(

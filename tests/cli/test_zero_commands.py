@@ -362,7 +362,7 @@ def test_the_agent_proves_without_a_passphrase(ada: Run, tmp_path: Path) -> None
     command += ["--verifier", "https://api.example"]
     environment = {**os.environ, "WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
     holder = subprocess.Popen(
-        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        command, 0, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
     try:
         assert holder.stdout is not None

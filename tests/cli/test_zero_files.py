@@ -48,6 +48,17 @@ def test_a_registry_is_read_from_standard_input_as_from_a_file(ada: Run, tmp_pat
     assert (damaged.code, "error: standard input: line 1" in damaged.err) == (1, True)
 
 
+def test_a_forged_revocation_gets_into_no_registry(ada: Run, tmp_path: Path) -> None:
+    """With it in there, nobody would be accepted any more."""
+    made = ada("revoke", "--secret", "ada.secret", "--reason", "retired", "--format", "json").out
+    (tmp_path / "forged").write_bytes(made.replace(b"retired", b"compromised"))
+    refused = ada("revoke", "--certificate", "forged", "--registry", "revoked")
+    assert (refused.code, refused.err) == (1, "error: the proof does not hold\n")
+    assert not (tmp_path / "revoked").exists()
+    (tmp_path / "honest").write_bytes(made)
+    assert ada("revoke", "--certificate", "honest", "--registry", "revoked").code == 0
+
+
 def test_an_issuer_signs_with_one_private_key(ada: Run, tmp_path: Path) -> None:
     assert ada(*PROVE, "--disclose", "age", "--format", "sd-jwt", "--out", "shown").code == 0
     (tmp_path / "key.pub").mkdir()

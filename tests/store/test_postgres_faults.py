@@ -145,11 +145,36 @@ async def test_what_commits_beside_a_server_does_not_take_such_a_commit_for_one_
 ) -> None:
     """An exchange of the master key would leave the file with a key that a promoted standby does not know."""
     await postgres_store.node()
+    cluster, name = cluster_of(postgres_store), name_of(postgres_store)
+    cluster.sql(
+        f"ALTER DATABASE {name} SET client_min_messages = error"
+    )  # such a commit is told by a warning
     bulk = await open_bulk(postgres_store.address, AUDIT_KEY)
     await bulk.begin()
     await note(bulk, "beside")
     assert (await _with_its_wait_cancelled(postgres_store, bulk.commit)).unknown
     await bulk.close()
+    cluster.sql(f"ALTER DATABASE {name} RESET client_min_messages")
+
+
+async def test_a_commit_that_the_server_calls_ambiguous_is_unknown(
+    node: Database, postgres_store: Store
+) -> None:
+    """SQLSTATE 40003, by which distributed databases report a commit that may have happened."""
+    cluster, name = cluster_of(postgres_store), name_of(postgres_store)
+    cluster.sql(
+        "CREATE FUNCTION ambiguous() RETURNS trigger AS $$ BEGIN "
+        "RAISE EXCEPTION 'result is ambiguous' USING ERRCODE = '40003'; END $$ LANGUAGE plpgsql; "
+        "CREATE CONSTRAINT TRIGGER ambiguous AFTER INSERT ON events DEFERRABLE INITIALLY DEFERRED "
+        "FOR EACH ROW EXECUTE FUNCTION ambiguous()",
+        name,
+    )
+    with pytest.raises(StorageUnavailable, match="ambiguous") as refused:
+        await node.write(note, "event")
+    assert refused.value.unknown
+    cluster.sql("DROP TRIGGER ambiguous ON events", name)
+    await node.write(note, "after")
+    assert (await count(node, "events"), await breaks(node, AUDIT_KEY)) == (1, [])
 
 
 async def _with_its_wait_cancelled(store: Store, call: Callable[[], Awaitable[object]]) -> StorageUnavailable:

@@ -33,12 +33,15 @@ async def test_a_session_is_told_its_limits_whatever_the_administrator_set_for_t
     postgres_store: Store,
 ) -> None:
     name, cluster = name_of(postgres_store), cluster_of(postgres_store)
-    for setting in ("default_transaction_isolation = serializable", "statement_timeout = '1s'", "jit = on"):
-        cluster.sql(f"ALTER DATABASE {name} SET {setting}")
+    chosen = {"default_transaction_isolation": "serializable", "statement_timeout": "'1s'", "jit": "on"}
+    chosen |= {"client_min_messages": "error"}
+    for setting, value in chosen.items():
+        cluster.sql(f"ALTER DATABASE {name} SET {setting} = {value}")
     database = await postgres_store.node(timeout=7)
     assert await shown(database) == list(SHOWN)
-    for name_of_set in ("default_transaction_isolation", "statement_timeout", "jit"):
-        cluster.sql(f"ALTER DATABASE {name} RESET {name_of_set}")
+    assert (await database.read(select, "SHOW client_min_messages"))[0]["client_min_messages"] == "warning"
+    for setting in chosen:
+        cluster.sql(f"ALTER DATABASE {name} RESET {setting}")
 
 
 async def test_a_node_is_present_however_soon_the_administrator_ends_idle_sessions(

@@ -42,16 +42,14 @@ POOL_SIZE = 10
 PATIENCE = 1.0
 ATTEMPTS = 6
 BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED"
-# Sent as statements, because PgBouncer refuses them as connection parameters. An administrator may have chosen a stricter
-# `synchronous_commit` than `on`; `off` would acknowledge what a power loss can undo. A session that listens is idle for seconds, and the lock
+# Sent as statements, because PgBouncer refuses them as connection parameters. A session that listens is idle for seconds, and the lock
 # that keeps others from restoring ends with it.
-SESSION = """
-SET statement_timeout = {limit}; SET idle_in_transaction_session_timeout = {limit};
+SESSION = f"""
+SET statement_timeout = {{limit}}; SET idle_in_transaction_session_timeout = {{limit}};
 SET default_transaction_isolation = 'read committed';
 SELECT set_config('idle_session_timeout', '0', false) WHERE current_setting('idle_session_timeout', true) <> '0';
 SELECT set_config('jit', 'off', false) WHERE current_setting('jit', true) = 'on';
-SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'
-"""
+{postgres_connect.DURABLE}"""
 PROCESS = "SELECT pg_backend_pid()"
 
 

@@ -12,6 +12,13 @@ from watchword.store.postgres_pool import Connection
 
 # PostgreSQL's documentation §34.1.2 and §34.15: each may be in the address or, in capitals after `PG`, in the environment.
 FILES = ("sslrootcert", "sslcert", "sslkey", "sslcrl")
+# For every session that writes. An administrator may have chosen a stricter `synchronous_commit` than `on`; `off` would acknowledge what a
+# power loss can undo. That a standby did not confirm a commit is told by a warning alone, of which such sessions are to hear.
+DURABLE = """
+SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
+SELECT set_config('client_min_messages', 'warning', false)
+  WHERE current_setting('client_min_messages', true) IN ('error', 'fatal', 'panic')
+"""
 
 
 async def connect(address: str, **options: Any) -> Connection:

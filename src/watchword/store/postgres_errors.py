@@ -28,6 +28,8 @@ _ANOTHER_SESSION = frozenset({"26000", "42P05"})
 POOLED = "a pooler in between mixes sessions up: use its session mode (PgBouncer: pool_mode = session)"
 # At COMMIT these say for certain that nothing was done.
 _ROLLED_BACK = frozenset({"23", "40"})
+# In class 40, and yet it may have been done: how distributed databases report a commit whose outcome they lost.
+_AMBIGUOUS = "40003"
 
 
 def sqlstate(error: BaseException) -> str:
@@ -42,7 +44,9 @@ def is_unavailable(error: BaseException) -> bool:
         return False
     if isinstance(error, asyncpg.PostgresError):
         state = sqlstate(error)
-        return state[:2] in _SERVER_CLASSES or state in _KEPT_OUT or state in _ANOTHER_SESSION
+        if state in _KEPT_OUT or state in _ANOTHER_SESSION or state == _AMBIGUOUS:
+            return True
+        return state[:2] in _SERVER_CLASSES
     return isinstance(error, FAILURES)
 
 
@@ -68,7 +72,8 @@ def is_lost(error: BaseException) -> bool:
 
 def is_definite(error: BaseException) -> bool:
     """Whether a COMMIT that failed so has certainly changed nothing."""
-    return sqlstate(error)[:2] in _ROLLED_BACK
+    state = sqlstate(error)
+    return state[:2] in _ROLLED_BACK and state != _AMBIGUOUS
 
 
 def unavailable(error: BaseException, *, unknown: bool = False) -> StorageUnavailable:

@@ -83,6 +83,18 @@ async def test_what_a_full_disk_keeps_from_being_written_is_said_and_nothing_is_
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
 
 
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("missing/b.gz", "No such file"), ("file/b.gz", "Not a directory"), ("b" * 300, "File name too long")],
+)
+async def test_where_no_backup_can_be_made_the_reason_is_said(
+    server: Server, tmp_path: Path, name: str, why: str
+) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageUnavailable, match=f"cannot write .*{name}: {why}"):
+        await backup.write_backup(settings_of(server), tmp_path / name, NOW)
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_backup_that_is_told_to_stop_leaves_nothing(

@@ -349,7 +349,7 @@ def _name(path: Path) -> str:
 @contextlib.contextmanager
 def _new_file(path: Path) -> Iterator[IO[bytes]]:
     """Open a file, readable by its owner only, that gets its name once it is complete and on disk; never overwrites another."""
-    if path.exists():
+    if os.path.lexists(path):
         raise OAuthError("conflict", f"{path} exists: name a file that is not there yet.")
     # A random name, not the process id: in a container that is always 1, and a leftover of a killed process must not be in the way.
     partial = path.with_name(f"{path.name}.{secrets.token_hex(4)}.partial")
@@ -363,4 +363,5 @@ def _new_file(path: Path) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise StorageUnavailable(f"cannot write {path}: {error.strerror}") from error
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # it may be what could not be made, or in a folder that is gone
+            partial.unlink()

@@ -120,7 +120,9 @@ def _verify(database: str | None, config: str | None, as_json: bool) -> None:
             runtime.now() - runtime.settings.audit_retention,
         )
 
-    report = session.run(work, database=database, config=config, as_json=as_json)
+    report = session.run(
+        work, database=database, config=config, as_json=as_json, longest=session.LONGEST_LOOK
+    )
     if as_json:
         session.print_json(
             {

@@ -83,7 +83,10 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
     _exposure(settings, report)
     _files(settings, report)
     try:
-        asyncio.run(session.with_runtime(settings, lambda runtime: _opened(runtime, report, data)))
+        longest = session.LONGEST_LOOK if data else None
+        asyncio.run(
+            session.with_runtime(settings, lambda runtime: _opened(runtime, report, data), longest=longest)
+        )
     except OAuthError:
         _no_database(settings, report)
     except (StorageUnavailable, SettingsError) as error:

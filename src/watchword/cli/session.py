@@ -38,6 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 ACTOR = "command line"
 DEV_DATABASE = "watchword-dev.db"
 UNFOLDED = 1000  # columns, so that a file or another program gets each row as one line
+LONGEST_LOOK = 86_400  # seconds for a statement that reads a whole table; `database_timeout` is for those that people wait for
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 # C0 and C1 without tab and line feed, the separators of lines, and what turns the direction of text (Unicode UAX #9)
@@ -170,10 +171,12 @@ def run(
     config: str | None,
     as_json: bool,
     makes: bool = False,
+    longest: int | None = None,
 ) -> T:
     """Open the server's data, run an operation, close; exit with 1 or 2 and the reason when that fails.
 
-    With `makes`, the operation creates something, and a database is created where there is none.
+    With `makes`, the operation creates something, and a database is created where there is none. Its statements may take `longest`
+    seconds where that is not `database_timeout`.
     """
     settings = load_for(database, config)
     is_new = makes and not settings.is_postgres and not Path(settings.database).exists()
@@ -184,7 +187,7 @@ def run(
         return await operation(runtime)
 
     try:
-        return asyncio.run(with_runtime(settings, on_opened, makes=makes))
+        return asyncio.run(with_runtime(settings, on_opened, makes=makes, longest=longest))
     except OAuthError as error:
         refuse(error.code, error.description, as_json, error.field)
     except StorageUnavailable as error:
@@ -194,12 +197,16 @@ def run(
 
 
 async def with_runtime(
-    settings: Settings, operation: Callable[[Runtime], Awaitable[T]], *, makes: bool = False
+    settings: Settings,
+    operation: Callable[[Runtime], Awaitable[T]],
+    *,
+    makes: bool = False,
+    longest: int | None = None,
 ) -> T:
     """Open the server's data, run an operation, close."""
     if not makes:
         await schema_state.require(settings)
-    runtime = await start.open_runtime(settings)
+    runtime = await start.open_runtime(settings, longest=longest)
     try:
         return await operation(runtime)
     finally:

@@ -23,14 +23,20 @@ SETUP = "setup"
 SETUP_LIFETIME = 86_400
 
 
-def make_database(settings: Settings, *, durable: bool = True) -> Unchained:
-    """Return the database that the settings name, not opened yet; `durable` may be False for throw-away databases in tests."""
+def make_database(settings: Settings, *, durable: bool = True, longest: int | None = None) -> Unchained:
+    """Return the database that the settings name, not opened yet.
+
+    `durable` may be False for throw-away databases in tests; `longest` is how long a statement may take on PostgreSQL, in seconds.
+    """
     if settings.is_postgres:
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.postgres import PostgresDatabase
 
         return PostgresDatabase(
-            settings.database, timeout=settings.database_timeout, pool_size=settings.database_pool
+            settings.database,
+            timeout=settings.database_timeout,
+            longest=longest,
+            pool_size=settings.database_pool,
         )
     return SqliteDatabase(settings.database, timeout=settings.database_timeout, durable=durable)
 
@@ -54,14 +60,18 @@ async def _first_keys(settings: Settings, database: Unchained) -> Keys:
 
 
 async def open_runtime(
-    settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
+    settings: Settings,
+    clock: Callable[[], float] = time.time,
+    *,
+    durable: bool = True,
+    longest: int | None = None,
 ) -> Runtime:
-    """Open everything; raise SettingsError or StorageUnavailable with what to do about it."""
+    """Open everything, as `make_database` does; raise SettingsError or StorageUnavailable with what to do about it."""
     profiles.check(settings)
     membership.check(settings)
     # Whether a PostgreSQL database was used can only be asked once it is open; for SQLite `load_master_keys` sees it from the file.
     masters = None if settings.is_postgres and lacking_file(settings) else load_master_keys(settings)
-    database = make_database(settings, durable=durable)
+    database = make_database(settings, durable=durable, longest=longest)
     await database.open()
     try:
         masters = masters or await _first_keys(settings, database)

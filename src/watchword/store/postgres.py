@@ -70,13 +70,18 @@ class PostgresDatabase:
         audit_key: bytes = b"",
         timeout: int = 5,
         *,
+        longest: int | None = None,
         pool_size: int = POOL_SIZE,
         patience: float = PATIENCE,
     ) -> None:
-        """Set the server's address; `timeout` bounds a statement, `patience` the wait for a connection, in seconds."""
+        """Set the server's address.
+
+        In seconds, `timeout` bounds a statement, unless it may take `longest`, and `patience` the wait for a connection.
+        """
         self._hosts = Hosts(address, self._connect)
         self._audit_key = audit_key
         self._timeout = timeout
+        self._longest = longest or timeout
         self._pool_size = pool_size
         self._patience = patience
         self._pool: Pool | None = None
@@ -113,7 +118,7 @@ class PostgresDatabase:
     def _options(self) -> dict[str, Any]:
         return {
             "timeout": self._timeout,
-            "command_timeout": self._timeout + 1,
+            "command_timeout": self._longest + 1,
             "statement_cache_size": 512,
             "server_settings": {"application_name": "watchword"},
         }
@@ -121,7 +126,7 @@ class PostgresDatabase:
     async def _connect(self, address: str, **changed: Any) -> Connection:
         connection = await postgres_connect.connect(address, **self._options() | changed)
         try:
-            await connection.execute(SESSION.format(limit=self._timeout * 1000), timeout=self._timeout)
+            await connection.execute(SESSION.format(limit=self._longest * 1000), timeout=self._timeout)
         except BaseException:
             cut(connection)
             raise

@@ -56,12 +56,12 @@ def user_of(values: Sequence[Any]) -> User:
     """Build a User from the values of COLUMNS, in their order."""
     identifier, username, email, verified_at, shown, attributes, is_admin, *times, groups = values
     user = User(identifier, username, email, verified_at, shown, _decode(attributes), bool(is_admin), *times)
-    return msgspec.structs.replace(user, groups=_decode_groups(groups)) if groups else user
+    return msgspec.structs.replace(user, groups=_decode_groups(groups)) if groups != "[]" else user
 
 
-def stored_groups(groups: tuple[str, ...]) -> str | None:
+def stored_groups(groups: tuple[str, ...]) -> str:
     """Return groups as the column keeps them."""
-    return msgspec.json.encode(groups).decode() if groups else None
+    return msgspec.json.encode(groups).decode()
 
 
 async def create_user(

@@ -1,2 +1,2 @@
--- The groups that a person belongs to, as a JSON array of names; nothing for none.
-ALTER TABLE users ADD COLUMN groups TEXT;
+-- The groups that a person belongs to, as a JSON array of names.
+ALTER TABLE users ADD COLUMN groups TEXT NOT NULL DEFAULT '[]';

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.fixtures.accounts import another
+from tests.fixtures.accounts import another, user_of
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server
 
@@ -25,6 +25,7 @@ MARA = {
     "email_verified": True,
     "display_name": "Mara M.",
     "attributes": {"locale": "de"},
+    "groups": ["staff", "north"],
     "password_hash": HASH,
 }
 
@@ -70,6 +71,7 @@ async def test_somebody_signs_in_as_before_and_the_old_hash_is_gone(server: Serv
         again = Person(server, browser)
         await again.sign_in("mara", WORD)
         assert again.path == "/account"
+    assert (await user_of(server, "mara")).groups == ("north", "staff")
 
 
 async def test_who_was_switched_off_is_switched_off(server: Server) -> None:
@@ -159,6 +161,7 @@ WRONG = {
     "an address as a name before it is verified": ({"email": "a@example.com"}, "username", "email_verified"),
     "such an address in another case": ({"username": "A@example.com", "email": "a@example.com"}, "username", "email_verified"),
     "a display name that hides something": ({**MARA, "display_name": "a\u202eb"}, "display_name", ""),
+    "no name of a group": ({**MARA, "groups": ["a b"]}, "groups", ""),
     "a claim of the protocol": ({**MARA, "attributes": {"sub": "x"}}, "attributes", ""),
     "a hash that is none": ({**MARA, "password_hash": "5f4dcc3b5aa765d61d8327deb882cf99"}, "password_hash", "Argon2"),
     "a word for a truth": ({**MARA, "email_verified": "yes"}, None, "email_verified"),

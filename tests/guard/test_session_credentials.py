@@ -19,6 +19,7 @@ from watchword.flows import sessions
 from watchword.guard import Policy
 from watchword.guard.sessions import MemoryStore, SessionMiddleware
 from watchword.guard.starlette import Guard
+from watchword.settings import ScopeText
 from watchword.testing.kit import Auth
 
 SAME, CROSS = {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "cross-site"}
@@ -76,6 +77,14 @@ async def test_a_session_of_the_server_in_this_process_is_a_credential(auth: Aut
         assert (await http.get("/orders", headers=cookie)).status_code == 401, (
             "only where sessions are wanted"
         )
+
+
+@pytest.mark.parametrize("auth_settings", [{"scopes": {"orders:read": ScopeText(groups=("staff",))}}])
+async def test_a_session_does_not_stand_for_a_scope_that_is_closed_to_its_person(auth: Auth) -> None:
+    async with browser(api(auth)) as http:
+        for groups, status in (((), 403), (("north",), 403), (("north", "staff"), 200)):
+            cookie = auth.session(auth.user(groups=groups)).headers
+            assert (await http.get("/orders", headers=cookie)).status_code == status, groups
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def import_(
 ) -> None:
     """Create accounts from another product's export, with their passwords; all of it or, when a line can't be, nothing.
 
-    A line is an object of username, email, email_verified, display_name, attributes, password_hash and disabled; all are optional, but a name
+    A line is an object of username, email, email_verified, display_name, attributes, groups, password_hash and disabled; all are optional, but a name
     or an address is needed. Accounts that exist are left alone; a name that only looks like an existing one is refused, and no other line.
     """
     with ExitStack() as open_files:

@@ -7,7 +7,7 @@ revocation by any process takes effect at once.
 import hashlib
 from collections.abc import Mapping
 
-from watchword.flows import introspection, sessions
+from watchword.flows import introspection, membership, sessions
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
@@ -63,9 +63,11 @@ class LocalVerifier:
         """Return the live session in a Cookie header, as an introspection answer; several cookies of that name count as none."""
         pairs = [part.strip().partition("=") for part in cookies.split(";")]
         found = [value for given, _, value in pairs if given == name]
-        session = await sessions.current(self._runtime, found[0]) if len(found) == 1 else None
-        if session is None:
+        visitor = await sessions.visitor(self._runtime, found[0]) if len(found) == 1 else None
+        if visitor is None:
             return introspection.INACTIVE
+        session, user = visitor
+        closed = membership.closed_to(self._runtime.settings, user.groups)
         return {
             "active": True,
             "iss": self._runtime.settings.issuer,
@@ -76,6 +78,8 @@ class LocalVerifier:
             "iat": session.created_at,
             "exp": session.expires_at,
             "token_kind": "session",
+            **({"groups": list(user.groups)} if user.groups else {}),
+            **({"closed_scopes": list(closed)} if closed else {}),
         }
 
     def _remember(self, token: str, version: int, answer: Answer) -> None:

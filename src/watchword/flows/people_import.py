@@ -16,6 +16,7 @@ from watchword.flows import accounts, people
 from watchword.flows.runtime import Runtime
 from watchword.jose import strict_json
 from watchword.jose.strict_json import StrictJSONError
+from watchword.oauth import groups
 from watchword.oauth.errors import OAuthError
 from watchword.store import new_accounts
 from watchword.store.new_accounts import Unique
@@ -35,6 +36,7 @@ class Exported(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     email_verified: bool = False
     display_name: str | None = None
     attributes: dict[str, object] = {}
+    groups: tuple[str, ...] = ()
     password_hash: str | None = None
     disabled: bool = False
 
@@ -96,7 +98,14 @@ def _account(runtime: Runtime, line: int, text: bytes, length: int) -> Ready:
         )
     unique = accounts.check_names(username, email, own_address=said.email_verified)
     people.check_attributes(said.attributes)
-    made = accounts.new_user(runtime, username, email, email_verified=said.email_verified, is_admin=False)
+    made = accounts.new_user(
+        runtime,
+        username,
+        email,
+        email_verified=said.email_verified,
+        is_admin=False,
+        groups=groups.check(said.groups),
+    )
     user = msgspec.structs.replace(
         made,
         display_name=people.display_name(said.display_name) or None,

@@ -125,12 +125,6 @@ def sign_in_claims(session: Session) -> dict[str, object]:
     return {**told, "acr": session.acr, "amr": list(session.amr)}
 
 
-async def current(runtime: Runtime, cookie: str | None, address: str = "") -> Session | None:
-    """Return the live session of a cookie, or None; its idle limit moves on at most once a minute."""
-    found = await visitor(runtime, cookie, address)
-    return found[0] if found else None
-
-
 async def visitor(runtime: Runtime, cookie: str | None, address: str = "") -> tuple[Session, User] | None:
     """Return the live session of a cookie with its person, or None; its idle limit moves on at most once a minute."""
     if cookie is None or not token_format.is_well_formed(cookie, runtime.settings.brand, "n"):

@@ -30,3 +30,9 @@ def own_session(presented: Presented, issuer: str, audience: str, scopes: frozen
     return Principal(
         subject=presented.subject, kind="session", issuer=issuer, scopes=scopes, audience=(audience,)
     )
+
+
+def closed_to(principal: Principal) -> frozenset[str]:
+    """Return the scopes that the server has for members of groups alone, none of which this signed-in person is in."""
+    closed = principal.claims.get("closed_scopes")
+    return frozenset(closed if isinstance(closed, list) else ())

@@ -308,8 +308,8 @@ class Guard:
         for verifier in self._verifiers.values():
             found = await verifier.session("; ".join(presented.cookies))
             if found is not None:
-                audience = (self.audience,)
-                return dataclasses.replace(found.principal, scopes=scopes, audience=audience)
+                opened = scopes - cookies.closed_to(found.principal)
+                return dataclasses.replace(found.principal, scopes=opened, audience=(self.audience,))
         return None
 
     def _is_exposed(self, presented: Presented) -> bool:

@@ -7,7 +7,7 @@ itself. Nothing is imitated, so nothing can differ from what the API meets in pr
 import contextlib
 import itertools
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
@@ -88,13 +88,21 @@ class Auth:
             return self.cleanup.enter_context(connected(kind, self.app, self.clock))
         return (kind or Guard)(self.app, clock=self.clock, **options)
 
-    def user(self, username: str | None = None, *, password: str | None = None, admin: bool = False) -> User:
+    def user(
+        self,
+        username: str | None = None,
+        *,
+        password: str | None = None,
+        admin: bool = False,
+        groups: Collection[str] = (),
+    ) -> User:
         """Create a person's account, with a new name unless one is given; hashing a password takes its time."""
         made = accounts.create(
             self.runtime,
             username=username or f"tester-{next(self._numbers)}",
             password=password,
             is_admin=admin,
+            groups=groups,
             actor="test",
         )
         return self.worker.run(made)

@@ -157,6 +157,64 @@ async def test_a_device_gets_what_is_open_to_who_lets_it_in(server: Server) -> N
     )
 
 
+async def test_a_client_for_members_lets_nobody_else_in(server: Server) -> None:
+    client = await register(server, scope=SCOPE, groups=["staff"])
+    await accounts.create(server.runtime, username="eve", password=PASSWORD, groups=("north",), actor="test")
+    asked = request(client, scope="openid")
+    back = await sign_in(server, await server.http.get("/authorize", params=asked), "eve")
+    assert answer_of(await server.http.get(back.headers["location"]))["error"] == "access_denied"
+    assert (
+        answer_of(await server.http.get("/authorize", params=asked | {"prompt": "none"}))["error"]
+        == "access_denied"
+    )
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, groups=("staff",), actor="test")
+    other = await server.http.get("/authorize", params=asked | {"prompt": "login"})
+    back = await sign_in(server, other, "ada")  # who is signed in already may be somebody else
+    consent = await server.http.get(back.headers["location"])
+    code = answer_of(await decide(server, consent))["code"]
+    given = (await redeem(server, client, code)).json()
+    assert (await refresh(server, client, given["refresh_token"])).status_code == 200, "the honest variant"
+    await put_in(server)
+    left = await refresh(server, client, given["refresh_token"])
+    assert left.json()["error"] == "invalid_grant"
+
+
+async def test_a_device_of_a_client_for_members_is_let_in_by_one(server: Server) -> None:
+    device = await devices.register(server, groups=["staff"])
+    await devices.person(server)
+    codes = await devices.begin(server, device)
+    refused = await devices.enter(server, codes["user_code"])
+    assert "members of groups that this person is not in" in refused.text
+    await put_in(server, "staff")
+    await devices.decide(server, await devices.enter(server, codes["user_code"]))
+    assert (await devices.poll(server, device, codes)).status_code == 200
+
+
+async def test_only_operators_say_whom_a_client_is_for(tmp_path: Path) -> None:
+    async with open_server(tmp_path, registration="open") as server:
+        admin = {"Authorization": f"Bearer {(await server.token(scope='watchword:admin')).secret}"}
+        document: dict[str, Any] = {"redirect_uris": ["https://app.example.com/cb"], "groups": ["x"]}
+        made = (await server.http.post("/register", json=document)).json()
+        one = f"/api/v1/clients/{made['client_id']}"
+        shown = (await server.http.get(one, headers=admin)).json()
+        assert "groups" not in shown
+        wrong = {"client": {"name": "x", "groups": ["a b"]}, "version": shown["version"]}
+        assert (await server.http.put(one, json=wrong, headers=admin)).status_code == 400
+        told = {
+            "name": "x",
+            "redirect_uris": document["redirect_uris"],
+            "grant_types": ["authorization_code"],
+        }
+        told |= {"groups": ["staff"], "token_endpoint_auth_method": "none"}
+        kept = await server.http.put(one, json={"client": told, "version": shown["version"]}, headers=admin)
+        assert (kept.status_code, kept.json()["groups"]) == (200, ["staff"])
+        own = {"Authorization": f"Bearer {made['registration_access_token']}"}
+        again = document | {"client_id": made["client_id"]}
+        changed = await server.http.put(made["registration_client_uri"], json=again, headers=own)
+        assert changed.status_code == 200, changed.text
+        assert (await server.http.get(one, headers=admin)).json()["groups"] == ["staff"]
+
+
 async def make_token(server: Server, scope: str) -> api_tokens.Issued:
     user = await user_of(server)
     wanted = TokenInput(name="nightly", scope=scope)

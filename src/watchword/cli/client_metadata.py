@@ -45,6 +45,7 @@ LISTS = {
     "resource": "resources",
     "details": "authorization_details_types",
     "acr": "default_acr_values",
+    "group": "groups",
 }
 
 

@@ -109,6 +109,12 @@ Acr = Annotated[
 Details = Annotated[
     Many, typer.Option(help="A type of authorization_details that it may ask for; repeatable.")
 ]
+Group = Annotated[
+    Many,
+    typer.Option(
+        help="A group whose members alone may sign in to it; repeatable, an empty one lets everybody in."
+    ),
+]
 ExchangeFrom = Annotated[
     Many,
     typer.Option(

@@ -41,6 +41,7 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     require_signed_request_object: bool = False
     request_object_signing_alg: str | None = None
     authorization_details_types: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     tls_client_auth_subject: tuple[str, str] | None = None
@@ -136,6 +137,7 @@ def view(
         require_signed_request_object=client.require_signed_request_object,
         request_object_signing_alg=client.request_object_signing_alg,
         authorization_details_types=client.authorization_details_types,
+        groups=client.groups,
         dpop_bound_access_tokens=client.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=client.tls_client_certificate_bound_access_tokens,
         tls_client_auth_subject=client.tls_client_auth_subject,

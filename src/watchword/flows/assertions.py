@@ -123,6 +123,8 @@ async def _person(
     rule, found = await _choose(runtime, await _verified(runtime, client, asked, rules, kid))
     granted = tuple(scope for scope in found.scope or rule.scope if scope in rule.scope)
     link, user = await _link(runtime, rule, found) if rule.email_domains else (None, None)
+    if user is not None and not membership.lets_in(client, user):
+        raise refused("a person whom the client is not for")
     if user is not None:
         granted = membership.open_to(runtime.settings, user, granted)
     claims: dict[str, object] = {} if link else {"subject_kind": "external"}

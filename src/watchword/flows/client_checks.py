@@ -4,7 +4,7 @@ from watchword.fetch import FetchError
 from watchword.flows import client_certificates, detail_types
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.oauth import answers, authorization_details, fapi, subject
+from watchword.oauth import answers, authorization_details, fapi, groups, subject
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 
@@ -18,6 +18,7 @@ async def check(runtime: Runtime, client: Client) -> None:
     authorization_details.check_registered(
         client.authorization_details_types, detail_types.of(runtime.settings)
     )
+    groups.check(client.groups)
     client_certificates.check_registered(runtime.settings, client)
     await _check_sector(runtime, client)
 

@@ -78,9 +78,8 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     require_pushed_authorization_requests: bool = False
     require_signed_request_object: bool = False
     request_object_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
-    authorization_details_types: Annotated[list[Text], msgspec.Meta(max_length=50)] = msgspec.field(
-        default_factory=list
-    )
+    authorization_details_types: Annotated[tuple[Text, ...], msgspec.Meta(max_length=50)] = ()
+    groups: Annotated[tuple[Text, ...], msgspec.Meta(max_length=100)] = ()
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     tls_client_auth_subject: Annotated[list[Text], msgspec.Meta(min_length=2, max_length=2)] | None = None
@@ -137,9 +136,6 @@ def to_client(
         for uri in getattr(given, field):
             redirect_uri.check_registered(uri, given.application_type, field)
     _check_logout(given)
-    scope = parse_scope(given.scope)
-    if given.token_endpoint_auth_method == "none" and any(is_reserved(token) for token in scope):
-        raise _bad("scope", "A public client cannot hold a scope over this server.")
     return Client(
         client_id=client_id,
         name=given.name,
@@ -149,7 +145,7 @@ def to_client(
         response_types=("code",) if "authorization_code" in grants else (),
         redirect_uris=tuple(given.redirect_uris),
         post_logout_redirect_uris=tuple(given.post_logout_redirect_uris),
-        scope=scope,
+        scope=parse_scope(given.scope),
         resources=tuple(check_resource(resource) for resource in given.resources),
         application_type=given.application_type,
         jwks=client_keys.registered(given.jwks, signs=given.token_endpoint_auth_method in SIGNING_METHODS),
@@ -166,7 +162,8 @@ def to_client(
             has_keys=given.jwks is not None or given.jwks_uri is not None,
         ),
         request_object_signing_alg=given.request_object_signing_alg,
-        authorization_details_types=tuple(given.authorization_details_types),
+        authorization_details_types=given.authorization_details_types,
+        groups=given.groups,
         dpop_bound_access_tokens=binds.dpop,
         tls_client_certificate_bound_access_tokens=binds.certificate,
         tls_client_auth_subject=mtls.registered_subject(given.tls_client_auth_subject),
@@ -231,6 +228,8 @@ def _check_method(given: ClientInput, fapi: bool) -> None:
     method = given.token_endpoint_auth_method
     if method not in AUTH_METHODS:
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(AUTH_METHODS)}.")
+    if method == "none" and any(is_reserved(token) for token in parse_scope(given.scope)):
+        raise _bad("scope", "A public client cannot hold a scope over this server.")
     if fapi:
         fapi_rules.check_client(method, given.redirect_uris)
     if given.jwks is not None and given.jwks_uri is not None:  # RFC 7591 §2

@@ -12,7 +12,6 @@ from watchword.oauth import redirect_uri
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.authorization_details import Detail, is_within
 from watchword.oauth.clients import Client
-from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import consents as store
 from watchword.store.sessions import Session
@@ -34,12 +33,15 @@ class Agreed(msgspec.Struct, frozen=True):
         return bool(self.scope or self.details or asked_nothing)
 
 
-def for_person(settings: Settings, request: AuthorizationRequest, user: User) -> AuthorizationRequest:
-    """Return what of a request a person may grant at all; raise `access_denied` when that is nothing."""
-    scope = membership.open_to(settings, user, request.scope)
-    if request.scope and not scope and not request.authorization_details:
-        raise OAuthError("access_denied", membership.NOTHING)
-    return msgspec.structs.replace(request, scope=scope)
+def for_person(
+    settings: Settings, request: AuthorizationRequest, client: Client, user: User
+) -> AuthorizationRequest:
+    """Return what of a request a person may grant at all; raise `access_denied` when that is nothing, or the client is not for them."""
+    if request.authorization_details and membership.lets_in(client, user):
+        return msgspec.structs.replace(request, scope=membership.open_to(settings, user, request.scope))
+    return msgspec.structs.replace(
+        request, scope=membership.require_open(settings, client, user, request.scope)
+    )
 
 
 def is_optional(settings: Settings, scope: str) -> bool:

@@ -85,6 +85,10 @@ def _remaining(runtime: Runtime, client: Client, grant: Grant, user: User) -> Ex
     granted = tuple(grant.scope.split())
     scope = for_people(tuple(one for one in granted if one in client.scope))
     scope = membership.open_to(runtime.settings, user, scope)
+    if not membership.lets_in(client, user):
+        raise OAuthError(
+            "invalid_grant", "The grant has ended.", detail="the client is no longer for this person"
+        )
     stored = detail_types.read(grant.authorization_details)
     details = authorization_details.remaining(
         stored, detail_types.of(runtime.settings), client.authorization_details_types

@@ -1,15 +1,17 @@
-"""Which scopes are open to a person, by the groups that the operator put them in (`scopes.….groups`).
+"""Which scopes and clients are open to a person, by the groups that the operator put them in (`scopes.….groups`, a client's `groups`).
 
 Asked wherever a person's rights go into a token, at every refresh as well (TK-08), so that who leaves a group loses what it opened with
 the next token. API tokens, which nobody refreshes, are revoked when their owner leaves.
 """
 
 from watchword.oauth import groups
+from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store.users import User
 
 NOTHING = "Nothing that was requested is open to this person."
+NOT_FOR = "This application is for members of groups that this person is not in."
 
 
 def check(settings: Settings) -> None:
@@ -41,8 +43,16 @@ def closed_to(settings: Settings, member_of: tuple[str, ...]) -> frozenset[str]:
     return frozenset(one for one in settings.scopes if not is_open(settings, one, member_of))
 
 
-def require_open(settings: Settings, user: User, scope: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the part of a requested scope that a person may have; raise `access_denied` when nothing of it is left."""
+def lets_in(client: Client, user: User) -> bool:
+    """Whether a person may sign in to a client."""
+    return groups.is_open(client.groups, user.groups)
+
+
+def require_open(settings: Settings, client: Client, user: User, scope: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the part of a requested scope that a person may have; raise `access_denied` when nothing of it is left, or for a client that is
+    not for this person."""
+    if not lets_in(client, user):
+        raise OAuthError("access_denied", NOT_FOR)
     found = open_to(settings, user, scope)
     if scope and not found:
         raise OAuthError("access_denied", NOTHING)

@@ -140,7 +140,8 @@ async def replace(
     """Replace everything that a client registered (RFC 7592 §2.2), by the rules of a first registration."""
     found = await find(runtime, credentials, client_id)
     await _check_replacement(runtime, found.client, document)
-    client = _read(runtime, document, client_id)
+    # Whom a client is for is nothing that it registers itself.
+    client = msgspec.structs.replace(_read(runtime, document, client_id), groups=found.client.groups)
     await client_checks.check(runtime, client)
     had = found.client.token_endpoint_auth_method in SECRET_METHODS
     secret = None if had else _new_secret(runtime, client)

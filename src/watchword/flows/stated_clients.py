@@ -131,11 +131,11 @@ def read(
         require_pushed_authorization_requests=stated.require_pushed_authorization_requests,
         require_signed_request_object=stated.require_signed_request_object,
         request_object_signing_alg=stated.request_object_signing_alg,
-        authorization_details_types=[
+        authorization_details_types=tuple(
             name
             for name in stated.authorization_details_types
             if name in settings.self_registered_authorization_details
-        ],
+        ),
         dpop_bound_access_tokens=stated.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=stated.tls_client_certificate_bound_access_tokens,
         tls_client_auth_subject=_subject(stated),

@@ -73,6 +73,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     post_logout_redirect_uris: tuple[str, ...] = ()
     scope: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()  # whose members alone sign in to it
     application_type: ApplicationType = "web"
     jwks: tuple[Mapping[str, object], ...] | None = None
     jwks_uri: str | None = None

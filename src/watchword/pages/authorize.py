@@ -115,14 +115,28 @@ async def _proceed(
     runtime = request.runtime
     session, user = await _who(request)
     done = interaction.done if interaction else ()
+    own, denied = asked, None
     try:
-        own = consents.for_person(runtime.settings, asked, user) if user else asked
+        own = consents.for_person(runtime.settings, asked, client, user) if user else asked
+    except OAuthError as error:
+        denied = error
+    try:
         earlier = (
-            await consents.earlier(runtime, own, client, user.id, session.id) if user and session else None
+            await consents.earlier(runtime, own, client, user.id, session.id)
+            if user and session and not denied
+            else None
         )
         step = await _next_step(
-            request, asked, client, session, interaction, done, consented=earlier is not None
+            request,
+            asked,
+            client,
+            session,
+            interaction,
+            done,
+            consented=earlier is not None or denied is not None,
         )
+        if denied is not None and step in ("consent", "answer"):  # by then they could have been somebody else
+            raise denied
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
     if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
@@ -193,7 +207,7 @@ async def _ask(
         await runtime.database.write(
             interactions.note_interaction, interaction_id, done, consents.shown_to(user.id, client)
         )
-        own = consents.for_person(runtime.settings, asked, user)
+        own = consents.for_person(runtime.settings, asked, client, user)
         return consent_page.page(request, own, client, user, interaction_id, (value, fresh))
     if step in ONCE:
         done = (*done, step)
@@ -223,7 +237,7 @@ async def consent(request: Request) -> Response:
     if session is None or user is None or interaction.shown_to != consents.shown_to(user.id, client):  # AZ-55
         return await _proceed(request, asked, client, interaction)
     try:
-        own = consents.for_person(runtime.settings, asked, user)
+        own = consents.for_person(runtime.settings, asked, client, user)
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
     agreed = consents.chosen(runtime.settings, own, form.all("scope"))

@@ -39,6 +39,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
         "default_max_age": "age",
         "require_auth_time": "switch",
         "default_acr_values": "lines",
+        "groups": "lines",
     },
     "tokens": {
         "access_token_lifetime": "seconds",

@@ -35,7 +35,8 @@ SAID: dict[str, tuple[list[str], Any]] = {
     "require_signed_request_object": (["--signed-requests", "any"], True),
     "token_endpoint_auth_signing_alg": (["--auth-algorithm", "ES256"], "ES256"),
     "request_object_signing_alg": (["--request-algorithm", "ES256"], "ES256"),
-    "authorization_details_types": (["--details", "payment", "--details", "x"], ["payment", "x"]),
+    "authorization_details_types": (["--details", "payment", "--details", "x"], ("payment", "x")),
+    "groups": (["--group", "staff", "--group", "ops"], ("staff", "ops")),
     "dpop_bound_access_tokens": (["--dpop"], True),
     "tls_client_certificate_bound_access_tokens": (["--certificate-bound"], True),
     "tls_client_auth_subject": (["--certificate-subject", "san_dns=a.example"], ["san_dns", "a.example"]),
@@ -101,6 +102,7 @@ def test_what_the_api_takes_the_options_say(member: str, command: str) -> None:
     [
         (["--resource", ""], {"resources": []}),
         (["--details", ""], {"authorization_details_types": []}),
+        (["--group", ""], {"groups": []}),
         (["--redirect-uri", ""], {"redirect_uris": []}),
         (["--sector", ""], {"sector_identifier_uri": None}),
         (["--lifetime", ""], {"access_token_lifetime": None}),

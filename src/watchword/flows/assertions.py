@@ -127,13 +127,14 @@ async def _person(
         raise refused("a person whom the client is not for")
     if user is not None:
         granted = membership.open_to(runtime.settings, user, granted)
-    claims: dict[str, object] = {} if link else {"subject_kind": "external"}
+    scope = _scope(client, asked, granted)
+    claims: dict[str, object] = membership.claims(user, scope) if user else {"subject_kind": "external"}
     if found.auth_time is not None:
         claims["auth_time"] = found.auth_time
     return Accepted(
         rule=rule,
         subject=link.user_id if link else rule.subject.replace("{sub}", found.subject),
-        scope=_scope(client, asked, granted),
+        scope=scope,
         audience=_audience(runtime, client, asked, rule, found.resources),
         used=(_mark(rule.issuer, found.jti), found.expires_at + 1, found.earliest),
         claims=claims,

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import structs
 
-from watchword.flows import detail_types, introspection, lineage
+from watchword.flows import detail_types, introspection, lineage, membership
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
@@ -22,6 +22,8 @@ from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.exchange import ExchangePolicy, ExchangeRequest, LiveToken
 from watchword.oauth.scopes import parse_scope
+from watchword.store import users
+from watchword.store.users import User
 
 KEPT_CLAIMS = ("auth_time", "acr", "amr")
 DEFAULT_LIFETIME = 300
@@ -31,7 +33,8 @@ class Presented(msgspec.Struct, frozen=True):
     """An active token that was presented; `kind` is that of its subject, `parents` are the token's own parents and itself.
 
     `name` is the pairwise `sub` in the token, if it has one: the new token keeps it, so that the exchange does not reveal the account
-    (OpenID Connect Core §8.1).
+    (OpenID Connect Core §8.1). `user` is the person who agreed to what the token says of them, None for any other subject and for an
+    API token, to which nobody agreed (AP-06).
     """
 
     facts: LiveToken
@@ -40,6 +43,7 @@ class Presented(msgspec.Struct, frozen=True):
     grant_id: str | None
     parents: tuple[str, ...]
     kept: dict[str, object]
+    user: User | None = None
 
 
 async def read(runtime: Runtime, client: Client, token: str, token_type: str | None) -> Presented | None:
@@ -49,13 +53,21 @@ async def read(runtime: Runtime, client: Client, token: str, token_type: str | N
     answer = await introspection.introspect(runtime, token, Use())
     if not answer.active or "limited" in answer.claims:
         return None
+    facts, kind = _facts(runtime, client, answer), _kind(answer)
+    user = await runtime.database.read(users.get_user, answer.subject) if kind == "user" else None
+    if (
+        user is not None
+    ):  # TK-08: the person may have left a group since, or the scope has become one for members
+        open_scope = membership.open_to(runtime.settings, user, facts.scope)
+        facts = structs.replace(facts, scope=open_scope)
     return Presented(
-        facts=_facts(runtime, client, answer),
-        kind=_kind(answer),
+        facts=facts,
+        kind=kind,
         name=_name(answer),
         grant_id=answer.grant_id,
         parents=_parents(answer, token),
         kept={name: answer.claims[name] for name in KEPT_CLAIMS if name in answer.claims},
+        user=user if facts.kind != "api_token" else None,
     )
 
 

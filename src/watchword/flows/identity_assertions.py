@@ -7,7 +7,7 @@ A client exchanges its own ID token of this server for one, while the person's s
 import os
 from collections.abc import Mapping
 
-from watchword.flows import subjects
+from watchword.flows import membership, subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jws, jwt
 from watchword.oauth import authorization_details, exchange, identity_assertion
@@ -32,7 +32,8 @@ async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[s
     authorization_details.refuse(form.get("authorization_details"))
     claims = await _id_token(runtime, client, form)
     user = await _person(runtime, claims)
-    scope = narrow(parse_scope(form.get("scope") or ""), target.scope or for_people(client.scope))
+    allowed = membership.require_open(runtime.settings, user, target.scope or for_people(client.scope))
+    scope = narrow(parse_scope(form.get("scope") or ""), allowed)
     said = Statement(
         audience=target.issuer,
         client_id=target.client_id,

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from watchword.flows import exchanges, identity_assertions, minting, subjects
+from watchword.flows import exchanges, identity_assertions, membership, minting, subjects
 from watchword.flows.binding import Binding
 from watchword.flows.exchanges import Presented
 from watchword.flows.minting import AccessGrant
@@ -85,6 +85,8 @@ async def _issue(
 ) -> Mapping[str, object]:
     now = runtime.now()
     claims: dict[str, object] = {**subject.kept, **binding.confirmation(client)}
+    if subject.user is not None:
+        claims |= membership.claims(subject.user, exchanged.scope)
     claims["parents"] = exchanges.check_depth(subject.parents)
     if subject.name is not None:
         claims["sub"] = subject.name

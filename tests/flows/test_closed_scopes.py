@@ -1,0 +1,98 @@
+"""Scopes for members of groups where tokens are made of other tokens."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest_asyncio
+from tests.fixtures import trusted_issuers
+from tests.fixtures.code_flow import (
+    PASSWORD,
+    answer_of,
+    decide,
+    redeem,
+    register,
+    request,
+    sign_in,
+)
+from tests.fixtures.relying_party import claims_of
+from tests.fixtures.servers import Server, open_server
+from tests.flows import test_identity_assertions as at_provider
+from tests.flows import test_trusted_providers as trusted
+from tests.flows.test_groups import SCOPE, SCOPES, put_in
+from tests.flows.test_token_exchange import API, DOWN, refusal, service, swap
+
+from watchword.flows import accounts
+from watchword.settings import ScopeText
+
+
+@pytest_asyncio.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server with a scope for members alone."""
+    scopes = {**SCOPES, "read": ScopeText(groups=("staff",))}
+    async with open_server(tmp_path, scopes=scopes, fetch_allow_loopback=True) as opened:
+        yield opened
+
+
+async def test_tk_08_an_exchange_gives_nobody_back_what_a_group_opened(server: Server) -> None:
+    client = await register(server, scope=SCOPE, resources=[API])
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, groups=("staff",), actor="test")
+    back = await sign_in(server, await server.http.get("/authorize", params=request(client, scope=SCOPE)))
+    consent = await server.http.get(back.headers["location"])
+    bought = await redeem(server, client, answer_of(await decide(server, consent))["code"])
+    sent = str(bought.json()["access_token"])
+    api = await service(server, scope="orders:read orders:write groups", resources=[API, DOWN])
+    member = claims_of((await swap(server, api, sent, audience=DOWN)).json()["access_token"])
+    assert set(member["scope"].split()) == {"orders:read", "orders:write", "groups"}, "the honest variant"
+    assert member["groups"] == ["staff"]
+    silent = await swap(server, api, sent, audience=DOWN, scope="orders:read")
+    assert "groups" not in claims_of(silent.json()["access_token"]), "the scope that tells them is left out"
+    await put_in(server, "north")
+    left = claims_of((await swap(server, api, sent, audience=DOWN)).json()["access_token"])
+    assert (set(left["scope"].split()), left["groups"]) == ({"orders:read", "groups"}, ["north"])
+    asked = await swap(server, api, sent, audience=DOWN, scope="orders:write")
+    assert refusal(asked) == (400, "invalid_scope")
+
+
+async def test_an_api_token_from_before_a_scope_was_for_members_is_exchanged_for_none_with_it(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path) as before:
+        user = await accounts.create(before.runtime, username="ada", password=PASSWORD, actor="test")
+        issued = await before.token("orders:read orders:write groups", owner=user.id, resource=API)
+    async with open_server(tmp_path, scopes=SCOPES) as server:
+        api = await service(server, scope="orders:read orders:write groups")
+        for groups, scope in (((), "orders:read groups"), (("staff",), "orders:read orders:write groups")):
+            if groups:
+                issued = await server.token("orders:read orders:write groups", owner=user.id, resource=API)
+            claims = claims_of((await swap(server, api, issued.secret, audience=DOWN)).json()["access_token"])
+            assert set(claims["scope"].split()) == set(scope.split())
+            assert "groups" not in claims, "nobody agreed to tell them to an application (AP-06)"
+            await put_in(server, "staff")
+
+
+async def test_a_provider_that_is_trusted_opens_nothing_that_is_closed_to_its_people(server: Server) -> None:
+    client = await trusted.agent(server, scope="read write groups")
+    user_id = await trusted_issuers.ada(server)
+    await trusted_issuers.people(server, scope="read write groups")
+
+    async def asked(**form: str) -> dict[str, object]:
+        assertion = trusted.speaks_of(server, client, scope="read write groups")
+        answer = await trusted_issuers.present(server, client, assertion, **form)
+        return claims_of(answer.json()["access_token"])
+
+    closed = await asked()
+    assert (closed["sub"], closed["scope"]) == (user_id, "write groups")
+    assert "groups" not in closed, "of no group"
+    await put_in(server, "staff")
+    member = await asked()
+    assert (member["scope"], member["groups"]) == ("read write groups", ["staff"])
+    assert "groups" not in await asked(scope="read")
+
+
+async def test_an_identity_assertion_says_no_scope_that_is_closed_to_its_person(server: Server) -> None:
+    client = await at_provider.own_client(server)
+    id_token = await at_provider.id_token_of(server, client)
+    assert (await at_provider.ask(server, client, id_token)).json()["scope"] == "write"
+    assert refusal(await at_provider.ask(server, client, id_token, scope="read")) == (400, "invalid_scope")
+    await put_in(server, "staff")
+    assert (await at_provider.ask(server, client, id_token)).json()["scope"] == "read write"

@@ -1,10 +1,10 @@
-"""Scopes for members of groups where tokens are made of other tokens."""
+"""Scopes for members of groups where tokens are made of other tokens, and where somebody's groups change while they are asked."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from tests.fixtures import trusted_issuers
+from tests.fixtures import devices, trusted_issuers
 from tests.fixtures.code_flow import (
     PASSWORD,
     answer_of,
@@ -18,7 +18,7 @@ from tests.fixtures.relying_party import claims_of
 from tests.fixtures.servers import Server, open_server
 from tests.flows import test_identity_assertions as at_provider
 from tests.flows import test_trusted_providers as trusted
-from tests.flows.test_groups import SCOPE, SCOPES, put_in
+from tests.flows.test_groups import SCOPE, SCOPES, put_in, signed_in
 from tests.flows.test_token_exchange import API, DOWN, refusal, service, swap
 
 from watchword.flows import accounts
@@ -96,3 +96,42 @@ async def test_an_identity_assertion_says_no_scope_that_is_closed_to_its_person(
     assert refusal(await at_provider.ask(server, client, id_token, scope="read")) == (400, "invalid_scope")
     await put_in(server, "staff")
     assert (await at_provider.ask(server, client, id_token)).json()["scope"] == "read write"
+
+
+async def test_who_may_have_nothing_can_go_on_as_somebody_else(server: Server) -> None:
+    client, _ = await signed_in(server)
+    await accounts.create(server.runtime, username="eve", password=PASSWORD, groups=("staff",), actor="test")
+    asked = request(client, scope="orders:write", nonce=None)
+    for prompt, page in (("select_account", "/select-account"), ("login", "/sign-in")):
+        begun = await server.http.get("/authorize", params=asked | {"prompt": prompt})
+        assert page in begun.headers["location"]
+    back = await sign_in(server, begun, "eve")
+    assert "Change orders" in (await server.http.get(back.headers["location"])).text
+
+
+async def test_a_consent_page_is_shown_again_when_a_group_opens_more_than_it_told(server: Server) -> None:
+    client, consent = await signed_in(server)
+    assert "Change orders" not in consent.text
+    await put_in(server, "staff")
+    again = await decide(server, consent)
+    assert "Change orders" in again.text
+    granted = (await redeem(server, client, answer_of(await decide(server, again))["code"])).json()
+    assert "orders:write" in granted["scope"].split()
+
+
+async def test_a_device_gets_no_more_than_the_page_told_and_nothing_of_nothing(server: Server) -> None:
+    device = await devices.register(server, scope="orders:read orders:write")
+    await devices.person(server)
+    codes = await devices.begin(server, device, scope="orders:read orders:write")
+    page = await devices.enter(server, codes["user_code"])
+    await put_in(server, "staff")
+    again = await devices.decide(server, page)
+    assert "Change orders" in again.text
+    await devices.decide(server, again)
+    assert (await devices.poll(server, device, codes)).json()["scope"] == "orders:read orders:write"
+    codes = await devices.begin(server, device, scope="orders:write")
+    page = await devices.enter(server, codes["user_code"])
+    await put_in(server)
+    refused = await devices.decide(server, page)
+    assert (refused.status_code, "Nothing that was requested is open" in refused.text) == (400, True)
+    assert devices.refusal(await devices.poll(server, device, codes)) == (400, "authorization_pending")

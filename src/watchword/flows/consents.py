@@ -35,12 +35,14 @@ class Agreed(msgspec.Struct, frozen=True):
 
 def for_person(
     settings: Settings, request: AuthorizationRequest, client: Client, user: User
-) -> AuthorizationRequest:
-    """Return what of a request a person may grant at all; raise `access_denied` when that is nothing, or the client is not for them."""
-    if request.authorization_details and membership.lets_in(client, user):
-        return msgspec.structs.replace(request, scope=membership.open_to(settings, user, request.scope))
-    return msgspec.structs.replace(
-        request, scope=membership.require_open(settings, client, user, request.scope)
+) -> AuthorizationRequest | None:
+    """Return what of a request a person may grant at all, None for nothing."""
+    scope = membership.open_to(settings, user, request.scope)
+    is_left = not request.scope or scope or request.authorization_details
+    return (
+        msgspec.structs.replace(request, scope=scope)
+        if is_left and membership.lets_in(client, user)
+        else None
     )
 
 
@@ -103,9 +105,16 @@ def _is_once(settings: Settings, detail: Detail) -> bool:
     return known is None or known.once
 
 
-def shown_to(user_id: str, client: Client) -> str:
-    """Return the identity of a consent page: the person and the version of the client; after a change of either it is shown again."""
-    return f"{user_id} {client.created_at} {client.version}"
+def shown_to(settings: Settings, request: AuthorizationRequest, user: User, client: Client) -> str:
+    """Return what a consent page is about: the person, the version of the client, and the scopes for members alone that it shows."""
+    for_members = membership.for_members(settings, request.scope)
+    return " ".join((user.id, str(client.created_at), str(client.version), *for_members))
+
+
+def showed_all(before: str | None, now: str) -> bool:
+    """Whether the page that was shown told all that one would now; otherwise it is shown again."""
+    shown, needed = (before or "").split(), now.split()
+    return shown[:3] == needed[:3] and set(needed[3:]) <= set(shown[3:])
 
 
 async def remember(

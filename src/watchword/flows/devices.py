@@ -171,7 +171,13 @@ async def _entered(
     user = await runtime.database.read(users.get_user, session.user_id)
     if user is None:
         return None
-    scope = membership.require_open(runtime.settings, client, user, tuple(code.scope.split()))
+    scope = membership.require_open(
+        runtime.settings,
+        client,
+        user,
+        tuple(code.scope.split()),
+        may_be_empty=bool(detail_types.read(code.authorization_details)),
+    )
     return Entered(user_code, msgspec.structs.replace(code, scope=" ".join(scope)), client)
 
 

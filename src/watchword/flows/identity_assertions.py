@@ -32,7 +32,9 @@ async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[s
     authorization_details.refuse(form.get("authorization_details"))
     claims = await _id_token(runtime, client, form)
     user = await _person(runtime, claims)
-    allowed = membership.require_open(runtime.settings, user, target.scope or for_people(client.scope))
+    allowed = membership.require_open(
+        runtime.settings, client, user, target.scope or for_people(client.scope)
+    )
     scope = narrow(parse_scope(form.get("scope") or ""), allowed)
     said = Statement(
         audience=target.issuer,

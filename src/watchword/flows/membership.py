@@ -10,7 +10,6 @@ from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store.users import User
 
-NOTHING = "Nothing that was requested is open to this person."
 NOT_FOR = "This application is for members of groups that this person is not in."
 
 
@@ -48,15 +47,30 @@ def lets_in(client: Client, user: User) -> bool:
     return groups.is_open(client.groups, user.groups)
 
 
-def require_open(settings: Settings, client: Client, user: User, scope: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the part of a requested scope that a person may have; raise `access_denied` when nothing of it is left, or for a client that is
-    not for this person."""
+def for_members(settings: Settings, scope: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the part of a scope that is not open to everybody."""
+    return tuple(one for one in scope if not is_open(settings, one, ()))
+
+
+def require_open(
+    settings: Settings, client: Client, user: User, scope: tuple[str, ...], *, may_be_empty: bool = False
+) -> tuple[str, ...]:
+    """Return the part of a requested scope that a person may have; raise `access_denied` when nothing is left of a request, or for a client
+    that is not for this person.
+
+    `may_be_empty` when it is for more than a scope.
+    """
     if not lets_in(client, user):
         raise OAuthError("access_denied", NOT_FOR)
     found = open_to(settings, user, scope)
-    if scope and not found:
-        raise OAuthError("access_denied", NOTHING)
+    if scope and not found and not may_be_empty:
+        raise nothing_open()
     return found
+
+
+def nothing_open() -> OAuthError:
+    """Return the refusal of a request of which a person may grant nothing."""
+    return OAuthError("access_denied", "Nothing that was requested is open to this person.")
 
 
 def claims(user: User, scope: tuple[str, ...]) -> dict[str, object]:

@@ -48,11 +48,7 @@ async def handle(
         raise OAuthError("invalid_grant", "The proof is not valid here.", detail=error.reason) from None
     if await identities.needs_second_factor(runtime, user):
         raise OAuthError("invalid_grant", "This account needs a second factor: sign in with a browser.")
-    if not membership.lets_in(client, user):
-        raise OAuthError("invalid_grant", membership.NOT_FOR)
-    asked, scope = scope, membership.open_to(runtime.settings, user, scope)
-    if asked and not scope:
-        raise OAuthError("invalid_scope", membership.NOTHING)
+    scope = membership.require_open(runtime.settings, client, user, scope)
     grant = AccessGrant(
         client=client,
         subject=user.id,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import quote, urlencode
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import anonymous, authorization, authorization_requests, consents
+from watchword.flows import anonymous, authorization, authorization_requests, consents, membership
 from watchword.flows.consents import Agreed
 from watchword.http import REPEATABLE, Form, Request, Response, redirect
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
@@ -115,35 +115,25 @@ async def _proceed(
     runtime = request.runtime
     session, user = await _who(request)
     done = interaction.done if interaction else ()
-    own, denied = asked, None
-    try:
-        own = consents.for_person(runtime.settings, asked, client, user) if user else asked
-    except OAuthError as error:
-        denied = error
+    own = consents.for_person(runtime.settings, asked, client, user) if user else asked
     try:
         earlier = (
             await consents.earlier(runtime, own, client, user.id, session.id)
-            if user and session and not denied
+            if user and session and own
             else None
         )
-        step = await _next_step(
-            request,
-            asked,
-            client,
-            session,
-            interaction,
-            done,
-            consented=earlier is not None or denied is not None,
-        )
-        if denied is not None and step in ("consent", "answer"):  # by then they could have been somebody else
-            raise denied
+        consented = own is None or earlier is not None
+        step = await _next_step(request, asked, client, session, interaction, done, consented=consented)
+        # Not before this step: another account that is signed in to or selected may be open to it.
+        if own is None and step in ("consent", "answer"):
+            raise membership.nothing_open()
     except OAuthError as error:
         return await _answer_error(request, asked, interaction, error)
     if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
         return await _enrol(request, asked, interaction)
-    if step == "answer" and session is not None and earlier is not None:
+    if own is not None and step == "answer" and session is not None and earlier is not None:
         return await _answer(request, own, session, interaction, earlier)
-    return await _ask(request, asked, client, user, interaction, step)
+    return await _ask(request, asked, own, client, user, interaction, step)
 
 
 async def _next_step(
@@ -187,6 +177,7 @@ async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Int
 async def _ask(
     request: Request,
     asked: AuthorizationRequest,
+    own: AuthorizationRequest | None,
     client: Client,
     user: User | None,
     interaction: Interaction | None,
@@ -200,14 +191,12 @@ async def _ask(
     done = interaction.done if interaction else ()
     interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)
     headers = (fresh,) if fresh else ()
-    if step == "consent" and user is not None:
+    if step == "consent" and user is not None and own is not None:
         if interaction is None and request.query().get("request_uri"):
             # The request_uri is used up: the page must be at a URL that can be opened again.
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
-        await runtime.database.write(
-            interactions.note_interaction, interaction_id, done, consents.shown_to(user.id, client)
-        )
-        own = consents.for_person(runtime.settings, asked, client, user)
+        shown = consents.shown_to(runtime.settings, own, user, client)
+        await runtime.database.write(interactions.note_interaction, interaction_id, done, shown)
         return consent_page.page(request, own, client, user, interaction_id, (value, fresh))
     if step in ONCE:
         done = (*done, step)
@@ -234,12 +223,12 @@ async def consent(request: Request) -> Response:
         client = await authorization_requests.still_of(runtime, asked)
     except OAuthError as error:
         return await _show(request, error)
-    if session is None or user is None or interaction.shown_to != consents.shown_to(user.id, client):  # AZ-55
+    own = consents.for_person(runtime.settings, asked, client, user) if user else None
+    if session is None or user is None or own is None:
         return await _proceed(request, asked, client, interaction)
-    try:
-        own = consents.for_person(runtime.settings, asked, client, user)
-    except OAuthError as error:
-        return await _answer_error(request, asked, interaction, error)
+    shown = consents.shown_to(runtime.settings, own, user, client)
+    if not consents.showed_all(interaction.shown_to, shown):  # AZ-55
+        return await _proceed(request, asked, client, interaction)
     agreed = consents.chosen(runtime.settings, own, form.all("scope"))
     if form.get("decision") != "approve" or not agreed.answers(own):
         denied = OAuthError("access_denied", "The person did not agree.")

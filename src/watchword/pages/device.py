@@ -4,7 +4,7 @@ Following a link never decides anything (§3.3.1, DV-04): the code is entered in
 asks from where, and decided by the person who entered it, in the same browser.
 """
 
-from watchword.flows import detail_types, devices, places
+from watchword.flows import detail_types, devices, membership, places
 from watchword.flows.devices import Entered
 from watchword.http import Request, Response, redirect
 from watchword.oauth import device
@@ -67,7 +67,7 @@ async def enter(request: Request) -> Response:
         entered = await devices.enter(request.runtime, typed, session, browser=own, address=request.address)
     except OAuthError as error:
         if error.code == "access_denied":
-            return _form(request, "", reasons.find(error.description), 400)
+            return _closed(request, error)
         if error.code != "too_many_requests":
             raise
         minutes = -(-(error.retry_after or 60) // 60)
@@ -75,6 +75,10 @@ async def enter(request: Request) -> Response:
     if entered is None:
         return _wrong(request)
     return await _confirm_page(request, entered, session)
+
+
+def _closed(request: Request, error: OAuthError) -> Response:
+    return _form(request, "", reasons.find(error.description), 400)
 
 
 def _wrong(request: Request) -> Response:
@@ -102,9 +106,13 @@ async def _confirm_page(request: Request, entered: Entered, session: Session) ->
         ],
         "resources": [scopes.resource(request, uri) for uri in code.audience.split()],
         "details": details.of(request, detail_types.read(code.authorization_details)),
-        "hidden": {"user_code": entered.user_code},
+        "hidden": {"user_code": entered.user_code, "shown": " ".join(_for_members(request, entered))},
     }
     return browser.page(request, "device_confirm", context)
+
+
+def _for_members(request: Request, entered: Entered) -> set[str]:
+    return set(membership.for_members(request.runtime.settings, tuple(entered.code.scope.split())))
 
 
 async def confirm(request: Request) -> Response:
@@ -117,10 +125,16 @@ async def confirm(request: Request) -> Response:
         return session
     if own is None:
         return _to_sign_in(request, typed)
-    entered = await devices.shown(request.runtime, form.get("user_code") or "", session, browser=own)
+    try:
+        entered = await devices.shown(request.runtime, form.get("user_code") or "", session, browser=own)
+    except OAuthError as error:
+        return _closed(request, error)
     if entered is None:
         return _wrong(request)
     approved = form.get("decision") == "approve"
+    if approved and not _for_members(request, entered) <= set((form.get("shown") or "").split()):
+        # A group that the person came into since opens more than the page told.
+        return await _confirm_page(request, entered, session)
     act = devices.approve if approved else devices.deny
     if not await act(request.runtime, entered, session, browser=own):
         # A second click, or the answer loaded again: it says what was decided, and decides nothing.

@@ -133,6 +133,9 @@ async def _rename(request: Request, person: Person, user: User, form: Form) -> R
 
 
 async def _set_groups(request: Request, person: Person, user: User, form: Form) -> Response:
+    # Somebody else put the person in a group meanwhile, or took them out of one.
+    if (form.get("shown") or "") != " ".join(user.groups):
+        return await _one(request, person, {"groups": "changed_meanwhile"})
     wished = Changes(groups=tuple((form.get("groups") or "").split()))
     await people.change(console.acting(request, person), user, wished, actor=person[1].id)
     return console.done(request, "profile_saved", "people", user.id)

@@ -1,0 +1,33 @@
+"""Groups at the console: set by administrators, about what they saw."""
+
+from tests.fixtures.accounts import make, user_of
+from tests.fixtures.console import admin, server
+from tests.fixtures.console_forms import act, form_of
+from tests.fixtures.people import Person
+
+from watchword.flows import people
+from watchword.flows.people import Changes
+
+__all__ = ["admin", "server"]
+
+
+async def test_groups_are_set_and_one_that_was_left_meanwhile_is_not_given_back(admin: Person) -> None:
+    server = admin.server
+    user = await make(server, "kim", "kim@example.com")
+    page = f"/console/people/{user.id}"
+    assert await act(admin, page, "groups", groups=" staff  north ") == 200
+    assert (await user_of(server, "kim")).groups == ("north", "staff")
+    assert await act(admin, page, "groups", groups="staff,north") == 400
+    assert "The name of a group has" in admin.text
+    await admin.open(page)
+    form = form_of(admin, "groups")
+    assert form is not None
+    form.pop("")
+    await people.change(server.runtime, user, Changes(groups=("north",)), actor="ops")
+    admin.page = await admin.http.post(page, data={**form, "groups": "north staff south"})
+    assert admin.page.status_code == 400
+    assert "Somebody changed this meanwhile" in admin.text
+    assert 'value="north"' in admin.page.text, "as it is now"
+    assert (await user_of(server, "kim")).groups == ("north",)
+    assert await act(admin, page, "groups", groups="") == 200
+    assert (await user_of(server, "kim")).groups == ()

@@ -18,9 +18,9 @@ def bearer(secret: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {secret}"}
 
 
-async def narrowed(server: Server, secret: str) -> str:
+async def narrowed(server: Server, secret: str, name: str = "job") -> str:
     """Return a token that a holder has narrowed from its own."""
-    body = {"name": "job", "scope": "orders:read"}
+    body = {"name": name, "scope": "orders:read"}
     made = await server.http.post("/api/v1/tokens/self/narrow", json=body, headers=bearer(secret))
     assert made.status_code == 201, made.text
     return str(made.json()["token"])
@@ -117,6 +117,7 @@ async def test_the_owner_is_told_when_others_may_have_a_token(tmp_path: Path, wa
         assert to == EMAIL
         assert "It was revoked at once" in text
         assert "nightly" in text
+        assert "job" not in text, "it goes without saying of what was narrowed from it"
         assert made.secret not in text
 
 
@@ -128,6 +129,34 @@ async def test_a_token_that_was_only_exposed_is_told_of_once_a_day(tmp_path: Pat
             assert (await server.http.post("/exposed", data={"token": made.secret})).status_code == 200
         ((_, text),) = await letters(server)
         assert "It still works" in text
+
+
+@pytest.mark.parametrize("revoked", [True, False], ids=["revoked", "only exposed"])
+async def test_a_holder_cannot_send_the_owner_what_it_likes_nor_as_often_as_it_likes(
+    tmp_path: Path, revoked: bool
+) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server)
+        made = await server.token(name="nightly", owner="ada", scope="orders:read")
+        for _ in range(3):
+            secret = await narrowed(
+                server, await narrowed(server, made.secret), "Pay at https://evil.example"
+            )
+            if revoked:
+                reason = {"reason": "compromised"}
+                sent = await server.http.post(
+                    "/api/v1/tokens/self/revoke", json=reason, headers=bearer(secret)
+                )
+            else:
+                sent = await server.http.post("/exposed", data={"token": secret})
+            assert sent.status_code == 200, sent.text
+        ((_, text),) = await letters(server)
+        assert "nightly (narrowed)" in text
+        assert f"wwa_…{secret[-4:]}" not in text, "the first of them"
+        assert "evil.example" not in text
+        server.clock.advance(DAY)
+        await server.http.post("/exposed", data={"token": await narrowed(server, made.secret)})
+        assert len(await letters(server)) == 2, "another day"
 
 
 async def test_what_owners_did_themselves_or_what_did_not_leak_is_no_news(tmp_path: Path) -> None:

@@ -1,21 +1,28 @@
 """What people are told by mail of their API tokens: that they end soon, and that others may have one.
 
 Sent after the change that it tells of is committed, like every notice to a person; the audit trail has the event in any case.
+
+A holder narrows a token as often as it likes, names what it made, and can report that as leaked. So that nobody sends an owner whatever
+they please, or fills the outbox, a narrowed token is told of by the name of the one that it comes from, and once a day.
 """
 
 from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Literal
 
+import msgspec
+
 from watchword.flows import mail
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
+from watchword.ratelimit import LocalBuckets
 from watchword.store import api_tokens as store
 from watchword.store import users
 from watchword.store.api_tokens import ApiToken
 
 PAGE = "/account/tokens"
 MOST = 20  # tokens that one mail names
+NARROWED = LocalBuckets(capacity=1, per_second=1 / 86_400)  # by the token that they come from
 
 
 async def tell_expiring(runtime: Runtime, ending: Iterable[ApiToken]) -> None:
@@ -34,14 +41,31 @@ async def tell_leaked(
     runtime: Runtime, token_ids: Sequence[str], change: Literal["revoked", "exposed"], *, by: str = ""
 ) -> None:
     """Tell the owner of tokens that others may have, unless it was the owner's own act; `by` is who acted."""
-    found = [await runtime.database.read(store.get_token, one) for one in token_ids[:MOST]]
+    read = token_ids[:MOST]
+    found = [await runtime.database.read(store.get_token, one) for one in read]
+    others = [one for one in found if one and one.owner_id != by]
+    named = [await _by_owners_name(runtime, one, read) for one in others]
     await _tell(
         runtime,
-        [one for one in found if one and one.owner_id != by],
+        [one for one in named if one is not None],
         "token_leaked",
         change=change,
         unread=len(token_ids[MOST:]),
     )
+
+
+async def _by_owners_name(runtime: Runtime, token: ApiToken, told: Sequence[str]) -> ApiToken | None:
+    """Return a token by a name that no holder chose; None for a narrowed one that need not be told of."""
+    first: ApiToken | None = token
+    while first is not None and first.parent_id is not None:
+        first = await runtime.database.read(store.get_token, first.parent_id)
+    if first is token:
+        return token
+    if first is None or first.id in told:
+        return None
+    if len(told) == 1 and NARROWED.take(first.id, runtime.clock()):  # only operators end several at once
+        return None
+    return msgspec.structs.replace(token, name=f"{first.name[:180]} (narrowed)")
 
 
 async def _tell(

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
-from tests.fixtures import devices, trusted_issuers
+from tests.fixtures import devices, holders, trusted_issuers
 from tests.fixtures.code_flow import (
     PASSWORD,
     answer_of,
@@ -14,6 +14,7 @@ from tests.fixtures.code_flow import (
     request,
     sign_in,
 )
+from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import claims_of
 from tests.fixtures.servers import Server, open_server
 from tests.flows import test_identity_assertions as at_provider
@@ -22,14 +23,15 @@ from tests.flows.test_groups import SCOPE, SCOPES, put_in, signed_in
 from tests.flows.test_token_exchange import API, DOWN, refusal, service, swap
 
 from watchword.flows import accounts
-from watchword.settings import ScopeText
+from watchword.jose import jwk
+from watchword.settings import DetailText, ScopeText
 
 
 @pytest_asyncio.fixture
-async def server(tmp_path: Path) -> AsyncIterator[Server]:
-    """A server with a scope for members alone."""
+async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
+    """A server with scopes for members alone, on both databases."""
     scopes = {**SCOPES, "read": ScopeText(groups=("staff",))}
-    async with open_server(tmp_path, scopes=scopes, fetch_allow_loopback=True) as opened:
+    async with open_server(tmp_path, on=store.address, scopes=scopes, fetch_allow_loopback=True) as opened:
         yield opened
 
 
@@ -89,6 +91,18 @@ async def test_a_provider_that_is_trusted_opens_nothing_that_is_closed_to_its_pe
     assert "groups" not in await asked(scope="read")
 
 
+async def test_a_proof_of_an_identity_is_worth_what_is_open_to_its_person(server: Server) -> None:
+    holder, key = await holders.make_holder(server), jwk.generate("ES256")
+    client = await server.client(
+        token_endpoint_auth_method="none", grant_types=["zero_proof"], scope="orders:write orders:read groups"
+    )
+    claims = claims_of((await holders.token(holder, client.client.client_id, key)).json()["access_token"])
+    assert (claims["scope"], "groups" in claims) == ("orders:read groups", False)
+    await put_in(server, "staff")
+    claims = claims_of((await holders.token(holder, client.client.client_id, key)).json()["access_token"])
+    assert (claims["scope"], claims["groups"]) == ("orders:write orders:read groups", ["staff"])
+
+
 async def test_an_identity_assertion_says_no_scope_that_is_closed_to_its_person(server: Server) -> None:
     client = await at_provider.own_client(server)
     id_token = await at_provider.id_token_of(server, client)
@@ -117,6 +131,10 @@ async def test_a_consent_page_is_shown_again_when_a_group_opens_more_than_it_tol
     assert "Change orders" in again.text
     granted = (await redeem(server, client, answer_of(await decide(server, again))["code"])).json()
     assert "orders:write" in granted["scope"].split()
+    asked = request(client, scope="orders:write", nonce=None, prompt="consent")
+    page = await server.http.get("/authorize", params=asked)
+    await put_in(server)
+    assert answer_of(await decide(server, page))["error"] == "access_denied"
 
 
 async def test_a_device_gets_no_more_than_the_page_told_and_nothing_of_nothing(server: Server) -> None:
@@ -135,3 +153,20 @@ async def test_a_device_gets_no_more_than_the_page_told_and_nothing_of_nothing(s
     refused = await devices.decide(server, page)
     assert (refused.status_code, "Nothing that was requested is open" in refused.text) == (400, True)
     assert devices.refusal(await devices.poll(server, device, codes)) == (400, "authorization_pending")
+
+
+async def test_a_device_for_whose_person_only_the_details_are_left_gets_these(tmp_path: Path) -> None:
+    kinds = {"payment": DetailText(sentence="Pay")}
+    async with open_server(tmp_path, scopes=SCOPES, authorization_details=kinds) as server:
+        device = await devices.register(
+            server, scope="orders:write", authorization_details_types=["payment"], redirect_uris=[]
+        )
+        await devices.person(server)
+        asked = {"scope": "orders:write", "authorization_details": '[{"type": "payment"}]'}
+        codes = await devices.begin(server, device, **asked)
+        page = await devices.enter(server, codes["user_code"])
+        assert "Change orders" not in page.text
+        await devices.decide(server, page)
+        got = (await devices.poll(server, device, codes)).json()
+        assert got["authorization_details"] == [{"type": "payment"}]
+        assert not got.get("scope")

@@ -1,9 +1,11 @@
 """The condition on a change that the holder of a token asks for: the token is alive when the change commits.
 
 Theory of operation. The rows on which the token depends are locked before the change: an end that was committed before is seen, and one
-that comes later waits. A self-contained token has no row; its identifier is put among the revoked ones and taken out again, for which
-whoever revokes it waits. People grant nobody power over this server, so an access token is a client's; what one was exchanged from, and whose
-it is then, is checked with the request only.
+that comes later waits. The owner comes first, as wherever an owner's tokens end. No lock is shared: two calls that share one and then change
+the row wait for each other, as when a person's token makes tokens of that person, and who calls without a pause would keep the end waiting.
+So the calls of one owner come one after another. A self-contained token has no row; its identifier is put among the revoked ones and taken
+out again, for which whoever revokes it waits. People grant nobody power over this server, so an access token is a client's; what one was
+exchanged from, and whose it is then, is checked with the request only.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,11 +13,14 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from watchword.store.clients import hold_client
 from watchword.store.database import Transaction
-from watchword.store.users import hold_user
 
 T = TypeVar("T")
+
+_OWNERS = {  # an application has no row
+    "user": "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE",
+    "client": "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL FOR NO KEY UPDATE",
+}
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -48,32 +53,28 @@ async def as_holder(
 
 
 async def _hold_api_token(tx: Transaction, holder: Holder, now: int) -> bool:
+    owned = await tx.one("SELECT owner_kind, owner_id FROM api_tokens WHERE id = $1", holder.token_id)
+    owner = _OWNERS.get(owned["owner_kind"]) if owned else None
+    if owned and owner and await tx.one(owner, owned["owner_id"]) is None:
+        return False
     alive = "(expires_at IS NULL OR expires_at > $2)"
-    row = await tx.one(
-        f"SELECT owner_kind, owner_id FROM api_tokens WHERE id = $1 AND revoked_at IS NULL AND {alive} FOR SHARE",  # noqa: S608 - literals
-        holder.token_id,
-        now,
-    )
-    if row is None:
+    token = f"SELECT id FROM api_tokens WHERE id = $1 AND revoked_at IS NULL AND {alive} FOR NO KEY UPDATE"  # noqa: S608 - literals
+    if await tx.one(token, holder.token_id, now) is None:
         return False
     # After the token: a rotation, which ends secrets, locks that first.
     secret = f"SELECT id FROM api_token_secrets WHERE token_id = $1 AND {alive} AND id = $3"  # noqa: S608 - literals
-    if await tx.one(secret, holder.token_id, now, holder.secret_id) is None:
-        return False
-    if row["owner_kind"] == "user":
-        return await hold_user(tx, row["owner_id"])
-    return row["owner_kind"] != "client" or await hold_client(tx, row["owner_id"])
+    return await tx.one(secret, holder.token_id, now, holder.secret_id) is not None
 
 
 async def _hold_access_token(tx: Transaction, holder: Holder, now: int) -> bool:
-    if not await (_hold_opaque(tx, holder) if holder.digest else _hold_self_contained(tx, holder, now)):
+    client = "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL AND valid_from <= $2 FOR NO KEY UPDATE"
+    if await tx.one(client, holder.client_id, holder.issued_at) is None:
         return False
-    client = "SELECT client_id FROM clients WHERE client_id = $1 AND disabled_at IS NULL AND valid_from <= $2 FOR KEY SHARE"
-    return await tx.one(client, holder.client_id, holder.issued_at) is not None
+    return await (_hold_opaque(tx, holder) if holder.digest else _hold_self_contained(tx, holder, now))
 
 
 async def _hold_opaque(tx: Transaction, holder: Holder) -> bool:
-    held = "SELECT client_id FROM access_tokens WHERE digest = $1 AND revoked_at IS NULL FOR SHARE"
+    held = "SELECT client_id FROM access_tokens WHERE digest = $1 AND revoked_at IS NULL FOR NO KEY UPDATE"
     return await tx.one(held, holder.digest) is not None
 
 

@@ -17,7 +17,7 @@ from watchword.store.fitting import check
 Events = list[tuple[object, ...]]
 
 
-_LOCKS = re.compile(r" FOR (?:KEY )?(?:SHARE|UPDATE)(?: OF \w+)?")
+_LOCKS = re.compile(r" FOR (?:NO )?(?:KEY )?(?:SHARE|UPDATE)(?: OF \w+)?")
 
 
 @lru_cache(maxsize=1024)

@@ -1,14 +1,14 @@
 """AP-04: calls of the admin API on PostgreSQL beside one another, and beside what ends their token: neither is held up for good."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import Store
 from tests.store.backends import cluster_of
 from tests.store.made import NOW, access_token, add_token, digest, note, select
-from tests.store.test_postgres_ends import held_trail, prepare, until_waiting
+from tests.store.test_postgres_ends import delete_account, disable_account, held_trail, prepare, until_waiting
 
 from watchword.store import tokens
 from watchword.store.database import Database
@@ -83,3 +83,17 @@ async def test_a_call_and_the_end_of_its_token_wait_for_one_another_in_one_order
         await other.close()
     assert isinstance(await call, TokenEnded)
     assert log.read_text().count("deadlock detected") == before
+
+
+@pytest.mark.parametrize("end", [disable_account, delete_account])
+async def test_whoever_ends_an_ordinary_account_waits_for_no_administrator(
+    postgres_store: Store, end: Callable[[Database], Awaitable[object]]
+) -> None:
+    node = await postgres_store.node()
+    await prepare(node)
+    other = await asyncpg.connect(postgres_store.address)
+    try:
+        await other.execute("BEGIN; SELECT 1 FROM users WHERE id = 'root' FOR NO KEY UPDATE")
+        assert await asyncio.wait_for(end(node), 5) == "changed"
+    finally:
+        await other.close()

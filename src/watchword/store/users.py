@@ -171,7 +171,13 @@ async def count_admins(tx: Transaction) -> int:
 
 
 async def is_last_admin(tx: Transaction, user_id: str) -> bool:
-    """Whether this is the only enabled administrator; locks all of them until the transaction ends, so that the answer stays true."""
+    """Whether this is the only enabled administrator; locks all of them until the transaction ends, so that the answer stays true.
+
+    Of somebody else only that account is locked: what two administrators do to others is no reason to wait for each other.
+    """
+    ordinary = "SELECT id FROM users WHERE id = $1 AND is_admin = 0 FOR NO KEY UPDATE"
+    if await tx.one(ordinary, user_id) is not None:
+        return False
     held = await tx.all(
         "UPDATE users SET is_admin = is_admin WHERE is_admin = 1 AND disabled_at IS NULL RETURNING id"
     )

@@ -130,6 +130,31 @@ async def test_ap_04_what_was_asked_for_by_a_token_does_not_happen_after_its_end
     assert (await people.find(server.runtime, "kim")).display_name == "Kim"
 
 
+@pytest.mark.parametrize("change", ["rotate", "{kid}/revoke"])
+async def test_ap_04_no_signing_key_changes_after_the_end_of_the_token_that_asked_for_it(
+    server: Server, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    token, end = await revoked(server)
+    keyring, headers = server.runtime.keyring, {"authorization": f"Bearer {token}"}
+
+    async def ask() -> httpx.Response:
+        body = {"algorithm": "ES256"} if change == "rotate" else None
+        return await server.http.post(f"/api/v1/keys/{change.format(kid=kid)}", json=body, headers=headers)
+
+    kid = (await keyring.signing_key("ES256")).kid
+    assert (await ask()).status_code == 200, "the honest variant"
+    kid, before, reload = (await keyring.signing_key("ES256")).kid, await keyring.states(), keyring.reload
+
+    async def ended_just_now() -> None:
+        monkeypatch.undo()
+        await end()
+        await reload()
+
+    monkeypatch.setattr(keyring, "reload", ended_just_now)
+    assert (await ask()).status_code == 401
+    assert await keyring.states() == before
+
+
 async def test_a_call_that_ends_its_own_token_is_done_to_its_end(server: Server) -> None:
     token = await server.token(scope="watchword:admin", owner="eve")
     headers = {"authorization": f"Bearer {token.secret}"}

@@ -73,14 +73,17 @@ async def rotate_key(call: Call) -> KeyList:
         raise OAuthError(
             "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
         )
-    if not await call.request.runtime.keyring.rotate(call.body.algorithm, actor=call.caller.actor):
+    runtime, actor = call.request.runtime, call.caller.actor
+    # The ring is the server's own: it is told by which database this caller writes.
+    if not await runtime.keyring.rotate(call.body.algorithm, actor=actor, database=runtime.database):
         raise OAuthError("conflict", "Another node rotated this key just now.")
     return await list_keys(call)
 
 
 async def revoke_key(call: Call) -> KeyList:
     """Revoke a leaked key: tokens that it signed are refused at once."""
-    if not await call.request.runtime.keyring.revoke(call.path("kid"), actor=call.caller.actor):
+    runtime, actor = call.request.runtime, call.caller.actor
+    if not await runtime.keyring.revoke(call.path("kid"), actor=actor, database=runtime.database):
         raise OAuthError("not_found", "There is no such key.")
     return await list_keys(call)
 

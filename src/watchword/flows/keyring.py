@@ -179,7 +179,7 @@ class Keyring:
     ) -> bool:
         """Promote the next key of an algorithm and publish another; False when another node was first.
 
-        `expected` is the `kid` of the next key that the caller has seen; `database` is the one of the caller's session.
+        `expected` is the `kid` of the next key that the caller has seen; `database` is the one that the caller writes by.
         """
         await self.reload()
         now = int(self._clock())

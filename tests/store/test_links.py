@@ -1,10 +1,15 @@
 """One-time links: one use, one purpose, one live link."""
 
-import pytest
-from tests.fixtures.postgres import race
-from tests.store.made import NOW, digest
+import asyncio
+from collections.abc import Awaitable, Callable
 
-from watchword.store import links
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import pytest
+from tests.fixtures.postgres import Store, race
+from tests.store.made import NOW, digest
+from tests.store.test_postgres_ends import prepare, until_waiting
+
+from watchword.store import links, user_changes
 from watchword.store.database import Database
 from watchword.store.links import Link
 
@@ -77,3 +82,35 @@ async def test_of_links_made_at_once_for_one_subject_exactly_one_is_used(nodes: 
         await race(*(create(nodes[n % 2], name) for n, name in enumerate(names)))
         outcomes = await race(*(use(nodes[n % 2], name) for n, name in enumerate(names * 2)))
         assert [outcome for outcome in outcomes if outcome is not None] == [MADE]
+
+
+async def reset(database: Database, secret: str) -> object:
+    return await database.write(user_changes.reset_password, digest(secret), "hash", end_all=True, now=NOW)
+
+
+async def confirm(database: Database, secret: str) -> object:
+    return await database.write(user_changes.verify_email, digest(secret), "u", "u@example", "u@example", NOW)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("purpose", "use_by", "done"),
+    [*((purpose, reset, "u") for purpose in user_changes.RESETS), ("verify_email", confirm, "changed")],
+)
+async def test_the_account_is_locked_before_its_link(
+    postgres_store: Store, purpose: str, use_by: Callable[[Database, str], Awaitable[object]], done: str
+) -> None:
+    """Whatever ends links of an account has locked that: a mailed link and one that was handed over, used at once, are no deadlock."""
+    database = await postgres_store.node()
+    await prepare(database)
+    made = {"purpose": purpose, "subject": "u", "data": {}, "expires_at": NOW + 60, "now": NOW}
+    await database.write(links.create_link, digest("link"), **made)
+    other = await asyncpg.connect(postgres_store.address)
+    try:
+        await other.execute("BEGIN; SELECT 1 FROM users WHERE id = 'u' FOR UPDATE")
+        using = asyncio.ensure_future(use_by(database, "link"))
+        await until_waiting(postgres_store, 1)
+        await other.execute("SELECT 1 FROM one_time_links FOR UPDATE NOWAIT; COMMIT")
+    finally:
+        await other.close()
+    assert await using == done

@@ -97,6 +97,7 @@ async def verify_email(
     tx: Transaction, link: bytes, user_id: str, email: str, canonical_email: str, now: int
 ) -> str:
     """Use up a link and set the address that it confirms: "changed", "taken", "unknown", or "gone" when the link is."""
+    await _hold_account(tx, link)
     if await use_link(tx, link, "verify_email", now) is None:
         return "gone"
     return await set_email(tx, user_id, email, canonical_email, verified=True, actor=user_id, now=now)
@@ -174,6 +175,12 @@ async def mail_reset_link(
     return True
 
 
+async def _hold_account(tx: Transaction, link: bytes) -> None:
+    """Lock the account of a link before the link, as whatever ends links does: two links that are used at once wait in one order."""
+    held = "SELECT id FROM users WHERE id = (SELECT subject FROM one_time_links WHERE digest = $1) FOR NO KEY UPDATE"
+    await tx.one(held, link)
+
+
 async def _use_reset(tx: Transaction, link: bytes, now: int) -> Link | None:
     return await use_link(tx, link, HANDED_OVER, now) or await use_link(tx, link, MAILED, now)
 
@@ -185,6 +192,7 @@ async def reset_password(
 
     The address does not become verified: a link is mailed only to a verified one, and any other was handed over by an administrator.
     """
+    await _hold_account(tx, link)
     used = await _use_reset(tx, link, now)
     if used is None:
         return None
@@ -212,6 +220,7 @@ async def recover_by_passkey(
     the password, which may be what was compromised.
     """
     user_id = made.stored.user_id
+    await _hold_account(tx, link)
     if not (await hold_link(tx, link, HANDED_OVER, now) or await hold_link(tx, link, MAILED, now)):
         return "link"
     user = await get_user(tx, user_id)

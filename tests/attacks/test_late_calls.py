@@ -6,14 +6,14 @@ from pathlib import Path
 import httpx
 import pytest
 import pytest_asyncio
-from tests.fixtures.accounts import EMAIL
-from tests.fixtures.people import letters
+from tests.fixtures.accounts import EMAIL, another
+from tests.fixtures.people import Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.endpoints import admin_users
-from watchword.flows import account_changes, accounts, api_tokens, client_registry, people
+from watchword.flows import account_changes, accounts, acting, api_tokens, client_registry, people
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
 from watchword.store.users import User
@@ -161,3 +161,21 @@ async def test_a_call_that_ends_its_own_token_is_done_to_its_end(server: Server)
     done = await server.http.post("/api/v1/users/eve/disable", json={}, headers=headers)
     assert done.status_code < 300
     assert [to for to, _ in await letters(server)] == [EMAIL], "the owner is told"
+
+
+@pytest.mark.parametrize("change", ["disabled", "no administrator"])
+async def test_what_ends_an_administrators_own_right_at_the_console_is_done_to_its_end(
+    server: Server, change: str
+) -> None:
+    async with another(server) as browser:
+        await Person(server, browser).sign_in("eve")
+        eve = await people.find(server.runtime, "eve")
+        (session,) = await people.live_sessions(server.runtime, eve.id, after="", limit=9)
+        inside = acting.runtime_in(server.runtime, session)
+        if change == "disabled":
+            await account_changes.set_disabled(inside, eve, True, actor=eve.id)
+        else:
+            moved = Changes(is_admin=False, email="eve@example.net", email_verified=True)
+            await people.change(inside, eve, moved, actor=eve.id)
+    told = [text for to, text in await letters(server) if to == EMAIL]
+    assert any(("can no longer be used" if change == "disabled" else "was changed to") in one for one in told)

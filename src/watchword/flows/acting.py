@@ -59,7 +59,7 @@ def runtime_from(runtime: Runtime, address: str) -> Runtime:
 
 
 class _Bound:
-    """A database that passes everything on; subclasses add `write`, with the condition."""
+    """A database that passes everything on; subclasses add `_write`, with the condition."""
 
     __slots__ = ("_database",)
 
@@ -90,6 +90,27 @@ class _Bound:
         """Run an operation that changes nothing."""
         return await self._database.read(operation, *args, **kwargs)
 
+    async def write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run an operation under the condition; that a mail is to be sent is noted without.
+
+        It tells of a change that was made, and that may have ended what the condition asks for.
+        """
+        write = self._database.write if operation is add_mail else self._write
+        return await write(operation, *args, **kwargs)
+
+    async def _write(
+        self,
+        operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        raise NotImplementedError
+
     def version(self) -> int:
         """Return the database's version."""
         return self._database.version()
@@ -114,7 +135,7 @@ class InSession(_Bound):
         self._session = session
         self._within = within
 
-    async def write(
+    async def _write(
         self,
         operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
         *args: P.args,
@@ -140,7 +161,7 @@ class FromAddress(_Bound):
         super().__init__(database)
         self._address = address
 
-    async def write(
+    async def _write(
         self,
         operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
         *args: P.args,
@@ -163,7 +184,7 @@ class Held(_Bound):
         self._holder = holder
         self._refusal = refusal
 
-    async def write(
+    async def _write(
         self,
         operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
         *args: P.args,
@@ -171,10 +192,8 @@ class Held(_Bound):
     ) -> T:
         """Run an operation while the token is alive; raise the refusal otherwise."""
         write: Any = self._database.write
-        asked: tuple[Any, ...] = (as_holder, self._holder, self._runtime.now(), operation)
-        if operation is add_mail:  # it tells of a change that was made, which may have ended the token itself
-            asked = (operation,)
-        done: T | TokenEnded = await write(*asked, *args, **kwargs)
+        asked = (self._holder, self._runtime.now(), operation)
+        done: T | TokenEnded = await write(as_holder, *asked, *args, **kwargs)
         if isinstance(done, TokenEnded):
             raise self._refusal
         return done
@@ -190,7 +209,7 @@ class OnOrdinary(_Bound):
         self._user_id = user_id
         self._refusal = refusal
 
-    async def write(
+    async def _write(
         self,
         operation: Callable[Concatenate[Transaction, P], Awaitable[T]],
         *args: P.args,

@@ -22,6 +22,8 @@ async def test_tokens_outlive_the_setting_that_they_were_signed_by(tmp_path: Pat
         assert await is_alive(before, client, tokens["access_token"])
     async with open_server(tmp_path, signing_algorithms=("EdDSA",)) as after, another(after) as browser:
         browser.cookies = cookies
+        states = {(key.algorithm, state) for key, state in await after.runtime.keyring.states()}
+        assert states == {("ES256", "unused"), ("EdDSA", "current"), ("EdDSA", "next")}
         assert await is_alive(after, client, tokens["access_token"])
         told = await browser.get("/userinfo", headers={"authorization": f"Bearer {tokens['access_token']}"})
         assert told.status_code == 200

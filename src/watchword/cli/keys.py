@@ -54,7 +54,7 @@ def _show(entries: list[Entry], as_json: bool) -> None:
 
 @app.command("list")
 def list_(database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """List the published signing keys: next, current and retiring."""
+    """List the published signing keys: next, current and retiring, and the unused ones of algorithms that sign no longer."""
     _show(session.run(_entries, database=database, config=config, as_json=as_json), as_json)
 
 

@@ -165,14 +165,14 @@ class Keyring:
         return {"keys": [{**jwk.public_document(key), "use": "sig", "alg": key.alg} for key in keys]}
 
     async def states(self) -> list[tuple[StoredKey, str]]:
-        """Return every published key with its state: next, current or retiring."""
+        """Return every published key with its state: next, current or retiring, or unused where its algorithm signs no longer."""
         await self._refresh()
-        current = {
-            self._current(key.algorithm).kid
+        signs = self._settings.signing_algorithms
+        current = {self._current(key.algorithm).kid for key in self._stored if key.algorithm in signs}
+        return [
+            (key, _state(key, key.kid in current) if key.algorithm in signs else "unused")
             for key in self._stored
-            if key.algorithm in self._settings.signing_algorithms
-        }
-        return [(key, _state(key, key.kid in current)) for key in self._stored]
+        ]
 
     async def rotate(
         self, algorithm: str, *, actor: str, expected: str | None = None, database: Database | None = None

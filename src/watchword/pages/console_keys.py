@@ -55,9 +55,7 @@ def _following(keys: list[tuple[StoredKey, str]], algorithm: str) -> str:
 def _view(request: Request, key: StoredKey, state: str) -> dict[str, object]:
     settings = request.runtime.settings
     begins, rotates = key.activates_at, None
-    if key.algorithm not in settings.signing_algorithms:
-        state = "unused"
-    elif state == "next" and begins is not None:
+    if state == "next" and begins is not None:
         state = "announced"
     elif state == "current" and begins is not None and key.retires_at is None:
         rotates = begins + settings.signing_key_lifetime

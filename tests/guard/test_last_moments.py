@@ -10,7 +10,7 @@ from tests.fixtures.live import Live
 
 from watchword.flows import client_registry
 from watchword.flows.client_registry import Registered
-from watchword.guard import Guard, Refused, background
+from watchword.guard import Guard, Refused, background, ended
 from watchword.guard.presented import Presented
 from watchword.guard.verifier import LEEWAY
 from watchword.jose import jws, jwt
@@ -61,8 +61,10 @@ def behind(request: pytest.FixtureRequest) -> int:
 
 
 @pytest.fixture
-def guards(live: Live, behind: int) -> Iterator[tuple[Guard, Guard]]:
-    """Two guards that only the feed can tell of revocations."""
+def guards(live: Live, behind: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Guard, Guard]]:
+    """Two guards that only the feed can tell of revocations, and that forget with each page what they may."""
+    monkeypatch.setattr(ended, "WAIT", 0.0)
+    monkeypatch.setattr(ended, "PURGE_INTERVAL", 0.0)
     with ExitStack() as opened:
         made = [
             Guard(

@@ -33,7 +33,7 @@ async def numbered(database: Database, after: int = 0) -> dict[str, int | None]:
     """Number what ended, and return the marks after a number with the moment before which they hold."""
     while await database.read(ended.has_unnumbered):
         await database.write(ended.number_next, "feed")
-    found = await database.read(ended.after, after, NOW, 1000)
+    found = await database.read(ended.after, after, 1000)
     return {entry.mark: entry.before for _, entry in found}
 
 
@@ -122,7 +122,7 @@ async def test_a_reader_misses_nothing_that_other_nodes_end_meanwhile(nodes: Nod
         last = 0
         while not done.is_set() or await database.read(ended.has_unnumbered) or await ahead(database, last):
             await database.write(ended.number_next, "feed")
-            for number, entry in await database.read(ended.after, last, NOW, 7):
+            for number, entry in await database.read(ended.after, last, 7):
                 seen.append((number, entry.mark))
                 last = number
             await asyncio.sleep(0)

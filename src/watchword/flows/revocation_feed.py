@@ -143,7 +143,7 @@ class RevocationFeed:
         position = await self._database.read(store.position)
         feed, _, head = position.partition(".")
         number = _number(after, feed)
-        found = await self._database.read(store.after, number, now, ended.PAGE)
+        found = await self._database.read(store.after, number, ended.PAGE)
         more, last = len(found) == ended.PAGE, found[-1][0] if found else 0
         reached = last if more else max(last, int(head or 0))
         page = Page(

@@ -2,10 +2,14 @@
 
 Owns the question whether a verified token has been revoked, and until when the answer may be trusted. Threads ask without a lock:
 what they read is one dictionary and two numbers, and each change of these is atomic.
+
+A clock that is wrong for a while, perhaps with the issuer's on the same machine, must give nothing life once it is right again (CK): what
+ended before is forgotten only by a clock that nobody has set for an hour.
 """
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from watchword.jose import JoseError
 from watchword.jose.jwk import b64decode
@@ -14,6 +18,8 @@ from watchword.oauth.ended import EndedError, Page
 MAX_ENTRIES = 500_000
 PURGE_INTERVAL = 60.0
 CLOCKS_APART = 60  # seconds by which the issuer's clock may differ from ours
+JUMP = 60.0  # seconds by which a clock may part from the monotonic one between two pages
+WAIT = 3600.0  # seconds after a jump, or the start, in which nothing is forgotten
 
 
 class Ended:
@@ -23,10 +29,12 @@ class Ended:
     is a moment of the monotonic clock.
     """
 
-    def __init__(self, silence: float) -> None:
+    def __init__(self, silence: float, passed: Callable[[], float] = time.monotonic) -> None:
         self._silence = silence
+        self._passed = passed
         self._entries: dict[bytes, tuple[int | None, int]] = {}
-        self._purge_at = 0.0
+        self._ahead = -math.inf  # of our clock to the monotonic one, with the last page
+        self._purge_at = 0.0  # a moment of the monotonic clock
         self._issued_at = 0
         self.offered: bool | None = None
         self.position = ""
@@ -36,7 +44,7 @@ class Ended:
     @property
     def is_silent(self) -> bool:
         """Whether the issuer last confirmed that we are up to date too long ago."""
-        return self.offered is not False and time.monotonic() >= self.trusted_until
+        return self.offered is not False and self._passed() >= self.trusted_until
 
     def concerns(self, marks: Sequence[bytes], issued_at: int | None) -> bool:
         """Whether a token with one of these marks, issued at this time (Unix seconds), has ended."""
@@ -48,6 +56,7 @@ class Ended:
 
     def apply(self, page: Page, now: float) -> None:
         """Apply a page that the issuer signed; raise EndedError when it does not continue from our position, or is too old."""
+        self._watch(now)
         if page.after not in ("", self.position):
             raise EndedError("pages are missing")
         if page.issued_at < max(self._issued_at, int(now)) - CLOCKS_APART - self._silence:
@@ -58,12 +67,21 @@ class Ended:
         self.position, self._issued_at = page.position, max(self._issued_at, page.issued_at)
         if page.entries:
             self.changes += 1
-        if now >= self._purge_at:
+        if self._passed() >= self._purge_at:
             self._entries = {mark: kept for mark, kept in entries.items() if kept[1] > now}
-            self._purge_at = now + PURGE_INTERVAL
+            self._purge_at = self._passed() + PURGE_INTERVAL
         # Beyond the limit we stop vouching for tokens: the issuer is asked about each.
         if not page.more and len(self._entries) <= MAX_ENTRIES:
-            self.trusted_until = time.monotonic() + self._silence
+            self.trusted_until = self._passed() + self._silence
+
+    def _watch(self, now: float) -> None:
+        """Notice that our clock was set since the last page."""
+        ahead = now - self._passed()
+        if abs(ahead - self._ahead) > JUMP:
+            self._purge_at = self._passed() + WAIT
+            # Otherwise every page would be old after one that was dated by the same wrong clock.
+            self._issued_at = min(self._issued_at, int(now))
+        self._ahead = ahead
 
     def distrust(self) -> None:
         """Count as silent until the next page; whether there is a feed is unknown again, unless it is known that there is none."""

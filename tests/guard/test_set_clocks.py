@@ -116,3 +116,16 @@ def test_what_nothing_depends_on_any_more_is_forgotten_an_hour_after_a_clock_was
     assert hear(5, 1)
     assert hear(6, WAIT - 1)
     assert not hear(7, 1)
+
+
+def test_ck_01_an_answer_of_the_issuer_is_not_kept_for_as_long_as_a_clock_was_set_back(
+    live: Live, client: Registered
+) -> None:
+    token = token_of(live, client)
+    guard = Guard(live.issuer, clock=live.clock, live=True)
+    assert accepts(guard, token)
+    live.clock.advance(-2)
+    revoke(live, client, token)
+    live.clock.advance(1)
+    assert not accepts(guard, token)
+    background.run(guard.close())

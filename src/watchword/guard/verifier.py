@@ -72,13 +72,14 @@ class TooOften(Invalid):
 
 @dataclass(slots=True)
 class Known:
-    """A token that was verified; good until `until` (Unix seconds) unless it is revoked before.
+    """A token that was verified; good until `until` (Unix seconds) unless it is revoked before, or the clock set back to before `since`.
 
     `changes` is the last change of the feed that it was checked against; `asked` is True for an introspection answer, which stands
     without a feed; `answer` is that of a server in this process; `limited` tokens are good for one request.
     """
 
     principal: Principal
+    since: float
     until: float
     marks: tuple[bytes, ...] = ()
     changes: int = -1
@@ -128,7 +129,7 @@ class Verifier:
     def holds(self, known: Known, _token: str, _address: str | None) -> bool:
         """Whether a token that was verified before still counts as verified."""
         feed = self._ended
-        if self._clock() >= known.until or (feed.is_silent and not known.asked):
+        if not known.since <= self._clock() < known.until or (feed.is_silent and not known.asked):
             return False
         return known.changes == feed.changes or self._still_stands(known)
 
@@ -216,7 +217,7 @@ class Verifier:
         principal = _principal(claims, self.issuer)
         self._check(principal, now)
         until = min(float(principal.expires_at or 0), now + self._keys.lasting())
-        known = Known(principal, until, ended.marks_of(claims, kid))
+        known = Known(principal, now, until, ended.marks_of(claims, kid))
         if not self._still_stands(known):
             raise Invalid(reason=ENDED)
         return known
@@ -235,7 +236,7 @@ class Verifier:
         limited = bool(claims.get("limited"))
         until = asked_at + self._rules.cache_seconds  # from the question on: the answer may have taken long
         # `changes` stays -1: the feed may be ahead of this answer, so the next use checks it against all that the feed brought.
-        known = Known(principal, until, ended.marks_of(claims, None), asked=True, limited=limited)
+        known = Known(principal, asked_at, until, ended.marks_of(claims, None), asked=True, limited=limited)
         if self._rules.cache_seconds and not limited:
             remember(self._known, token, known)
         return known
@@ -310,7 +311,7 @@ class LocalVerifier:
             raise _not_active(claims)
         principal = _principal(claims, self.issuer)
         _check_audience(principal, self.audience)
-        return Known(principal, 0.0, answer=claims, limited=bool(claims.get("limited")))
+        return Known(principal, 0.0, 0.0, answer=claims, limited=bool(claims.get("limited")))
 
     async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
         try:
@@ -340,7 +341,7 @@ class LocalVerifier:
             claims = await self._server.session(cookies)
         except ConnectionError as error:
             raise IssuerUnavailable(str(error)) from None
-        return Known(_principal(claims, self.issuer), 0.0) if claims.get("active") is True else None
+        return Known(_principal(claims, self.issuer), 0.0, 0.0) if claims.get("active") is True else None
 
     async def close(self) -> None:
         """Nothing was opened."""

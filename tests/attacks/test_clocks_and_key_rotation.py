@@ -10,6 +10,7 @@ from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server, together
 
 from watchword.flows.even_clock import EvenClock
+from watchword.flows.keyring import JWKS_MAX_AGE
 from watchword.jobs import housekeeping_by_a_sound_clock
 from watchword.jose import jwk, jwt
 from watchword.store import faults, keys
@@ -190,6 +191,20 @@ def jwt_kid(token: str) -> str:
 async def has_keys(server: Server, number: int) -> bool:
     """Whether a node publishes that many keys."""
     return len((await server.http.get("/.well-known/jwks.json")).json()["keys"]) >= number
+
+
+async def test_kr_01_a_rotation_by_a_clock_far_ahead_puts_off_no_other(pair: Pair) -> None:
+    a, _ = pair
+    keyring = a.runtime.keyring
+    before = (await keyring.signing_key("ES256")).kid
+    a.clock.advance(365 * 86_400)
+    assert await keyring.rotate("ES256", actor="test")
+    a.clock.advance(-365 * 86_400)
+    assert (await keyring.signing_key("ES256")).kid == before
+    assert await keyring.rotate_due() == ["ES256"], "the key that signs has an end"
+    a.clock.advance(JWKS_MAX_AGE)
+    assert (await keyring.signing_key("ES256")).kid != before
+    assert await keyring.rotate_due() == []
 
 
 async def test_kr_02_two_nodes_that_rotate_at_once_make_one_new_key(pair: Pair) -> None:

@@ -25,6 +25,8 @@ from watchword.store.keys import StoredKey, Succession
 JWKS_MAX_AGE = 300
 # Seconds for which a key is published, at the least, after it stopped signing: no access token lives longer than a day.
 SHORTEST_OVERLAP = 86_400 + JWKS_MAX_AGE
+# Seconds within which a key that was promoted takes over; one that is to sign later was promoted by a clock that was ahead.
+SOON = 3600
 # Secrets of the server itself, which all nodes read from the database: generated once, never changed.
 SECRET_PURPOSE = "secrets"
 PAIRWISE_KEY, NONCE_KEY = "pairwise subjects", "dpop nonces"
@@ -188,7 +190,7 @@ class Keyring:
         )
         if following is None or expected not in (None, following.kid):
             return False
-        activates_at = max(now, following.created_at + JWKS_MAX_AGE)
+        activates_at = _takes_over(following, now)
         rotated = await (database or self._database).write(
             store.rotate_key,
             following.kid,
@@ -236,7 +238,7 @@ class Keyring:
             return Succession(announced.kid, stored.algorithm, now)
         if following is None:
             return None
-        activates_at = now if signs else max(now, following.created_at + JWKS_MAX_AGE)
+        activates_at = now if signs else _takes_over(following, now)
         return Succession(
             following.kid,
             stored.algorithm,
@@ -252,7 +254,7 @@ class Keyring:
     async def rotate_due(self) -> list[str]:
         """Rotate every algorithm whose current key is older than the key lifetime, or ends without a successor; return which."""
         now, states = int(self._clock()), await self.states()
-        announced = {key.algorithm for key, _ in states if (key.activates_at or 0) > now}
+        announced = {key.algorithm for key, _ in states if now < (key.activates_at or 0) <= now + SOON}
         waiting = {key.algorithm: key.kid for key, _ in states if key.activates_at is None}
         due = []
         for key, state in states:
@@ -266,6 +268,11 @@ class Keyring:
                 due.append(key.algorithm)
         # Other nodes may come to the same result at the same time; `expected` keeps them from rotating twice (KR-02).
         return [one for one in due if await self.rotate(one, actor="system", expected=waiting.get(one, ""))]
+
+
+def _takes_over(following: StoredKey, now: int) -> int:
+    """Return from when a next key may sign; one that is dated ahead counts as made now, for a wrong clock may have dated it."""
+    return max(now, min(following.created_at, now) + JWKS_MAX_AGE)
 
 
 def _begin(key: StoredKey) -> int:

@@ -97,6 +97,16 @@ def test_a_full_standard_output_is_told_in_a_line(folder: Path) -> None:
 
 FULL = "exec 3>/dev/full"
 UNREAD = "mkfifo pipe; exec 4<>pipe 3>pipe 4<&-"  # nobody has the other end
+
+
+@pytest.mark.parametrize("command", ["client list", "client lst"], ids=["a command", "a wrong call"])
+def test_of_a_reader_that_is_gone_nothing_is_told(folder: Path, command: str) -> None:
+    read = run(folder, f'"$PYTHON" -m watchword {command} --json')
+    assert json.loads(read.stdout)
+    unread = run(folder, f'{UNREAD}; "$PYTHON" -m watchword {command} --json >&3')
+    assert (unread.returncode, unread.stderr) == (1, read.stderr)
+
+
 ONCE = {
     "a token": "token create report --owner reports --scope orders:read",
     "a token's next secret": "token rotate {token}",

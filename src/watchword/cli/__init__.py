@@ -25,6 +25,9 @@ def main() -> None:
             _run()
     except KeyboardInterrupt:  # while modules were being imported; later, each command handles it
         sys.exit(130)
+    except BrokenPipeError:  # within a command that is handled, as quietly
+        sys.stdout = _nowhere("w")
+        sys.exit(1)
     except OSError as error:
         if error.errno not in NOT_TAKEN or error.filename is not None:
             raise

@@ -61,7 +61,13 @@ def create(
         session.print_json(view(user))
     else:
         session.print_fields(
-            [("id", user.id), ("username", user.username), ("email", user.email), ("admin", user.is_admin)]
+            [
+                ("id", user.id),
+                ("username", user.username),
+                ("email", user.email),
+                ("groups", user.groups),
+                ("admin", user.is_admin),
+            ]
         )
 
 

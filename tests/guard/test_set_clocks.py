@@ -6,26 +6,16 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from tests.fixtures.live import Live
+from tests.guard.test_last_moments import accepts
 
 from watchword.flows.client_registry import Registered
-from watchword.guard import Guard, Refused, background
+from watchword.guard import Guard, background
 from watchword.guard.ended import WAIT, Ended
-from watchword.guard.presented import Presented
 from watchword.oauth.ended import Entry, Page, digest, mark
 
 DAY, YEAR = 86_400, 365 * 86_400
 PATIENCE = 20.0
 BEGUN = 1_800_000_000
-
-
-def accepts(guard: Guard, token: str) -> bool:
-    try:
-        guard.authenticate_sync(Presented(authorization=(f"Bearer {token}",)))
-    except Refused as refused:
-        if refused.error != "invalid_token":
-            raise
-        return False
-    return True
 
 
 def token_of(live: Live, client: Registered) -> str:

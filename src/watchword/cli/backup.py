@@ -46,7 +46,7 @@ async def _stoppable(work: Coroutine[object, object, T]) -> T:
         task.cancel()
 
     task = asyncio.ensure_future(work)
-    with contextlib.suppress(NotImplementedError):  # where the loop knows no signals
+    with contextlib.suppress(NotImplementedError):  # asyncio on Windows: its loops take no signal handlers
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop)
     try:
         return await task

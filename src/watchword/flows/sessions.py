@@ -7,7 +7,7 @@ change of credentials; the former cookie is void.
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from watchword.flows.acting import InSession
+from watchword.flows.acting import in_the_session
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
@@ -199,7 +199,7 @@ async def act(
     """
     if session is None:
         return await runtime.database.write(operation, *args, **more)
-    return await InSession(runtime, session).write(operation, *args, **more)
+    return await in_the_session(runtime, session).write(operation, *args, **more)
 
 
 async def end(runtime: Runtime, session: Session) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest_asyncio
-from tests.fixtures.postgres import Cluster, Store
+from tests.fixtures.postgres import KEEPER, Cluster, Store
 
 from watchword.store.database import Database
 
@@ -44,7 +44,8 @@ async def backends(store: Store, condition: str) -> list[asyncpg.Record]:
         return list(
             await connection.fetch(
                 "SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
-                f"AND pid <> pg_backend_pid() AND {condition}"
+                f"AND pid <> pg_backend_pid() AND application_name <> $1 AND {condition}",
+                KEEPER,
             )
         )
     finally:

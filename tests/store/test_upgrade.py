@@ -13,7 +13,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
-from tests.fixtures.postgres import Store
+from tests.fixtures.postgres import KEEPER, Store
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import select
 
@@ -253,7 +253,8 @@ async def free(store: Store) -> bool:
     try:
         return not await connection.fetch(
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid() "
-            "AND backend_type = 'client backend'"
+            "AND backend_type = 'client backend' AND application_name <> $1",
+            KEEPER,
         )
     finally:
         await connection.close()

@@ -39,6 +39,7 @@ PRESENT = (
     "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 4; "
     f"SELECT pg_advisory_lock_shared({SERVED})"
 )
+ANNOUNCE = "SELECT pg_notify($1, $2)"
 TAKEN = "57014"  # the wait for the lock was longer than a statement may take
 # Classes of SQLSTATE (unsupported feature, unknown function): a database that speaks the protocol may lack advisory locks.
 LACKING = ("0A", "42")
@@ -56,9 +57,10 @@ Connect = Callable[[], Awaitable[Any]]
 class Changes:
     """The version that moves, and the connection that announces and listens."""
 
-    def __init__(self, connect: Connect, node: str) -> None:
+    def __init__(self, connect: Connect, node: str, timeout: float) -> None:
         self._connect = connect
         self._node = node
+        self._timeout = timeout  # seconds that the server may take for a statement
         self._numbers = itertools.count()
         self._number = next(self._numbers)
         self._since = 0.0
@@ -104,20 +106,19 @@ class Changes:
         if node != self._node:
             self._move()
 
-    async def enter(self) -> None:
-        """Take the lock, before anything is read; raise StorageUnavailable while somebody has the database alone."""
+    async def enter(self, connection: Any) -> None:
+        """Take the lock, before anything is read; raise StorageUnavailable while somebody has the database alone.
+
+        The connection is kept, to listen later; it may have no time limit of its own.
+        """
+        self._first = connection
         try:
-            self._first = await self._present()
+            await connection.execute(PRESENT)
         except FAILURES as error:
             if sqlstate(error) == TAKEN:
                 raise StorageUnavailable(IN_WORK) from error
             if sqlstate(error)[:2] not in LACKING:
                 raise
-
-    def leave(self) -> None:
-        """Give the lock back where the node did not begin to listen."""
-        if self._first is not None:
-            self._first.terminate()
 
     def start(self) -> None:
         """Begin to listen."""
@@ -134,7 +135,8 @@ class Changes:
         with contextlib.suppress(asyncio.CancelledError):
             await self._task
         self._task = None
-        self.leave()
+        if self._first is not None:  # it was closed before it began
+            self._first.terminate()
 
     async def _follow(self) -> None:
         while not self._closing:
@@ -161,7 +163,8 @@ class Changes:
 
     async def _listen(self, connection: Any) -> None:
         connection.add_termination_listener(lambda _connection: self._unsent.set())
-        await connection.add_listener(CHANNEL, self._heard)
+        async with asyncio.timeout(self._timeout):
+            await connection.add_listener(CHANNEL, self._heard)
         self._move()
         if self._was_cut:
             self._shaken_until = time.monotonic() + SHAKEN
@@ -171,7 +174,7 @@ class Changes:
             self._unsent.clear()
             due = self._due
             try:
-                await connection.execute("SELECT pg_notify($1, $2)", CHANNEL, self._node)
+                await connection.execute(ANNOUNCE, CHANNEL, self._node, timeout=self._timeout)
             except BaseException:
                 self._unsent.set()
                 raise

@@ -88,7 +88,7 @@ class PostgresDatabase:
         self._chains: list[Chain] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._batches = Batches(self._transacted, self._start, patience)
-        self._changes = Changes(self._hosts.connect, secrets.token_hex(8))
+        self._changes = Changes(self._hosts.connect, secrets.token_hex(8), self._longest + 1)
 
     async def open(self) -> None:
         """Bring the schema up to date and start to listen for changes."""
@@ -97,14 +97,12 @@ class PostgresDatabase:
             connection = await self._hosts.connect(command_timeout=None)
             try:
                 pool.add(await self._another(connection))
-                await self._changes.enter()
+                await self._changes.enter(connection)
                 await migrate.apply_postgres(connection)
             except BaseException:
-                self._changes.leave()
+                await connection.close(timeout=self._timeout)
                 await pool.close(self._timeout)
                 raise
-            finally:
-                await connection.close(timeout=self._timeout)
         except OPENING as error:
             raise StorageUnavailable(f"cannot use the PostgreSQL server: {unavailable(error)}") from error
         self._pool = pool

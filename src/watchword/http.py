@@ -31,7 +31,9 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 MAX_BODY = 256 * 1024
 MAX_FIELDS = 200
-MAX_VALUE = 65_536
+MAX_NAME = 256  # bytes of a parameter's name; the longest that a specification has is 40
+MAX_VALUE = 65_536  # bytes of a parameter's value
+NAME_TOO_LONG = "The name of a parameter is too long."
 KEPT_BODY = 1024  # bytes up to which the last body is kept, because clients repeat it
 
 NO_STORE: Headers = ((b"cache-control", b"no-store"), (b"pragma", b"no-cache"))
@@ -120,21 +122,25 @@ def parse_pairs(data: bytes) -> list[tuple[str, str]]:
                 if "%" in text or "+" in text:
                     name = _decode(name.encode())
                     value = _decode(value.encode(), name)
+                if len(name) > MAX_NAME:
+                    raise OAuthError("invalid_request", NAME_TOO_LONG)
                 pairs.append((name, value))
         return pairs
     for part in data.split(b"&"):
         if part:
             raw_name, _, raw_value = part.partition(b"=")
             name = _decode(raw_name)
+            if len(name) > MAX_NAME:
+                raise OAuthError("invalid_request", NAME_TOO_LONG)
             pairs.append((name, _decode(raw_value, name)))
     return pairs
 
 
 def _decode(raw: bytes, of: str = "") -> str:
-    if len(raw) > MAX_VALUE * 3:
-        raise Unreadable("A parameter is too long.", of)
     if b"+" in raw or b"%" in raw:
         raw = unquote_to_bytes(raw.replace(b"+", b" "))
+    if len(raw) > MAX_VALUE:
+        raise Unreadable("A parameter is too long.", of)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:

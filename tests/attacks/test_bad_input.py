@@ -21,6 +21,11 @@ HOSTILE_FORMS = {
     "TE-12 5,000 equal names": b"&".join([b"scope=a"] * 5_000),
     "TE-12 deep brackets": b"a" + b"[" * 10_000 + b"=1",
     "TE-12 percent signs": b"grant_type=" + b"%" * 100_000,
+    "TE-12 deep brackets beside what is right": b"grant_type=client_credentials&token=a&a"
+    + b"[x]" * 1_000
+    + b"=1",
+    "TE-12 deep brackets, escaped": b"grant_type=client_credentials&token=a&a" + b"%5B" * 1_000 + b"=1",
+    "TE-12 percent signs beside what is right": b"grant_type=client_credentials&token=a&a=" + b"%" * 100_000,
     "TE-12 ampersands": b"&" * 300_000,
     "TE-13 20,000 scopes": b"grant_type=client_credentials&scope="
     + b"+".join(b"s%d" % n for n in range(20_000)),

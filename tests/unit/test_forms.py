@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchword.http import MAX_BODY, MAX_FIELDS, MAX_VALUE, parse_pairs, read_body
+from watchword.http import MAX_BODY, MAX_FIELDS, MAX_NAME, MAX_VALUE, parse_pairs, read_body
 from watchword.oauth.authorization_response import response_location
 from watchword.oauth.errors import OAuthError
 
@@ -28,7 +28,12 @@ def test_what_nobody_encoded_is_read_as_browsers_mean_it(raw: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "part", [b"a=%00", b"%00=a", b"a=\x00", b"a=%ff", b"%ff=a", b"a=\xff", b"a=" + b"b" * (MAX_VALUE * 3 + 1)]
+    "part",
+    [
+        *[b"a=%00", b"%00=a", b"a=\x00", b"a=%ff", b"%ff=a", b"a=\xff"],
+        *[b"a=" + b"b" * (MAX_VALUE + 1), b"a=" + b"b" * MAX_VALUE + b"+"],
+        *[b"n" * (MAX_NAME + 1) + b"=a", b"%5B" * (MAX_NAME + 1) + b"=a"],
+    ],
 )
 def test_what_cannot_be_text_is_refused_beside_what_can(part: bytes) -> None:
     assert parse_pairs(b"x=1&y=%2B+") == [("x", "1"), ("y", "+ ")]
@@ -41,8 +46,10 @@ def test_what_cannot_be_text_is_refused_beside_what_can(part: bytes) -> None:
 @pytest.mark.parametrize("more", [b"", b"%20"], ids=["plain", "encoded"])
 def test_a_form_is_read_up_to_its_limits(more: bytes) -> None:
     assert len(parse_pairs(b"&".join([b"a=b" + more] * MAX_FIELDS))) == MAX_FIELDS
-    ((_, value),) = parse_pairs(b"a=" + b"b" * (MAX_VALUE * 3 - len(more)) + more)
-    assert len(value) >= MAX_VALUE
+    ((name, value),) = parse_pairs(b"n" * MAX_NAME + b"=" + b"b" * (MAX_VALUE - len(more) // 3) + more)
+    assert (len(name), len(value)) == (MAX_NAME, MAX_VALUE)
+    ((_, value),) = parse_pairs(b"a=" + b"%62" * MAX_VALUE)
+    assert len(value) == MAX_VALUE
     with pytest.raises(OAuthError, match="invalid_request"):
         parse_pairs(b"&".join([b"a=b" + more] * (MAX_FIELDS + 1)))
 

@@ -12,7 +12,7 @@ from watchword.flows.runtime import Runtime
 from watchword.flows.secret import Secret
 from watchword.oauth import token_format
 from watchword.settings import Settings, SettingsError, with_issuer
-from watchword.store import keys, links, users
+from watchword.store import keys, links, new_accounts, users
 from watchword.store.database import StorageUnavailable, Unchained
 from watchword.store.sqlite import SqliteDatabase
 from watchword.store.sqlite_lists import Lists
@@ -136,3 +136,11 @@ async def setup_link(runtime: Runtime) -> str | None:
         now=now,
     )
     return f"{runtime.settings.issuer}/setup?link={secret}"
+
+
+async def peek_setup(runtime: Runtime, link: str) -> bool:
+    """Whether a link makes the first owner: it is live, and nobody became the owner in another way since it was shown (LG-24)."""
+    if not token_format.is_well_formed(link, runtime.settings.brand, "u"):
+        return False
+    digest, now = token_format.digest(link), runtime.now()
+    return await runtime.database.read(new_accounts.peek_owner_link, digest, now) is not None

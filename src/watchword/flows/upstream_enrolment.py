@@ -11,9 +11,8 @@ import base64
 import os
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import accounts, one_time, sign_up
+from watchword.flows import accounts, one_time, sign_up, start
 from watchword.flows.runtime import Runtime
-from watchword.flows.start import SETUP
 from watchword.oauth.errors import OAuthError
 from watchword.store.users import User
 
@@ -44,7 +43,7 @@ async def is_live(runtime: Runtime, link: str) -> bool:
 
 async def for_owner(runtime: Runtime, link: str) -> bool:
     """Whether a live link makes the first owner."""
-    return await one_time.peek(runtime, link, SETUP) is not None
+    return await start.peek_setup(runtime, link)
 
 
 async def accept(runtime: Runtime, link: str, identity: Identity) -> User | None:

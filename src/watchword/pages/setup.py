@@ -6,8 +6,6 @@ from watchword.http import Form, Request, Response
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, enrolment, errors, passwords, refused_proof
-from watchword.store import links
-from watchword.store.links import Link
 
 PROBLEMS = {
     "conflict": "username_taken",
@@ -19,7 +17,7 @@ PROBLEMS = {
 async def show(request: Request) -> Response:
     """Show the form if the link is live."""
     link = request.query().get("link") or ""
-    if await _peek(request, link) is None:
+    if not await start.peek_setup(request.runtime, link):
         return errors.expired(request)
     return await _form(request, link)
 
@@ -34,7 +32,7 @@ async def create(request: Request) -> Response:
     form = request.form()
     browser.check_csrf(request, form.get("csrf"))
     link = form.get("link") or ""
-    if await _peek(request, link) is None:
+    if not await start.peek_setup(request.runtime, link):
         return errors.expired(request)
     username = form.get("username") or ""
     try:
@@ -54,13 +52,6 @@ async def create(request: Request) -> Response:
     if owner is None:
         return errors.expired(request)
     return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", owner.username)
-
-
-async def _peek(request: Request, link: str) -> Link | None:
-    runtime = request.runtime
-    if not token_format.is_well_formed(link, runtime.settings.brand, "u"):
-        return None
-    return await runtime.database.read(links.peek_link, token_format.digest(link), start.SETUP, runtime.now())
 
 
 async def _form(

@@ -29,6 +29,11 @@ class Unique(TypedDict):
     password_hash: str | None
 
 
+async def peek_owner_link(tx: Transaction, digest: bytes, now: int) -> Link | None:
+    """Return the live setup link without using it up, as long as there is no owner."""
+    return None if await count_admins(tx) else await peek_link(tx, digest, "setup", now)
+
+
 async def create_owner(
     tx: Transaction, link: bytes, user: User, unique: Unique, way: WayIn | None = None
 ) -> Outcome:

@@ -236,15 +236,17 @@ async def passkey_of(person: Person) -> str:
     return (await person.server.runtime.database.read(passkeys.list_passkeys, user.id))[0].id
 
 
-async def test_lg_16_what_an_application_was_granted_elsewhere_ends_with_the_old_password(
-    ada: Person,
+@pytest.mark.parametrize("here", [False, True], ids=["in another session", "in the session that goes on"])
+async def test_lg_16_what_an_application_was_granted_ends_with_the_old_password(
+    ada: Person, here: bool
 ) -> None:
     from tests.flows.test_authorization_code import REDIRECT, answer_of, redeem, refresh, register
 
     server = ada.server
     client = await register(server, scope="openid offline_access orders:read")
-    thief = Person(server, another(server))
-    await thief.sign_in()
+    thief = ada if here else Person(server, another(server))
+    if not here:
+        await thief.sign_in()
     await thief.open(
         httpx.URL("/authorize", params=authorization(client, scope="openid offline_access")).raw_path.decode()
     )
@@ -257,6 +259,9 @@ async def test_lg_16_what_an_application_was_granted_elsewhere_ends_with_the_old
     await change_password(ada, PASSWORD, OTHER)
     refused = await refresh(server, client, tokens["refresh_token"])
     assert refused.json()["error"] == "invalid_grant"
+    told = await server.post("/introspect", client, token=tokens["access_token"])
+    assert told.json() == {"active": False}, "TK-02"
+    assert (await ada.http.get("/account")).status_code == 200, "the session goes on"
 
 
 def by_reset(end: str) -> Callable[[Person], Awaitable[object]]:

@@ -158,8 +158,13 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
 
 
 async def _end_all_but(tx: Transaction, user_id: str, *, but: str, actor: str, now: int) -> list[str]:
-    """End what `end_elsewhere` does and the person's API tokens: whoever knew the old password keeps nothing (AP-04)."""
+    """End what `end_elsewhere` does, every other grant, and the person's API tokens: whoever knew the old password keeps nothing (AP-04).
+
+    What was granted in the session that goes on ends as well: somebody else may have talked the person into it (RFC 8628 §5.4).
+    """
     ended = await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
+    for row in await tx.all("SELECT id FROM grants WHERE user_id = $1 AND ended_at IS NULL", user_id):
+        await end_grant(tx, row["id"], reason="ended with the password", actor=actor, now=now)
     # After the sessions, in which tokens are made: none can be made of an ended one any more.
     await revoke_tokens_of(tx, user_id, reason="ended with the password", actor=actor, now=now)
     return ended

@@ -23,7 +23,8 @@ def machine(live: Live, resource: str, scope: str = "weather:read") -> Registere
 async def connected(resource: str, auth: httpx2.Auth) -> AsyncIterator[Client]:
     """The SDK's client of an MCP server."""
     async with (
-        httpx2.AsyncClient(auth=auth) as http,
+        # A server imports what it needs at its first call, which takes long where much else runs.
+        httpx2.AsyncClient(auth=auth, timeout=60) as http,
         Client(streamable_http_client(resource, http_client=http)) as client,
     ):
         yield client

@@ -97,7 +97,7 @@ class Stock:
             self.resource, metadata, self.memory, self._redirect, self._callback, client_metadata_url=self.document
         )  # fmt: skip
         async with (
-            httpx2.AsyncClient(auth=auth, verify=self.tls or True) as http,
+            httpx2.AsyncClient(auth=auth, verify=self.tls or True, timeout=60) as http,
             Client(streamable_http_client(self.resource, http_client=http)) as client,
         ):
             yield client

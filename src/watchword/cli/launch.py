@@ -142,8 +142,6 @@ def _environment(settings: Settings) -> dict[str, str]:
 def _text(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, tuple) and all(isinstance(one, str) for one in value):
-        return " ".join(value)
     return str(value) if isinstance(value, str | int) else msgspec.json.encode(value).decode()
 
 

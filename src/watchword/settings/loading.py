@@ -160,8 +160,10 @@ def _from_file(path: Path, *, required: bool) -> dict[str, object]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
-    lists = {name for name, hint in Settings.__annotations__.items() if str(hint).startswith("tuple")}
-    optional = {name for name, hint in Settings.__annotations__.items() if hint == str | None}
+    hints = Settings.__annotations__
+    lists = {name for name, hint in hints.items() if str(hint).startswith("tuple")}
+    optional = {name for name, hint in hints.items() if hint == str | None}
+    texts = optional | {name for name, hint in hints.items() if hint is str}  # each may begin as JSON does
     found: dict[str, object] = {}
     for variable, value in environ.items():
         name = variable.removeprefix(PREFIX)
@@ -173,7 +175,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         value = value.rstrip("\r\n")  # secrets read from files by container engines end with a line feed
         if key in optional and not value:  # env files leave what is not wanted empty
             continue
-        if value[:1] in ("[", "{"):  # an option that is not a plain list, such as `scopes`
+        if value[:1] in ("[", "{") and key not in texts:  # not a plain list, such as `scopes`
             found[key] = _from_json(variable, value)
         else:
             found[key] = tuple(value.replace(",", " ").split()) if key in lists else value

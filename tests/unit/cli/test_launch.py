@@ -73,6 +73,9 @@ def test_worker_processes_read_exactly_the_settings_that_the_server_was_started_
         "trusted_proxies": ["10.0.0.0/8", "::1"],
         "scopes": {"orders:read": {"sentence": {"en": 'See "orders", all', "de": "Bestellungen sehen"}}},
         "upstream": [upstream],
+        "service_name": "[staging] Acme",
+        "template_directory": "{acme}/pages",
+        "self_registered_resources": ["https://api.example/a,b"],
     }
     started = settings.load(given, {})
     assert settings.load({}, launch._environment(started)) == started

@@ -229,6 +229,25 @@ async def test_the_use_of_a_client_is_noted_while_something_is_granted_to_it(pos
     assert await making is True
 
 
+async def test_a_secret_is_noted_as_used_after_its_client(postgres_store: Store) -> None:
+    """Whatever ends or adds secrets has locked their client: a use noted meanwhile is no deadlock."""
+    database = await postgres_store.node()
+    await prepare(database)
+    await database.write(clients.add_first_secret, "cl_1", ("s", digest("s")), actor="a", now=NOW)
+    other = await asyncpg.connect(postgres_store.address)
+    try:
+        await other.execute("BEGIN; SELECT 1 FROM clients FOR UPDATE")
+        noting = asyncio.ensure_future(
+            database.write(clients.flush_client_usage, [("s", NOW, "192.0.2.1")], [("cl_1", NOW)])
+        )
+        await until_waiting(postgres_store, 1)
+        await other.execute("SELECT 1 FROM client_secrets FOR UPDATE NOWAIT; COMMIT")
+    finally:
+        await other.close()
+    await noting
+    assert await database.read(select, "SELECT id FROM client_secrets WHERE last_used_at IS NOT NULL") != []
+
+
 async def disabled(other: Any) -> None:
     await other.execute("UPDATE clients SET disabled_at = 1, version = version + 1")
 

@@ -339,7 +339,13 @@ async def flush_client_usage(
     tx: Transaction, secrets: list[tuple[str, int, str]], clients: list[tuple[str, int]]
 ) -> None:
     """Note when and from where secrets and clients were last used; another node may have noted something later already."""
-    # Rows are written in one order everywhere, so that nodes never deadlock.
+    # Rows are written in one order everywhere, clients before their secrets, so that nodes never deadlock.
+    for client_id, at in sorted(clients):
+        await tx.run(
+            "UPDATE clients SET last_used_at = $1 WHERE client_id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
+            at,
+            client_id,
+        )
     for secret_id, at, address in sorted(secrets):
         await tx.run(
             "UPDATE client_secrets SET last_used_at = $1, last_address = $2 "
@@ -347,10 +353,4 @@ async def flush_client_usage(
             at,
             address,
             secret_id,
-        )
-    for client_id, at in sorted(clients):
-        await tx.run(
-            "UPDATE clients SET last_used_at = $1 WHERE client_id = $2 AND (last_used_at IS NULL OR last_used_at < $1)",
-            at,
-            client_id,
         )

@@ -4,16 +4,19 @@ from typing import Any
 
 import pytest
 from tests.fixtures.postgres import race
+from tests.store.made import count
 
 from watchword.credentials.passkey import Passkey
 from watchword.store import (
     factors,
     identities,
     links,
+    logout_notices,
     new_accounts,
     passkeys,
     profile_changes,
     sessions,
+    trust,
     upstream_accounts,
     user_changes,
     users,
@@ -30,6 +33,34 @@ from watchword.store.ways_in import Accepted
 
 NOW = 1_900_000_000
 MANY = 12
+
+
+async def test_what_is_under_way_for_an_account_that_is_deleted_meanwhile_comes_to_nothing(
+    database: Database,
+) -> None:
+    user = User(id="user_1", username="ada", created_at=NOW)
+    names = {"canonical_username": "ada", "skeleton": "ada", "canonical_email": None}
+    await database.write(users.create_user, user, **names, password_hash=None, actor="test")
+    session = Session(
+        id="s", user_id="user_1", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=NOW + 60,
+        expires_at=NOW + 60, acr="", amr=(), user_agent="", address="",
+    )  # fmt: skip
+    await database.write(sessions.create_session, session, b"s" * 32, limit=9, actor="user_1")
+
+    async def assertion(number: int) -> str:
+        link = trust.Link(issuer="https://idp.example", subject="ada", user_id="user_1")
+        use = trust.Use(
+            used=(bytes([number]) * 32, NOW + 60, NOW), row=None, link=link, client_id="c", subject="user_1", rule_id="r", details={}
+        )  # fmt: skip
+        return await database.write(trust.use_assertion, use, NOW)
+
+    assert await assertion(1) == "accepted"
+    await logout_notices.note_client(database, "s", "c", NOW)
+    assert (await count(database, "session_clients"), await count(database, "asserted_people")) == (1, 1)
+    await database.write(user_changes.delete_user, "user_1", actor="test", now=NOW)
+    assert await assertion(2) == "linked"
+    await logout_notices.note_client(database, "s", "c", NOW)
+    assert (await count(database, "session_clients"), await count(database, "asserted_people")) == (0, 0)
 
 
 async def test_of_many_who_confirm_one_address_at_once_one_gets_it(nodes: tuple[Database, Database]) -> None:

@@ -34,8 +34,10 @@ class Notice(msgspec.Struct, frozen=True):
     attempts: int
 
 
+# Nothing is noted of a session that is gone, with its account perhaps.
 _NOTE = (
-    "INSERT INTO session_clients (session_id, client_id, since) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING"
+    "INSERT INTO session_clients (session_id, client_id, since) SELECT $1, $2, $3 FROM sessions WHERE id = $1 FOR KEY SHARE "
+    "ON CONFLICT DO NOTHING"
 )
 
 

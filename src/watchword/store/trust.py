@@ -150,7 +150,7 @@ async def find_by_address(tx: Transaction, canonical_email: str) -> User | None:
 
 async def use_assertion(tx: Transaction, use: Use, now: int) -> str:
     """Use up an assertion and store what it buys, both or neither (RFC 7523 §3 item 7): "accepted", "replayed", or "linked" when the
-    account belongs to another subject of that provider."""
+    account belongs to another subject of that provider, or is gone."""
     if not await use_identifier(tx, *use.used):
         await tx.record(
             "assertion.replayed", actor=use.client_id, target=use.rule_id, at=now, subject=use.subject
@@ -158,7 +158,11 @@ async def use_assertion(tx: Transaction, use: Use, now: int) -> str:
         return "replayed"
     if use.link is not None and not await _link(tx, use.link, now):
         await tx.record(
-            "assertion.refused", actor=use.client_id, target=use.rule_id, at=now, reason="account taken"
+            "assertion.refused",
+            actor=use.client_id,
+            target=use.rule_id,
+            at=now,
+            reason="account taken or gone",
         )
         return "linked"
     if use.row is not None:
@@ -176,7 +180,8 @@ async def use_assertion(tx: Transaction, use: Use, now: int) -> str:
 
 async def _link(tx: Transaction, link: Link, now: int) -> bool:
     await tx.run(
-        "INSERT INTO asserted_people (issuer, subject, user_id, linked_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        "INSERT INTO asserted_people (issuer, subject, user_id, linked_at) SELECT $1, $2, $3, $4 FROM users WHERE id = $3 FOR KEY SHARE "
+        "ON CONFLICT DO NOTHING",
         link.issuer,
         link.subject,
         link.user_id,

@@ -6,7 +6,7 @@ from tests.store.made import DAY, NOW, add_token, breaks, client, count, digest,
 
 from watchword.store import api_tokens, clients, token_purge, users
 from watchword.store.api_tokens import FoundToken
-from watchword.store.database import Database
+from watchword.store.database import Database, Transaction
 
 Nodes = tuple[Database, Database]
 
@@ -324,6 +324,18 @@ async def test_each_token_is_announced_once_before_it_expires(nodes: Nodes) -> N
         *(nodes[n % 2].write(api_tokens.note_expiring, before=NOW + 7 * DAY, now=NOW) for n in range(4))
     )
     assert [found.id for announced in outcomes for found in announced] == ["soon"]
+
+
+async def test_many_tokens_are_announced_in_steps_that_hold_nobody_up(database: Database) -> None:
+    async def add_many(tx: Transaction) -> None:
+        for number in range(api_tokens.STEP + 1):
+            made = token(f"tok_{number}", created_at=NOW - 5, expires_at=NOW + DAY)
+            given = {"secret_id": made.id, "digest": digest(made.id), "hint": "", "actor": "test"}
+            assert await api_tokens.create_token(tx, made, **given) == "created"
+
+    await database.write(add_many)
+    rounds = [await database.write(api_tokens.note_expiring, before=NOW + 7 * DAY, now=NOW) for _ in range(3)]
+    assert [len(announced) for announced in rounds] == [api_tokens.STEP, 1, 0]
 
 
 async def test_a_rotated_token_is_announced_again(database: Database) -> None:

@@ -102,6 +102,7 @@ ASKED: dict[str, Callable[[SqliteTransaction], Awaitable[Any]]] = {
     "the names of the people of a page": lambda tx: users.names_of(tx, ["u", "v"]),
     "how many may administer": users.count_admins,
     "whether somebody is the last who may administer": lambda tx: users.is_last_admin(tx, "u"),
+    "which tokens are to be announced": lambda tx: api_tokens.note_expiring(tx, before=NOW + 1, now=NOW),
     "which tokens and secrets are to be forgotten": lambda tx: token_purge.purge_dead_tokens(tx, NOW),
     **{
         f"which {table} are to be forgotten": partial(limits.purge, table=table, before=NOW)

@@ -69,6 +69,7 @@ COLUMNS = (
     "id, name, owner_kind, owner_id, scope, resource, created_at, created_by, expires_at, parent_id, depth, revoked_at, "
     "revoked_reason, addresses, path, rate_limit, quota, jkt, metadata"
 )
+STEP = 500
 LIMITS = ("addresses", "path", "rate_limit", "quota", "jkt")
 _NAMES = tuple(column.strip() for column in COLUMNS.split(","))
 _IDENTIFIER = re.compile(r"token_[0-9a-z]{26,32}")
@@ -352,10 +353,11 @@ async def flush_usage(tx: Transaction, uses: list[tuple[str, str, str, int, int,
 
 
 async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiToken]:
-    """Mark live tokens that end before a moment as announced, once each, and record the notice as an event."""
+    """Mark at most STEP live tokens that end before a moment as announced, once each, and record the notice as an event."""
+    due = "notified_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND expires_at <= $2"
     rows = await tx.all(
-        f"UPDATE api_tokens SET notified_at = $1 WHERE notified_at IS NULL AND revoked_at IS NULL "  # noqa: S608 - literals
-        f"AND expires_at > $1 AND expires_at <= $2 RETURNING {COLUMNS}",
+        f"UPDATE api_tokens SET notified_at = $1 WHERE {due} AND id IN "  # noqa: S608 - literals
+        f"(SELECT id FROM api_tokens WHERE {due} ORDER BY expires_at LIMIT {STEP}) RETURNING {COLUMNS}",
         now,
         before,
     )

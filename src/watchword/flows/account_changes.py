@@ -74,7 +74,6 @@ async def request_email(runtime: Runtime, user: User, session_id: str, email: st
         return False
     context: dict[str, object] = {
         "link": f"{runtime.settings.issuer}/verify-email?link={link}",
-        "code": None,
         "minutes": VERIFY_LIFETIME // 60,
     }
     await mail.send(

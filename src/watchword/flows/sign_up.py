@@ -75,7 +75,6 @@ async def resolve(runtime: Runtime, message: Message, *, again: bool = False) ->
     )
     context: dict[str, object] = {
         "link": f"{runtime.settings.issuer}/sign-up?link={link}",
-        "code": None,
         "minutes": REGISTER_LIFETIME // 60,
     }
     return Message(message.to, "verify", message.locale, context)

@@ -91,7 +91,6 @@ async def show_applications(request: Request) -> Response:
                 "details": details.of(request, one.details),
                 "granted_at": one.granted_at,
                 "last_used_at": one.last_used_at,
-                "expires_at": None,
                 "offline": "offline_access" in one.scopes,
             }
             for one, _ in shown

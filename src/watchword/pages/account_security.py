@@ -98,7 +98,6 @@ async def _passkeys(request: Request, person: Person, errors: dict[str, object] 
                 "created_at": one.created_at,
                 "last_used_at": one.last_used_at,
                 "backed_up": one.passkey.backed_up,
-                "this_device": False,
             }
             for one in listed
         ],

@@ -37,7 +37,6 @@ def page(
         "details": details.of(request, asked.authorization_details, locale),
         "offline": "offline_access" in asked.scope,
         "remembered": consents.is_remembered(request.runtime.settings, asked, client),
-        "remember": None,
         "hidden": {"interaction": interaction_id},
     }
     return browser.page(
@@ -58,8 +57,6 @@ def described(client: Client) -> dict[str, str | None]:
         "name": client.name,
         "origin": ORIGINS[client.origin],
         "host": host,
-        "logo": None,
-        "home_url": client.client_uri,
     }
 
 

@@ -66,15 +66,14 @@ def render(
     *,
     locale: str,
     branding: Branding,
-    csp_nonce: str | None = None,
 ) -> str:
-    """Return a page ("sign_in", "account/passkeys", …) as HTML; `csp_nonce` is for own templates only.
+    """Return a page ("sign_in", "account/passkeys", …) as HTML.
 
     Raises jinja2.UndefinedError when the context lacks something, jinja2.TemplateNotFound for an unknown page.
     """
     environment = _environment(branding.template_directory)
     language = _language(branding, locale)
-    names: dict[str, Any] = {**DEFAULTS, **_vocabulary(language, branding), "csp_nonce": csp_nonce, **context}
+    names: dict[str, Any] = {**DEFAULTS, **_vocabulary(language, branding), **context}
     names |= {per_field: Sparse(names[per_field]) for per_field in ("errors", "values")}
     names["parts"] = environment.get_template("parts.html").make_module(names)
     return environment.get_template(f"{template}.html").render(names)

@@ -182,10 +182,8 @@ async def show_verify(request: Request) -> Response:
     user, email = wish
     context = {
         "action": f"{request.runtime.settings.issuer}/verify-email",
-        "by": "link",
         "email": email,
         "account": user.username,
-        "resend_url": None,
         "hidden": {"link": link},
     }
     return browser.page(request, "verify_email", context)

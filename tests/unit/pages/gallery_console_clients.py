@@ -14,7 +14,7 @@ WHERE = {
 }
 LISTED = {
     "id": "client_1", "url": "/console/clients/client_1", "name": "Ledgerline", "kind": "web", "origin": "registered", "host": None,
-    "logo": None, "home_url": None, "grants": ["authorization_code", "refresh_token"], "last_used_at": NOW - 3_600, "disabled_at": None,
+    "grants": ["authorization_code", "refresh_token"], "last_used_at": NOW - 3_600, "disabled_at": None,
 }  # fmt: skip
 DOCUMENT = {**LISTED, "id": "https://agent.inkwell.example/client.json", "url": "/console/clients/https%3A%2F%2Fagent", "name": "Inkwell Agent",
             "kind": "program", "origin": "metadata_document", "host": "agent.inkwell.example", "last_used_at": None}  # fmt: skip

@@ -28,7 +28,6 @@ CHOICES = frozenset(
         "state",
         "outcome",
         "purpose",
-        "by",
         "reason",
         "made",
         "problem_name",

@@ -259,20 +259,16 @@ async def renew_session(tx: Transaction, session_id: str, digest: bytes, *, acto
     return row is not None
 
 
-async def end_session(
-    tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
-) -> bool:
-    """Sign out: end one session, of one person if named (LG-18), and with `lasting` its offline access; return whether it was live.
-
-    The trust in its browser stays, for the next sign-in there.
-    """
-    return await _end_one(tx, session_id, user_id, lasting, actor, now) is not None
+async def end_session(tx: Transaction, session_id: str, *, actor: str, now: int) -> bool:
+    """Sign out: end one session; return whether it was live. The trust in its browser stays, for the next sign-in there."""
+    return await _end_one(tx, session_id, "", False, actor, now) is not None
 
 
 async def end_session_elsewhere(
     tx: Transaction, session_id: str, *, user_id: str = "", lasting: bool = False, actor: str, now: int
 ) -> bool:
-    """End one session as `end_session` does, and the trust in its browser: whoever does so from elsewhere may have lost the device.
+    """End one session, of one person if named (LG-18), with `lasting` its offline access, and the trust in its browser: whoever does so
+    from elsewhere may have lost the device. Return whether it was live.
 
     A sign-in under way there that skipped the second factor because of that trust begins no session any more.
     """

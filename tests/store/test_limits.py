@@ -10,12 +10,8 @@ from watchword.store.database import Database
 Nodes = tuple[Database, Database]
 
 
-async def take(
-    database: Database, *, now: float = NOW, capacity: float = 5, per_second: float = 1, cost: float = 1
-) -> float:
-    return await database.write(
-        limits.take, "bucket", capacity=capacity, per_second=per_second, now=now, cost=cost
-    )
+async def take(database: Database, *, now: float = NOW, capacity: float = 5, per_second: float = 1) -> float:
+    return await database.write(limits.take, "bucket", capacity=capacity, per_second=per_second, now=now)
 
 
 async def test_a_bucket_gives_its_capacity_and_then_says_how_long_to_wait(database: Database) -> None:
@@ -67,22 +63,12 @@ async def test_a_clock_that_is_behind_does_not_refill_for_the_others(nodes: Node
     assert await take(nodes[0], now=NOW + 1) > 0
 
 
-@pytest.mark.parametrize(
-    ("cost", "waits"),
-    [
-        pytest.param(2.5, [0, 0, 2.5], id="a dear request takes more"),
-        pytest.param(5, [0, 5, 5], id="one may take all"),
-        pytest.param(6, [1, 1, 1], id="more than the capacity is never given"),
-    ],
-)
-async def test_costs(database: Database, cost: float, waits: list[float]) -> None:
-    assert [await take(database, cost=cost) for _ in range(3)] == pytest.approx(waits)
-
-
 async def test_a_refusal_takes_nothing(database: Database) -> None:
-    assert await take(database, cost=4) == 0
-    assert await take(database, cost=2) == pytest.approx(1)
-    assert await take(database, cost=1) == 0
+    for _ in range(5):
+        await take(database)
+    for _ in range(3):
+        assert await take(database, now=NOW + 0.5) == pytest.approx(0.5)
+    assert await take(database, now=NOW + 1) == 0
 
 
 async def test_a_smaller_capacity_holds_at_once(database: Database) -> None:

@@ -37,23 +37,19 @@ _LEVEL = f"SELECT {_CAPPED} AS level FROM buckets WHERE name = $1 AND $2 >= 0"  
 # One statement decides, so that two takers cannot both get the last token. The clock of another node may be behind.
 _TAKE = (
     "INSERT INTO buckets (name, level, updated_at) "  # noqa: S608 - literals
-    "VALUES ($1, CAST($2 AS DOUBLE PRECISION) - CAST($5 AS DOUBLE PRECISION), CAST($4 AS DOUBLE PRECISION)) "
-    f"ON CONFLICT (name) DO UPDATE SET level = {_CAPPED} - $5, "
+    "VALUES ($1, CAST($2 AS DOUBLE PRECISION) - 1, CAST($4 AS DOUBLE PRECISION)) "
+    f"ON CONFLICT (name) DO UPDATE SET level = {_CAPPED} - 1, "
     f"updated_at = CASE WHEN $4 > buckets.updated_at OR {_LEFT_BEHIND} THEN $4 ELSE buckets.updated_at END "
-    f"WHERE {_CAPPED} >= $5 RETURNING level"
+    f"WHERE {_CAPPED} >= 1 RETURNING level"
 )
 
 
-async def take(
-    tx: Transaction, name: str, *, capacity: float, per_second: float, now: float, cost: float = 1.0
-) -> float:
-    """Take from a bucket that refills steadily; return 0 when there was enough, else the seconds to wait."""
-    if cost > capacity:
-        return (cost - capacity) / per_second
-    if await tx.one(_TAKE, name, capacity, per_second, now, cost) is not None:
+async def take(tx: Transaction, name: str, *, capacity: float, per_second: float, now: float) -> float:
+    """Take one from a bucket that refills steadily; return 0 when there was one, else the seconds to wait."""
+    if await tx.one(_TAKE, name, capacity, per_second, now) is not None:
         return 0.0
     row = await tx.one(_LEVEL, name, capacity, per_second, now)
-    missing = cost - float(row["level"]) if row is not None else 0.0
+    missing = 1 - float(row["level"]) if row is not None else 0.0
     # Never 0, which means "taken", even when it was refilled meanwhile.
     return max(missing / per_second, 0.001)
 

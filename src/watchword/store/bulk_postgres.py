@@ -87,6 +87,8 @@ class PostgresBulk(PostgresTransaction):
         except FAILURES as error:
             raise _failed(error) from error
 
+    all_as_kept = all
+
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
         try:

@@ -66,8 +66,11 @@ class SqliteBulk(SqliteTransaction):
 
     async def all(self, sql: str, *values: object) -> list[Row]:
         """Return every row, as it is kept."""
+        return self._rows(sql, values)
+
+    def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         try:
-            return self._rows(sql, values)
+            return super()._rows(sql, values)
         except sqlite3.Error as error:
             raise unusable(self._path, error) from error
 

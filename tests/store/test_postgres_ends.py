@@ -13,6 +13,7 @@ from tests.store.backends import backends, until
 from tests.store.made import DAY, NOW, client, digest, select
 
 from watchword.store import (
+    browsers,
     clients,
     consents,
     devices,
@@ -229,23 +230,37 @@ async def test_the_use_of_a_client_is_noted_while_something_is_granted_to_it(pos
     assert await making is True
 
 
-async def test_a_secret_is_noted_as_used_after_its_client(postgres_store: Store) -> None:
-    """Whatever ends or adds secrets has locked their client: a use noted meanwhile is no deadlock."""
+async def note_use(database: Database) -> None:
+    await database.write(clients.flush_client_usage, [("s", NOW, "192.0.2.1")], [("cl_1", NOW)])
+
+
+@pytest.mark.parametrize(
+    ("act", "held", "free"),
+    [
+        pytest.param(note_use, "clients", "client_secrets", id="a use is noted, where a secret is added"),
+        pytest.param(disable_client, "device_codes", "grants", id="a client is disabled, where a code is redeemed"),
+        pytest.param(delete_client, "device_codes", "grants", id="a client is deleted, where a code is redeemed"),
+        pytest.param(delete_account, "users", "browsers", id="an account is deleted, where somebody signs in"),
+    ],
+)  # fmt: skip
+async def test_rows_are_locked_in_one_order(
+    postgres_store: Store, act: Callable[[Database], Awaitable[object]], held: str, free: str
+) -> None:
+    """Whoever has locked a row of the first table goes on to the second: two that did so in another order were a deadlock."""
     database = await postgres_store.node()
     await prepare(database)
+    assert await approve(database)
     await database.write(clients.add_first_secret, "cl_1", ("s", digest("s")), actor="a", now=NOW)
+    await database.write(browsers.note_browser, "u", digest("browser"), NOW)
     other = await asyncpg.connect(postgres_store.address)
     try:
-        await other.execute("BEGIN; SELECT 1 FROM clients FOR UPDATE")
-        noting = asyncio.ensure_future(
-            database.write(clients.flush_client_usage, [("s", NOW, "192.0.2.1")], [("cl_1", NOW)])
-        )
+        await other.execute(f"BEGIN; SELECT 1 FROM {held} FOR {'KEY SHARE' if held == 'users' else 'UPDATE'}")
+        acting = asyncio.ensure_future(act(database))
         await until_waiting(postgres_store, 1)
-        await other.execute("SELECT 1 FROM client_secrets FOR UPDATE NOWAIT; COMMIT")
+        await other.execute(f"SELECT 1 FROM {free} FOR UPDATE NOWAIT; COMMIT")
     finally:
         await other.close()
-    await noting
-    assert await database.read(select, "SELECT id FROM client_secrets WHERE last_used_at IS NOT NULL") != []
+    await acting
 
 
 async def disabled(other: Any) -> None:

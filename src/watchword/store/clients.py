@@ -186,8 +186,8 @@ async def update_client(
     if row is None:
         return None
     if kill:
-        await tx.run(END_GRANTS, now, client.client_id)
         await tx.run(END_DEVICE_CODES, now, client.client_id)
+        await tx.run(END_GRANTS, now, client.client_id)
     await tx.record(
         "client.updated",
         actor=actor,
@@ -219,13 +219,14 @@ async def hold_client(tx: Transaction, client_id: str) -> bool:
     return await tx.one(held, client_id) is not None
 
 
+# Device codes end before grants: the order in which a code is redeemed.
 END_GRANTS = "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL"
 END_DEVICE_CODES = "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1"
 ENDED_WITH_CLIENT = (
     "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'owner deleted' "
     "WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
-    END_GRANTS,
     END_DEVICE_CODES,
+    END_GRANTS,
     "DELETE FROM consents WHERE granted_at <= $1 AND client_id = $2",
     "DELETE FROM session_clients WHERE since <= $1 AND client_id = $2",
     "DELETE FROM logout_notices WHERE created_at <= $1 AND client_id = $2",

@@ -302,6 +302,8 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
         return "unknown"
     if await is_last_admin(tx, user_id):
         return "last"
+    # Whatever is being added to the account holds its row, and waits for rows that end before it here, such as a browser's.
+    await tx.one("SELECT id FROM users WHERE id = $1 FOR UPDATE", user_id)
     await end_sessions_of(tx, user_id, actor=actor, now=now)
     await end_grants_of(tx, user_id, reason="account deleted", actor=actor, now=now)
     await revoke_tokens_of(tx, user_id, reason="account deleted", actor=actor, now=now)

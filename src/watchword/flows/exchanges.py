@@ -47,7 +47,10 @@ class Presented(msgspec.Struct, frozen=True):
 
 
 async def read(runtime: Runtime, client: Client, token: str, token_type: str | None) -> Presented | None:
-    """Return the facts of a presented token; None when it is not active, is limited, or is not of the stated type."""
+    """Return the facts of a presented token; None when it is not active, is limited, or is not of the stated type.
+
+    Raises `invalid_request` for that of a person whom the client is not for (RFC 8693 §2.2.2).
+    """
     if token_type == exchange.JWT and token.count(".") != 2:
         return None
     answer = await introspection.introspect(runtime, token, Use())
@@ -55,9 +58,10 @@ async def read(runtime: Runtime, client: Client, token: str, token_type: str | N
         return None
     facts, kind = _facts(runtime, client, answer), _kind(answer)
     user = await runtime.database.read(users.get_user, answer.subject) if kind == "user" else None
-    if (
-        user is not None
-    ):  # TK-08: the person may have left a group since, or the scope has become one for members
+    if user is not None:
+        # TK-08: the person may have left a group since, or scope or client have become ones for members.
+        if not membership.lets_in(client, user):
+            raise OAuthError("invalid_request", membership.NOT_FOR)
         open_scope = membership.open_to(runtime.settings, user, facts.scope)
         facts = structs.replace(facts, scope=open_scope)
     return Presented(

@@ -22,7 +22,8 @@ from tests.flows import test_trusted_providers as trusted
 from tests.flows.test_groups import SCOPE, SCOPES, put_in, signed_in
 from tests.flows.test_token_exchange import API, DOWN, refusal, service, swap
 
-from watchword.flows import accounts
+from watchword.flows import accounts, token_verification
+from watchword.flows.token_verification import Use
 from watchword.jose import jwk
 from watchword.settings import DetailText, ScopeText
 
@@ -70,6 +71,37 @@ async def test_an_api_token_from_before_a_scope_was_for_members_is_exchanged_for
             assert set(claims["scope"].split()) == set(scope.split())
             assert "groups" not in claims, "nobody agreed to tell them to an application (AP-06)"
             await put_in(server, "staff")
+
+
+async def test_an_api_token_from_before_a_scope_was_for_members_is_worth_what_is_open_to_its_owner(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path) as before:
+        user = await accounts.create(before.runtime, username="ada", password=PASSWORD, actor="test")
+        both = await before.token("orders:read orders:write", owner=user.id)
+        closed = await before.token("orders:write", owner=user.id, rate_limit=100)
+        of_program = await before.token("orders:write")
+    async with open_server(tmp_path, scopes=SCOPES) as server:
+        api = await server.client(scope="introspect")
+
+        async def worth(secret: str) -> object:
+            return (await server.post("/introspect", api, token=secret)).json()["scope"]
+
+        async def narrowed() -> str:
+            headers = {"authorization": f"Bearer {both.secret}"}
+            made = await server.http.post("/api/v1/tokens/self/narrow", json={}, headers=headers)
+            return str(made.json()["token"])
+
+        child = await narrowed()
+        assert await worth(both.secret) == await worth(child) == "orders:read"
+        assert await worth(closed.secret) == ""
+        assert await worth(of_program.secret) == "orders:write", "a program is in no group"
+        use = Use(scope=("orders:write",))
+        assert (await token_verification.verify(server.runtime, both.secret, use)).reason == "wrong_scope"
+        await put_in(server, "staff")
+        assert await worth(both.secret) == await worth(child) == "orders:read orders:write"
+        assert await worth(closed.secret) == "orders:write", "the honest variant"
+        assert (await token_verification.verify(server.runtime, both.secret, use)).active
 
 
 async def test_a_provider_that_is_trusted_opens_nothing_that_is_closed_to_its_people(server: Server) -> None:

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from watchword.flows import membership
 from watchword.flows.runtime import Runtime
 from watchword.networks import read_address
 from watchword.oauth import token_format
@@ -63,7 +64,8 @@ def is_below(path: str, prefix: str) -> bool:
 
 
 async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
-    """Return the token of a secret, whether or not it is still valid; a malformed secret is refused without a look-up."""
+    """Return the token of a secret, whether or not it is still valid, without what is closed to the person who owns it; a malformed
+    secret is refused without a look-up."""
     if not token_format.is_well_formed(secret, runtime.settings.brand, "a"):
         return None
     version = runtime.database.version()
@@ -73,9 +75,21 @@ async def lookup(runtime: Runtime, secret: str) -> FoundToken | None:
         remembered: FoundToken = cached[1]
         return remembered
     found = await runtime.database.read(store.find_token_by_digest, key[1])
-    if found is not None and found.token.quota is None and found.token.rate_limit is None:
+    if found is None:
+        return None
+    found = _open_to_owner(runtime, found)
+    if found.token.quota is None and found.token.rate_limit is None:
         runtime.remember(key, version, found)
     return found
+
+
+def _open_to_owner(runtime: Runtime, found: FoundToken) -> FoundToken:
+    """Leave out the scopes that are for members of groups which the owner is not in: a scope may have got groups since (TK-08)."""
+    if found.token.owner_kind != "user":
+        return found
+    scope = found.token.scope.split()
+    left = " ".join(one for one in scope if membership.is_open(runtime.settings, one, found.owner_groups))
+    return msgspec.structs.replace(found, token=msgspec.structs.replace(found.token, scope=left))
 
 
 async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:

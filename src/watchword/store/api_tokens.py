@@ -10,7 +10,7 @@ from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.documents import UNREADABLE
 from watchword.store.filters import where
 from watchword.store.searches import Key
-from watchword.store.users import get_user
+from watchword.store.users import NO_GROUPS, get_user, read_groups
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,13 +38,15 @@ class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FoundToken(msgspec.Struct, frozen=True):
-    """An API token found by one of its secrets, with the facts that decide whether it is live."""
+    """An API token found by one of its secrets, with the facts that decide whether it is live, and the groups that a person is in who
+    owns it."""
 
     token: ApiToken
     secret_id: str
     secret_expires_at: int | None
     owner_disabled: bool
     used: int
+    owner_groups: tuple[str, ...] = ()
 
 
 class SecretUse(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +86,8 @@ _OWNER_DISABLED = (
 )
 _FIND = (
     f"SELECT {_T_COLUMNS}, s.id AS secret_id, s.expires_at AS secret_expires_at, {_OWNER_DISABLED} AS owner_disabled, "  # noqa: S608 - literals
-    "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used "
+    "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used, "
+    "CASE t.owner_kind WHEN 'user' THEN (SELECT u.groups FROM users u WHERE u.id = t.owner_id) END AS owner_groups "
     "FROM api_token_secrets s JOIN api_tokens t ON t.id = s.token_id WHERE s.digest = $1"
 )
 
@@ -177,8 +180,9 @@ async def find_token_by_digest(tx: Transaction, digest: bytes) -> FoundToken | N
     row = await tx.one(_FIND, digest)
     if row is None:
         return None
-    secret_id, secret_expires_at, owner_disabled, used = list(row)[len(_NAMES) :]
-    return FoundToken(_token(row), secret_id, secret_expires_at, bool(owner_disabled), int(used))
+    secret_id, secret_expires_at, owner_disabled, used, groups = list(row)[len(_NAMES) :]
+    token, owner_groups = _token(row), read_groups(groups or NO_GROUPS)
+    return FoundToken(token, secret_id, secret_expires_at, bool(owner_disabled), int(used), owner_groups)
 
 
 async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:

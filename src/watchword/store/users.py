@@ -43,6 +43,7 @@ _IN_STATE: dict[str, tuple[tuple[object, ...], ...]] = {
     "disabled": (("disabled_at IS NOT NULL",),),
 }
 STATES = tuple(_IN_STATE)
+NO_GROUPS = "[]"
 _decode = documents.reader(dict[str, object])
 _decode_groups = documents.reader(tuple[str, ...])
 
@@ -56,12 +57,17 @@ def user_of(values: Sequence[Any]) -> User:
     """Build a User from the values of COLUMNS, in their order."""
     identifier, username, email, verified_at, shown, attributes, is_admin, *times, groups = values
     user = User(identifier, username, email, verified_at, shown, _decode(attributes), bool(is_admin), *times)
-    return msgspec.structs.replace(user, groups=_decode_groups(groups)) if groups != "[]" else user
+    return msgspec.structs.replace(user, groups=read_groups(groups)) if groups != NO_GROUPS else user
 
 
 def stored_groups(groups: tuple[str, ...]) -> str:
     """Return groups as the column keeps them."""
     return msgspec.json.encode(groups).decode()
+
+
+def read_groups(stored: str) -> tuple[str, ...]:
+    """Return groups that the column keeps."""
+    return _decode_groups(stored) if stored != NO_GROUPS else ()
 
 
 async def create_user(

@@ -43,6 +43,18 @@ def test_a_page_says_how_to_go_on_until_there_is_no_more(tmp_path: Path, kind: s
     assert document(tmp_path, kind, "list")["next"] is None
 
 
+def test_people_are_listed_by_their_group(tmp_path: Path) -> None:
+    document(tmp_path, "user", "create", "two", "--groups", "north")
+    made = sorted(
+        document(tmp_path, "user", "create", name, "--groups", groups)["id"]
+        for name, groups in (("one", "staff"), ("three", "north staff"))
+    )
+    page = document(tmp_path, "user", "list", "--group", "staff", "--limit", "1")
+    assert [one["id"] for one in page["users"]] == [made[0]]
+    rest = document(tmp_path, "user", "list", "--group", "staff", "--after", page["next"])
+    assert ([one["id"] for one in rest["users"]], rest["next"]) == ([made[1]], None)
+
+
 @pytest.mark.parametrize("kind", [*MAKE, "session"])
 def test_a_list_goes_on_after_an_identifier_only(tmp_path: Path, kind: str) -> None:
     document(tmp_path, "client", "create", "one", *MAKE["client"])

@@ -31,3 +31,18 @@ async def test_groups_are_set_and_one_that_was_left_meanwhile_is_not_given_back(
     assert (await user_of(server, "kim")).groups == ("north",)
     assert await act(admin, page, "groups", groups="") == 200
     assert (await user_of(server, "kim")).groups == ()
+
+
+async def test_people_are_found_by_their_group(admin: Person) -> None:
+    for name, groups in (("kim", ("staff",)), ("lou", ("north",)), ("max", ())):
+        user = await make(admin.server, name, f"{name}@example.com")
+        await people.change(admin.server.runtime, user, Changes(groups=groups), actor="ops")
+
+    async def listed(query: str) -> set[str]:
+        await admin.open(f"/console/people?{query}")
+        return {name for name in ("kim", "lou", "max") if f"{name}@example.com" in admin.page.text}
+
+    assert await listed("") == {"kim", "lou", "max"}
+    assert await listed("group=staff") == {"kim"}
+    assert 'value="staff"' in admin.page.text, "what was asked stays in the form"
+    assert await listed("group=staff&search=l") == await listed("group=staff&state=disabled") == set()

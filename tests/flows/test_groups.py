@@ -278,6 +278,38 @@ async def test_operators_set_groups_and_the_trail_says_who_joined_and_left(serve
     assert (await server.http.patch(one, json={"groups": []}, headers=admin)).json()["groups"] == []
 
 
+async def test_operators_list_who_is_in_a_group(server: Server) -> None:
+    admin = {"Authorization": f"Bearer {(await server.token(scope='watchword:admin')).secret}"}
+    groups = {
+        "ada": ("staff", "north"),
+        "bob": ("staffing",),
+        "cyd": ("sta_f", "x"),
+        "dan": (),
+        "eve": ("staff",),
+    }
+    for name, member_of in groups.items():
+        await accounts.create(server.runtime, username=name, groups=member_of, actor="test")
+
+    async def listed(**query: str) -> list[str]:
+        found, cursor = [], ""
+        while cursor is not None:
+            asked = {**query, "limit": "1", "cursor": cursor}
+            page = (await server.http.get("/api/v1/users", params=asked, headers=admin)).json()
+            found += [one["username"] for one in page["users"]]
+            cursor = page["next"]
+        return sorted(found)
+
+    assert await listed() == sorted(groups)
+    assert await listed(group="staff") == ["ada", "eve"]
+    assert await listed(group="sta_f") == ["cyd"], "no wildcard"
+    assert await listed(group="staff", search="e") == ["eve"]
+    for nobody in ("Staff", "nort", 'north","staff', '"', "[]", "%"):
+        assert await listed(group=nobody) == [], nobody
+    await put_in(server, "north", name="eve")
+    assert await listed(group="north") == ["ada", "eve"]
+    assert await listed(group="staff") == ["ada"]
+
+
 async def test_ad_06_an_attribute_does_not_speak_for_the_groups(server: Server) -> None:
     admin = {"Authorization": f"Bearer {(await server.token(scope='watchword:admin')).secret}"}
     user = await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")

@@ -55,6 +55,13 @@ ASKED: dict[str, Callable[[SqliteTransaction], Awaitable[Any]]] = {
     "who is switched off, by how their names and addresses begin": lambda tx: users.list_by_name(
         tx, after="", limit=50, state="disabled", search="kim"
     ),
+    "the next page of who is in a group": lambda tx: users.search_users(
+        tx, after="user_x", limit=50, search="", group="staff"
+    ),
+    "who is in a group, by name": lambda tx: users.list_by_name(tx, after="", limit=50, group="staff"),
+    "who is in a group, by how their names and addresses begin": lambda tx: users.list_by_name(
+        tx, after="", limit=50, group="staff", search="kim"
+    ),
     "tokens by how their names begin": lambda tx: api_tokens.search_tokens(
         tx, after="", limit=50, search="ci", now=NOW
     ),
@@ -117,6 +124,8 @@ FINE = (
     "SCAN CONSTANT ROW",
     "SCAN users USING INDEX users_admins",
     "SCAN users USING INDEX users_disabled",
+    "SCAN users USING INDEX users_in_groups",
+    "SCAN users USING INDEX users_in_groups_name",
     "SCAN api_tokens USING INDEX api_tokens_ended",
 )
 # What is fine for one that stops after so many rows: next to every account and client counts, for few of them are switched off.

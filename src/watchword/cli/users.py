@@ -76,6 +76,7 @@ def list_(
     search: Annotated[
         str, typer.Option(help="Only accounts whose name or address starts with this, ordered by name.")
     ] = "",
+    group: Annotated[str, typer.Option(help="Only people who are in this group.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
     after: Annotated[str, typer.Option(help="Identifier of the last account of the page before.")] = "",
     database: Database = None,
@@ -87,7 +88,9 @@ def list_(
     session.follows(after, "user")
 
     async def work(runtime: Runtime) -> tuple[list[User], str | None]:
-        found = await runtime.database.read(users.search_users, search=search, after=after, limit=limit + 1)
+        found = await runtime.database.read(
+            users.search_users, search=search, group=group, after=after, limit=limit + 1
+        )
         shown, following = session.page(found, limit, lambda one: one[0].id)
         return [user for user, _ in shown], None if search else following
 

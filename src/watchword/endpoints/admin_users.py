@@ -54,9 +54,11 @@ class UserPage(msgspec.Struct, frozen=True):
 
 
 class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """How to search and page through accounts; `search` is a prefix of a user name or an address, or an identifier."""
+    """How to search and page through accounts; `search` is a prefix of a user name or an address, or an identifier;
+    with `group` only people who are in it."""
 
     search: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    group: Annotated[str, msgspec.Meta(max_length=200)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
 
@@ -206,6 +208,7 @@ async def list_users(call: Call) -> UserPage:
     found = await runtime.lists.read(
         users.search_users,
         search=query.search,
+        group=query.group,
         after=paging.open_cursor(runtime, "users", query.cursor),
         limit=query.limit + 1,
     )

@@ -24,12 +24,13 @@ async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
-    filters = {name: console.filter_of(request, name) for name in ("search", "state")}
+    filters = {name: console.filter_of(request, name) for name in ("search", "group", "state")}
     rows = await request.runtime.lists.read(
         users.list_by_name,
         after=console.after(request, "people"),
         limit=console.PAGE + 1,
         search=filters["search"],
+        group=filters["group"],
         state=filters["state"] if filters["state"] in users.STATES else users.STATES[0],
     )
     shown, following = console.listed(request, "people", rows, lambda row: row[1], filters)

@@ -8,6 +8,7 @@ import msgspec
 from watchword.credentials import names
 from watchword.store import documents, searches
 from watchword.store.database import Row, Transaction
+from watchword.store.filters import where
 from watchword.store.searches import Key
 from watchword.store.several import in_parts, padded, places
 
@@ -190,23 +191,36 @@ async def is_last_admin(tx: Transaction, user_id: str) -> bool:
     return {str(row["id"]) for row in held} == {user_id}
 
 
-async def list_users(tx: Transaction, *, after: str, limit: int) -> list[User]:
-    """Return a page of accounts ordered by identifier."""
-    rows = await tx.all(f"SELECT {COLUMNS} FROM users WHERE id > $1 ORDER BY id LIMIT $2", after, limit)  # noqa: S608 - literals
+async def list_users(tx: Transaction, *, after: str, limit: int, group: str = "") -> list[User]:
+    """Return a page of accounts ordered by identifier, with `group` of those who are in it."""
+    which, values = where(("id > {}", after), *_in_group(group))
+    rows = await tx.all(
+        f"SELECT {COLUMNS} FROM users{which} ORDER BY id LIMIT ${len(values) + 1}",  # noqa: S608 - literals
+        *values,
+        limit,
+    )
     return [to_user(row) for row in rows]
 
 
+def _in_group(group: str) -> tuple[tuple[object, ...], ...]:
+    """Return the condition that somebody is in a group; a name that no group can have finds nobody."""
+    # `replace` minds case in both databases. The first half is what the indexes hold.
+    named = "groups <> '[]' AND groups <> replace(groups, {}, '')"
+    return ((named, msgspec.json.encode(group).decode()),) if group else ()
+
+
 async def list_by_name(
-    tx: Transaction, *, after: str, limit: int, search: str = "", state: str = "all"
+    tx: Transaction, *, after: str, limit: int, search: str = "", state: str = "all", group: str = ""
 ) -> list[tuple[User, str]]:
     """Return a page of accounts ordered by name, each with its cursor; `after` is the last cursor of the page before.
 
-    `search` is a prefix of a name or of an address, or an identifier; those found by address come last. `state` is one of STATES.
+    `search` is a prefix of a name or of an address, or an identifier; those found by address come last. `state` is one of STATES;
+    with `group` only those who are in it.
     """
-    named: tuple[tuple[object, ...], ...] = ()
+    named: tuple[tuple[object, ...], ...] = _in_group(group)
     keys = [Key("canonical_username", "")]
     if names.is_identifier(search):
-        named = (("id = {}", search),)
+        named = (*named, ("id = {}", search))
     elif search:
         name, address = names.beginnings(search)
         keys = [Key("canonical_username", name), Key("canonical_email", address)]
@@ -214,11 +228,14 @@ async def list_by_name(
     return [(to_user(row), place) for row, place in rows]
 
 
-async def search_users(tx: Transaction, *, search: str, after: str, limit: int) -> list[tuple[User, str]]:
-    """Return a page of accounts as `list_by_name` finds them, each with its cursor; an empty `search` finds all, ordered by identifier."""
+async def search_users(
+    tx: Transaction, *, search: str, after: str, limit: int, group: str = ""
+) -> list[tuple[User, str]]:
+    """Return a page of accounts as `list_by_name` finds them, each with its cursor; an empty `search` finds all, or all of the group,
+    ordered by identifier."""
     if not search:
-        return [(user, user.id) for user in await list_users(tx, after=after, limit=limit)]
-    return await list_by_name(tx, after=after, limit=limit, search=search)
+        return [(user, user.id) for user in await list_users(tx, after=after, limit=limit, group=group)]
+    return await list_by_name(tx, after=after, limit=limit, search=search, group=group)
 
 
 async def names_of(tx: Transaction, user_ids: Sequence[str]) -> dict[str, str]:

@@ -42,7 +42,7 @@ OFFERED = ["edit", "reset", "remove_factors", "give", "take", "switch_off", "swi
 CONSOLE_PEOPLE_PAGES: Mapping[str, Context] = {
     "console/people": listing(console(
         "people", new_url="/console/people/new", people=[LISTED, BARE, NAMED_BY_ADDRESS], states=["all", "administrators", "disabled"],
-        next_url="?cursor=x", values={"search": "m", "state": "all"})),
+        next_url="?cursor=x", values={"search": "m", "group": "staff", "state": "all"})),
     "console/people:none": listing(console("people", new_url="/console/people/new", people=[], states=["all"], next_url=None)),
     "console/person": console(
         "people", user={**LISTED, **MORE}, visits=VISITS[1:], all_visits="/console/sessions?user=x", may=OFFERED,

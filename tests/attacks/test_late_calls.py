@@ -92,6 +92,15 @@ async def of_a_disabled_client(server: Server) -> tuple[str, End]:
     return token, disable_and_enable
 
 
+async def of_a_client_that_owns_it(server: Server) -> tuple[str, End]:
+    client = (await server.client()).client
+    token = await server.token(scope="watchword:admin", owner=client.client_id)
+    given = client_registry.to_input(client)
+    return token.secret, lambda: client_registry.change(
+        server.runtime, client.client_id, given, expected_version=None, disabled=True, actor=BY
+    )
+
+
 async def rename(server: Server, token: str, name: str) -> httpx.Response:
     """Give kim a name."""
     headers = {"authorization": f"Bearer {token}"}
@@ -108,13 +117,15 @@ async def rename(server: Server, token: str, name: str) -> httpx.Response:
         opaque,
         self_contained,
         of_a_disabled_client,
+        of_a_client_that_owns_it,
     ],
 )
 async def test_ap_04_what_was_asked_for_by_a_token_does_not_happen_after_its_end(
     server: Server, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     token, end = await held(server)
-    assert (await rename(server, token, "Kim")).status_code == 200, "the honest variant"
+    for _ in range(2):
+        assert (await rename(server, token, "Kim")).status_code == 200, "the honest variant, more than once"
     find = people.find
 
     async def ended_just_now(runtime: Runtime, who: str) -> User:

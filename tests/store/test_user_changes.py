@@ -136,6 +136,18 @@ async def make_admin(database: Database, number: int) -> str:
     return user.id
 
 
+async def test_the_last_administrator_changes_in_all_but_that(database: Database) -> None:
+    only = await make_admin(database, 0)
+    kept: dict[str, Any] = {"display_name": "Ada", "attributes": None, "actor": only, "now": NOW}
+    outcomes = [
+        await database.write(profile_changes.update_profile, only, is_admin=is_admin, **kept)
+        for is_admin in (None, True, False)
+    ]
+    assert outcomes == ["changed", "changed", "last"]
+    unknown = await database.write(profile_changes.update_profile, "user_none", is_admin=None, **kept)
+    assert unknown == "unknown"
+
+
 @pytest.mark.parametrize("turn", range(5))
 async def test_of_administrators_who_remove_each_other_at_once_one_stays(
     nodes: tuple[Database, Database], turn: int

@@ -50,6 +50,14 @@ async def test_a_limit_names_no_zone(server: Server, limit: str) -> None:
     assert refused.value.field == "addresses"
 
 
+@pytest.mark.parametrize("jkt", ["", "A" * 42, "A" * 44, "A" * 42 + "=", "A" * 43 + "\n"], ids=ascii)
+async def test_a_token_is_bound_to_what_can_be_a_key(server: Server, jkt: str) -> None:
+    assert (await server.token(jkt="A" * 43)).token.jkt == "A" * 43
+    with pytest.raises(OAuthError) as refused:
+        await server.token(jkt=jkt)
+    assert refused.value.field == "jkt"
+
+
 async def test_a_token_lives_and_its_old_secret_works_as_long_as_is_allowed_and_no_longer(
     server: Server,
 ) -> None:

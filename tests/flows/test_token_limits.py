@@ -72,6 +72,20 @@ async def test_a_token_lives_and_its_old_secret_works_as_long_as_is_allowed_and_
             await api_tokens.rotate(server.runtime, token.token.id, overlap=overlap, actor="test")
 
 
+async def test_a_narrower_token_ends_with_its_parent_unless_it_is_to_end_before(server: Server) -> None:
+    parent = (await server.token(expires_in=DAY)).token
+    now = int(server.clock())
+    for expires_in, ends in ((None, now + DAY), (DAY, now + DAY), (60, now + 60)):
+        given = api_tokens.NarrowInput(expires_in=expires_in)
+        made = await api_tokens.narrow(server.runtime, parent, given, actor="test")
+        assert made.token.expires_at == ends
+    with pytest.raises(OAuthError) as refused:
+        await api_tokens.narrow(
+            server.runtime, parent, api_tokens.NarrowInput(expires_in=DAY + 1), actor="test"
+        )
+    assert refused.value.field == "expires_in"
+
+
 async def test_a_quota_ends_after_so_many_uses(server: Server) -> None:
     token = await server.token(quota=3)
     assert [await reason(server, token) for _ in range(4)] == ["active"] * 3 + ["quota_exhausted"]

@@ -95,6 +95,25 @@ async def test_keys_are_fetched_from_where_the_client_registered_them(
     assert answer_of(refused)["error"] == "invalid_request_object"
 
 
+async def test_a_client_that_signs_with_a_new_key_need_not_wait(
+    fetching: Server, documents: Documents
+) -> None:
+    address = documents.publish("/jwks", {"keys": [jwk.public_document(KEY)]})
+    client = await register(fetching, jwks_uri=address)
+    assert "/sign-in" in (await bring(fetching, client, signed(fetching, client))).headers["location"]
+    fetching.clock.advance(60)
+    documents.publish("/jwks", {"keys": [jwk.public_document(OTHER)]}, status=500)
+    beside = {"redirect_uri": REDIRECT, "state": "s"}
+    later = answer_of(await bring(fetching, client, signed(fetching, client, OTHER), **beside))
+    assert (later["error"], later["state"]) == ("temporarily_unavailable", "s"), "its signature may be good"
+    pushed = await fetching.post("/par", client, request=signed(fetching, client, OTHER))
+    assert (pushed.status_code, pushed.headers["retry-after"]) == (503, "30")
+    fetching.clock.advance(60)
+    documents.publish("/jwks", {"keys": [jwk.public_document(OTHER)]})
+    begun = await bring(fetching, client, signed(fetching, client, OTHER))
+    assert "/sign-in?return=" in begun.headers["location"]
+
+
 @pytest.mark.parametrize(
     "changes",
     [

@@ -16,7 +16,7 @@ from watchword.oauth import authorization, redirect_uri, request_object, token_f
 from watchword.oauth.authorization import AuthorizationRequest, Rules
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.request_object import REQUEST_URI_PREFIX, Opened
+from watchword.oauth.request_object import REQUEST_URI_PREFIX
 from watchword.store import documents, interactions
 
 
@@ -57,10 +57,7 @@ async def read(
     client = await client_of(runtime, parameters.get("client_id"))
     if parameters.get("request_uri"):
         return await _pushed(runtime, parameters, client), client
-    opened = await _opened(runtime, parameters, resources, client)
-    if opened is not None:
-        return _decide(runtime, client, Pushed(opened.parameters, opened.resources, signed=True)), client
-    return _decide(runtime, client, Pushed(parameters, resources)), client
+    return _decide(runtime, client, await _asked(runtime, parameters, resources, client)), client
 
 
 async def _pushed(runtime: Runtime, parameters: Mapping[str, str], client: Client) -> AuthorizationRequest:
@@ -87,18 +84,12 @@ async def push(
     resources: tuple[str, ...],
     jkt: str | None,
 ) -> str:
-    """Check and store a pushed request; return its `request_uri` (RFC 9126 §2.2). Raise OAuthError."""
+    """Check and store a pushed request; return its `request_uri` (RFC 9126 §2.2). Raise OAuthError: whoever pushes gets the answer (§2.3)."""
     if parameters.get("request_uri"):  # §2.1
         raise OAuthError("invalid_request", "A pushed request cannot refer to another.", field="request_uri")
-    try:
-        opened = await _opened(runtime, parameters, resources, client)
-    except authorization.RedirectError as error:  # §2.3: whoever pushes gets the answer
-        raise OAuthError(error.code, error.description, detail=error.detail, field=error.field) from None
-    signed = opened is not None
-    if opened is not None:
-        parameters, resources = opened.parameters, opened.resources
-    kept = {name: value for name, value in parameters.items() if name in authorization.PARAMETERS}
-    pushed = Pushed(kept, resources, jkt, signed)
+    asked = await _asked(runtime, parameters, resources, client)
+    kept = {name: value for name, value in asked.parameters.items() if name in authorization.PARAMETERS}
+    pushed = msgspec.structs.replace(asked, parameters=kept, jkt=jkt)
     _decide(runtime, client, pushed, pushed=True)
     request_uri = REQUEST_URI_PREFIX + runtime.new_secret("p")
     expires_at = runtime.now() + runtime.settings.pushed_request_lifetime
@@ -124,18 +115,18 @@ def _decide(runtime: Runtime, client: Client, asked: Pushed, *, pushed: bool = F
     )
 
 
-async def _opened(
+async def _asked(
     runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...], client: Client
-) -> Opened | None:
-    """Return the parameters of a signed request object (RFC 9101), None when the client sent plain ones."""
+) -> Pushed:
+    """Return what a client asks for: by plain parameters, or by a signed request object, of which nothing beside it counts (RFC 9101)."""
     token = parameters.get("request")
     if not token:
-        return None
+        return Pushed(parameters, resources)
     fapi = client.security_profile == "fapi2"
     algorithms = request_object.algorithms_of(client)
     try:
         request_object.check_form(token, algorithms, fapi=fapi)
-        return request_object.open_request_object(
+        opened = request_object.open_request_object(
             token,
             parameters,
             client_id=client.client_id,
@@ -147,15 +138,18 @@ async def _opened(
         )
     except OAuthError as error:
         raise authorization.answerable(error, parameters, client) from None
+    return Pushed(opened.parameters, opened.resources, signed=True)
 
 
 async def _keys(runtime: Runtime, client: Client, token: str) -> list[Key]:
     try:
         return await client_keys.keys_of(runtime, client, jws.peek(token))
     except OAuthError as error:
+        is_outage = error.code == "temporarily_unavailable"  # then the signature may be good
         raise OAuthError(
-            "invalid_request_object",
+            error.code if is_outage else "invalid_request_object",
             "The keys that would verify the request object cannot be read.",
             detail=error.detail,
             field="request",
+            retry_after=error.retry_after,
         ) from None

@@ -259,8 +259,7 @@ async def _live_digests(runtime: Runtime, client_id: str) -> list[tuple[bytes, s
 
 async def _check_assertion(runtime: Runtime, client: Client, presented: Presented) -> str | None:
     now = runtime.now()
-    header = jws.peek(presented.credential)
-    keys = await client_keys.keys_of(runtime, client, header, header.kid)
+    keys = await client_keys.keys_of(runtime, client, jws.peek(presented.credential))
     checked = assertion.check_client_assertion(
         presented.credential,
         keys=keys,

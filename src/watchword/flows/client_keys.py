@@ -52,10 +52,10 @@ def _bad(description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field="jwks")
 
 
-async def keys_of(runtime: Runtime, client: Client, signed: Header, kid: str | None = None) -> list[Key]:
-    """Return a client's public keys, fetched again if `kid` is not among those known; an RSA key without `alg` is for the algorithm of
-    `signed`. Raise `invalid_client` when they cannot be read, and `temporarily_unavailable` when they could until recently."""
-    documents = await documents_of(runtime, client, kid)
+async def keys_of(runtime: Runtime, client: Client, signed: Header) -> list[Key]:
+    """Return a client's public keys, fetched again if the `kid` of `signed` is not among those known; an RSA key without `alg` is for its
+    algorithm. Raise `invalid_client` when they cannot be read, and `temporarily_unavailable` when they could until recently."""
+    documents = await documents_of(runtime, client, signed.kid)
     return jwk.parse_set({"keys": list(documents)}, signed.alg)
 
 

@@ -106,7 +106,13 @@ class RedirectError(OAuthError):
     def __init__(
         self, error: OAuthError, target: str, response_mode: ResponseMode, state: str | None
     ) -> None:
-        super().__init__(error.code, error.description, detail=error.detail, field=error.field)
+        super().__init__(
+            error.code,
+            error.description,
+            detail=error.detail,
+            field=error.field,
+            retry_after=error.retry_after,
+        )
         self.redirect_uri = target
         self.response_mode = response_mode
         self.state = state

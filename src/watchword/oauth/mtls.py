@@ -34,6 +34,7 @@ _UNREADABLE = (
     TypeError,
     OverflowError,
     JoseError,
+    UnsupportedAlgorithm,
     x509.InvalidVersion,
     x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
@@ -152,7 +153,7 @@ def is_own(der: bytes) -> bool:
         said = certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
         is_named = said == x509.SubjectKeyIdentifier.from_public_key(certificate.public_key())
         return is_named and _issued_by(certificate, certificate)
-    except (*_UNREADABLE, x509.ExtensionNotFound, UnsupportedAlgorithm):
+    except (*_UNREADABLE, x509.ExtensionNotFound):
         return False
 
 

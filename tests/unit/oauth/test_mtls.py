@@ -213,7 +213,13 @@ def test_mt_02_a_self_signed_certificate_that_was_not_registered_is_refused(
         mtls.check_certificate(CERTIFICATE, msgspec.structs.replace(SELF_SIGNED, jwks=jwks), now=NOW)
 
 
-@pytest.mark.parametrize("der", [b"", b"junk", CERTIFICATE[:-1], CERTIFICATE + b"x", bytes(20_000)])
+# One whose key is of a kind that nobody knows: id-ecPublicKey (RFC 5480 §2.1.1) with another end
+UNKNOWN_KEY = CERTIFICATE.replace(bytes.fromhex("06072a8648ce3d0201"), bytes.fromhex("06072a8648ce3d0203"))
+
+
+@pytest.mark.parametrize(
+    "der", [b"", b"junk", CERTIFICATE[:-1], CERTIFICATE + b"x", bytes(20_000), UNKNOWN_KEY]
+)
 def test_what_is_no_certificate_is_refused(der: bytes) -> None:
     with pytest.raises(OAuthError, match="invalid_client"):
         mtls.check_certificate(der, SELF_SIGNED, now=NOW)

@@ -4,9 +4,11 @@ import contextlib
 import json
 import os
 from pathlib import Path
+from urllib.parse import quote
 
 import msgspec
 import pytest
+from tests.fixtures import certificates
 from tests.fixtures.accounts import EMAIL, another, make
 from tests.fixtures.holders import (
     ASSERTION,
@@ -57,6 +59,23 @@ async def test_a_proof_becomes_a_token_bound_to_the_key_of_its_channel(server: S
     assert said["cnf"] == {"jkt": key.thumbprint}
     assert said["amr"] == ["pop"]
     assert said["auth_time"] == int(server.clock())
+
+
+async def test_mt_03_a_token_is_bound_to_the_certificate_as_well_where_its_client_is_registered_so(
+    tmp_path: Path,
+) -> None:
+    proxied = {"trusted_proxies": ("127.0.0.1",), "client_certificate_header": "X-SSL-Client-Cert"}
+    async with open_server(tmp_path, **proxied) as server:
+        holder, key, pair = await make_holder(server), jwk.generate("ES256"), certificates.make(tmp_path, "c")
+        bound = {"tls_client_certificate_bound_access_tokens": True, "grant_types": ["zero_proof"]}
+        registered = await server.client(token_endpoint_auth_method="none", **bound)
+        without = await token(holder, registered.client.client_id, key)
+        assert (without.status_code, without.json()["error"]) == (400, "invalid_request")
+        server.http.headers["x-ssl-client-cert"] = quote(pair.pem)
+        granted = await token(holder, registered.client.client_id, key)
+        judge = await server.client(scope="introspect")
+        said = (await server.post("/introspect", judge, token=granted.json()["access_token"])).json()
+        assert said["cnf"] == {"jkt": key.thumbprint, "x5t#S256": jwk.certificate_thumbprint(pair.der)}
 
 
 async def test_ad_07_a_token_of_a_disabled_person_stays_dead(server: Server) -> None:

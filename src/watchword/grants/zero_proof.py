@@ -28,7 +28,8 @@ async def handle(
 ) -> Mapping[str, object]:
     """Issue an access token to the person whose identity was proven.
 
-    Raises `invalid_grant` for a proof that is invalid or of nobody here, and `invalid_dpop_proof` without a DPoP proof.
+    Raises `invalid_grant` for a proof that is invalid or of nobody here, `invalid_dpop_proof` without a DPoP proof, and as
+    `Binding.confirmation`.
     """
     given = form.require("proof")
     if not identities.are_accepted(runtime):
@@ -38,6 +39,7 @@ async def handle(
         raise OAuthError(
             "invalid_dpop_proof", "This grant needs a DPoP proof: the token is bound to its key."
         )
+    confirmation = binding.confirmation(client)  # before the proof is used up
     scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
     audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
     channel = dpop_channel(binding.jkt)
@@ -56,9 +58,9 @@ async def handle(
         audience=audience,
         lifetime=minting.lifetime_of(runtime, client),
         claims={
-            "cnf": {"jkt": binding.jkt},
             "auth_time": runtime.now(),
             "amr": ["pop"],
+            **confirmation,
             **membership.claims(user, scope),
         },
     )

@@ -7,15 +7,16 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.fixtures.code_flow import REDIRECT, obtain_code, redeem
+from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, redeem
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.fixtures.trusted_issuers import GRANT as JWT_BEARER
 from tests.fixtures.trusted_issuers import MCP, ada, people
+from tests.flows.test_fapi2 import Bank
 from tests.flows.test_first_sign_in import csrf_of
 
 from watchword.flows.client_registry import Registered
-from watchword.jose import jwt
+from watchword.jose import jws, jwt
 from watchword.jose.jwk import b64decode
 from watchword.oauth import exchange, identity_assertion
 from watchword.oauth.clients import AssertionTarget, ExchangeRules
@@ -45,16 +46,21 @@ async def id_token_of(server: Server, client: Registered) -> str:
     return str(bought.json()["id_token"])
 
 
-async def ask(server: Server, client: Registered, id_token: str, **changes: str | None) -> httpx.Response:
-    """Ask for an identity assertion; None leaves a parameter out."""
-    form: dict[str, str | None] = {
+def wish(id_token: str) -> dict[str, str]:
+    """Return the form that asks for an identity assertion."""
+    return {
         "grant_type": EXCHANGE,
         "requested_token_type": identity_assertion.TOKEN_TYPE,
         "subject_token": id_token,
         "subject_token_type": exchange.ID_TOKEN,
         "audience": OTHER,
     }
-    return await server.post("/token", client, **{k: v for k, v in (form | changes).items() if v is not None})
+
+
+async def ask(server: Server, client: Registered, id_token: str, **changes: str | None) -> httpx.Response:
+    """Ask for an identity assertion; None leaves a parameter out."""
+    form = wish(id_token) | changes
+    return await server.post("/token", client, **{k: v for k, v in form.items() if v is not None})
 
 
 def refusal(answer: httpx.Response) -> tuple[int, str]:
@@ -183,6 +189,18 @@ async def test_a_disabled_account_ends_it_whatever_became_of_its_session(server:
 
     await server.runtime.database.write(disable)
     assert refusal(await ask(server, client, id_token)) == (400, "invalid_request")
+
+
+async def test_it_is_signed_by_an_algorithm_of_its_clients_profile(tmp_path: Path) -> None:
+    async with open_server(tmp_path, signing_algorithms=("RS256", "ES256")) as server:
+        grants = ["authorization_code", "token_exchange"]
+        rules = ExchangeRules(assertions=(AssertionTarget(issuer=OTHER, client_id="there"),))
+        bank = await Bank(server).register(grant_types=grants, token_exchange=rules)
+        bought = {"code": (await bank.code())["code"], "code_verifier": VERIFIER, "redirect_uri": REDIRECT}
+        tokens = (await bank.token(grant_type="authorization_code", **bought)).json()
+        said = await bank.token(**wish(tokens["id_token"]))
+        for token in (tokens["access_token"], tokens["id_token"], said.json()["access_token"]):
+            assert jws.peek(token).alg == "ES256"
 
 
 async def test_each_is_in_the_audit_trail(server: Server, store: Store) -> None:

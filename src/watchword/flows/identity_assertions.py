@@ -51,7 +51,7 @@ async def issue(runtime: Runtime, client: Client, form: Parameters) -> Mapping[s
 async def _sign(runtime: Runtime, client: Client, user: User, said: Statement) -> Mapping[str, object]:
     now, jti = runtime.now(), os.urandom(16).hex()
     members = identity_assertion.make_claims(said, issuer=runtime.settings.issuer, jti=jti, now=now)
-    key = await runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
+    key = await runtime.keyring.signing_key(client.signing_algorithm(runtime.settings.signing_algorithms))
     details: dict[str, object] = {"audience": said.audience, "scope": format_scope(said.scope), "jti": jti}
     await runtime.database.write(
         tokens.record_assertion, client_id=client.client_id, user_id=user.id, details=details, now=now

@@ -7,6 +7,7 @@ issuer alone (`assertion`), and have its tokens bound; signatures by it and for 
 
 from typing import NamedTuple
 
+from watchword.oauth import answers
 from watchword.oauth.clients import FAPI_ALGORITHMS, Client
 from watchword.oauth.errors import OAuthError
 
@@ -47,14 +48,16 @@ def binds(method: str, *, dpop: bool, certificate: bool) -> Binds:
 
 def check_signing(client: Client, available: tuple[str, ...]) -> None:
     """Check that the server can sign for a client (§5.4.1); raise `invalid_client_metadata`."""
-    chosen = client.id_token_signed_response_alg, client.userinfo_signed_response_alg
-    if client.security_profile == "fapi2" and any(alg not in (None, *FAPI_ALGORITHMS) for alg in chosen):
-        raise OAuthError(
-            "invalid_client_metadata",
-            "FAPI 2.0 allows PS256, ES256 and EdDSA only.",
-            field="id_token_signed_response_alg",
-        )
-    if client.security_profile == "fapi2" and client.signing_algorithm(available) not in FAPI_ALGORITHMS:
+    if client.security_profile != "fapi2":
+        return
+    for kind in answers.KINDS:
+        if answers.protection_of(client, kind).signed not in (None, *FAPI_ALGORITHMS):
+            raise OAuthError(
+                "invalid_client_metadata",
+                "FAPI 2.0 allows PS256, ES256 and EdDSA only.",
+                field=f"{kind}_signed_response_alg",
+            )
+    if client.signing_algorithm(available) not in FAPI_ALGORITHMS:
         raise OAuthError(
             "invalid_client_metadata",
             "FAPI 2.0 needs ES256 or EdDSA among the server's signing_algorithms.",

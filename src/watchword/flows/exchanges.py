@@ -46,16 +46,17 @@ class Presented(msgspec.Struct, frozen=True):
     user: User | None = None
 
 
-async def read(runtime: Runtime, client: Client, token: str, token_type: str | None) -> Presented | None:
-    """Return the facts of a presented token; None when it is not active, is limited, or is not of the stated type.
+async def read(runtime: Runtime, client: Client, token: str, token_type: str | None, name: str) -> Presented:
+    """Return the facts of the token in the parameter `name`.
 
-    Raises `invalid_request` for that of a person whom the client is not for (RFC 8693 §2.2.2).
+    Raises `invalid_request` when it is not active, is limited, is not of the stated type, or is that of a person whom the client is not
+    for (RFC 8693 §2.2.2).
     """
     if token_type == exchange.JWT and token.count(".") != 2:
-        return None
+        raise exchange.not_valid(name)
     answer = await introspection.introspect(runtime, token, Use())
     if not answer.active or "limited" in answer.claims:
-        return None
+        raise exchange.not_valid(name)
     facts, kind = _facts(runtime, client, answer), _kind(answer)
     user = await runtime.database.read(users.get_user, answer.subject) if kind == "user" else None
     if user is not None:
@@ -136,7 +137,7 @@ def _parents(answer: Answer, token: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(named))
 
 
-def policy_of(runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool) -> ExchangePolicy:
+def policy_of(runtime: Runtime, client: Client, subject: LiveToken, narrowing: bool) -> ExchangePolicy:
     """Return what a client may do with a subject token; `narrowing` is as `is_narrowing` says."""
     return structs.replace(
         _policy_of(runtime, client, subject, narrowing),
@@ -145,11 +146,9 @@ def policy_of(runtime: Runtime, client: Client, subject: LiveToken | None, narro
     )
 
 
-def _policy_of(
-    runtime: Runtime, client: Client, subject: LiveToken | None, narrowing: bool
-) -> ExchangePolicy:
+def _policy_of(runtime: Runtime, client: Client, subject: LiveToken, narrowing: bool) -> ExchangePolicy:
     rules = client.token_exchange
-    if narrowing and subject is not None:
+    if narrowing:
         lifetime = rules.max_lifetime if rules else DEFAULT_LIFETIME
         return ExchangePolicy(
             subject.audience, client.scope, may_impersonate=True, may_delegate=False, max_lifetime=lifetime
@@ -166,19 +165,18 @@ def _policy_of(
     )
 
 
-def is_narrowing(request: ExchangeRequest, subject: LiveToken | None, client: Client) -> bool:
+def is_narrowing(request: ExchangeRequest, subject: LiveToken, client: Client) -> bool:
     """Whether a client only wants a narrower version of its own token, for the same audience."""
     return (
-        subject is not None
-        and subject.client_id == client.client_id
+        subject.client_id == client.client_id
         and request.actor_token_type is None
         and set(request.targets) <= set(subject.audience)
     )
 
 
-def with_targets(request: ExchangeRequest, subject: LiveToken | None, narrowing: bool) -> ExchangeRequest:
+def with_targets(request: ExchangeRequest, subject: LiveToken, narrowing: bool) -> ExchangeRequest:
     """Return a request with targets: a narrowed token keeps its audience when the request names none."""
-    if narrowing and subject is not None and not request.targets:
+    if narrowing and not request.targets:
         return structs.replace(request, targets=subject.audience)
     return request
 

@@ -11,7 +11,6 @@ from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.oauth import exchange, identity_assertion
 from watchword.oauth.clients import Client
-from watchword.oauth.errors import OAuthError
 from watchword.oauth.exchange import Exchanged, ExchangeRequest
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import parse_scope
@@ -43,13 +42,13 @@ async def handle(
         return await identity_assertions.issue(runtime, client, form)
     subject_token, actor_token = form.require("subject_token"), form.get("actor_token")
     request = read(form)
-    subject = await exchanges.read(runtime, client, subject_token, request.subject_token_type)
-    actor = (
-        await exchanges.read(runtime, client, actor_token, request.actor_token_type) if actor_token else None
+    subject = await exchanges.read(
+        runtime, client, subject_token, request.subject_token_type, "subject_token"
     )
+    actor = None
+    if actor_token is not None:
+        actor = await exchanges.read(runtime, client, actor_token, request.actor_token_type, "actor_token")
     exchanged = decide(runtime, client, request, subject, actor, binding)
-    if subject is None:
-        raise OAuthError("invalid_request", "The subject_token is not valid.", field="subject_token")
     if exchanged.act is not None and actor is not None and actor.kind == "user":
         named = actor.name or subjects.subject_for(runtime, client, actor.facts.subject)
         exchanged = structs.replace(exchanged, act={**exchanged.act, "sub": named})
@@ -60,20 +59,18 @@ def decide(
     runtime: Runtime,
     client: Client,
     request: ExchangeRequest,
-    subject: Presented | None,
+    subject: Presented,
     actor: Presented | None,
     binding: Binding,
 ) -> Exchanged:
     """Apply the rules of the exchange to what was presented."""
-    facts = subject.facts if subject else None
-    narrowing = exchanges.is_narrowing(request, facts, client)
+    narrowing = exchanges.is_narrowing(request, subject.facts, client)
     return exchange.decide(
-        exchanges.with_targets(request, facts, narrowing),
-        facts,
+        exchanges.with_targets(request, subject.facts, narrowing),
+        subject.facts,
         actor.facts if actor else None,
-        exchanges.policy_of(runtime, client, facts, narrowing),
+        exchanges.policy_of(runtime, client, subject.facts, narrowing),
         client_id=client.client_id,
-        actor_sent=request.actor_token_type is not None,
         proven_jkt=binding.jkt,
         proven_x5t=binding.x5t,
         now=runtime.now(),

@@ -86,7 +86,7 @@ class Exchanged(msgspec.Struct, frozen=True):
 
 
 def check_types(request: ExchangeRequest, *, has_actor_token: bool) -> None:
-    """Raise `invalid_request` for token types that are not exchanged here (§2.1)."""
+    """Raise `invalid_request` for token types that are not exchanged here (§2.1), before any token is looked up."""
     if request.subject_token_type not in SUBJECT_TYPES:
         raise _bad("This subject_token_type is not accepted.", "subject_token_type")
     if has_actor_token != (request.actor_token_type is not None):
@@ -99,33 +99,28 @@ def check_types(request: ExchangeRequest, *, has_actor_token: bool) -> None:
 
 def decide(
     request: ExchangeRequest,
-    subject: LiveToken | None,
+    subject: LiveToken,
     actor: LiveToken | None,
-    policy: ExchangePolicy | None,
+    policy: ExchangePolicy,
     *,
     client_id: str,
-    actor_sent: bool,
     proven_jkt: str | None = None,
     proven_x5t: str | None = None,
     now: int,
 ) -> Exchanged:
-    """Decide an exchange; `subject` and `actor` are None when that token was not active, `policy` when the client has none.
+    """Decide an exchange whose types were checked; `actor` is None when no actor token was sent.
 
-    Raises `unauthorized_client`, `invalid_request`, `invalid_target`, `invalid_scope` (§2.2.2) or `invalid_authorization_details`.
+    Raises `invalid_request`, `invalid_target`, `invalid_scope` (§2.2.2) or `invalid_authorization_details`.
     """
-    if policy is None:
-        raise OAuthError("unauthorized_client", "This client may not exchange tokens.")
-    check_types(request, has_actor_token=actor_sent)
-    if subject is None or (subject.expires_at is not None and subject.expires_at <= now):
-        raise _bad("The subject_token is not valid.", "subject_token")
-    if actor_sent and (actor is None or (actor.expires_at is not None and actor.expires_at <= now)):
-        raise _bad("The actor_token is not valid.", "actor_token")
+    _check_time(subject, now, "subject_token")
+    if actor is not None:
+        _check_time(actor, now, "actor_token")
     _check_holder(subject, policy, client_id, "subject_token")
-    _check_possession(subject, client_id, proven_jkt, proven_x5t)
+    _check_possession(subject, client_id, proven_jkt, proven_x5t, "subject_token")
     if actor is not None:
         _check_holder(actor, policy, client_id, "actor_token")
         _check_actor(subject, actor, policy, client_id)
-        _check_possession(actor, client_id, proven_jkt, proven_x5t)
+        _check_possession(actor, client_id, proven_jkt, proven_x5t, "actor_token")
     act = _act(subject, actor, policy, client_id)
     details = _details(request, subject, policy)
     expires_at = now + policy.max_lifetime
@@ -142,6 +137,16 @@ def decide(
     )
 
 
+def not_valid(name: str) -> OAuthError:
+    """Return the refusal of a token that is not active, or not what it is said to be; `name` is the parameter that has it."""
+    return _bad(f"The {name} is not valid.", name)
+
+
+def _check_time(token: LiveToken, now: int, name: str) -> None:
+    if token.expires_at is not None and token.expires_at <= now:
+        raise not_valid(name)
+
+
 def _check_holder(token: LiveToken, policy: ExchangePolicy, client_id: str, name: str) -> None:
     # The client that a token was issued to and the service that it was sent to may exchange it; nobody who stole it.
     if token.client_id != client_id and not set(token.audience) & set(policy.resources):
@@ -155,12 +160,12 @@ def _check_actor(subject: LiveToken, actor: LiveToken, policy: ExchangePolicy, c
         raise _bad("The actor_token must be this client's own.", "actor_token")
 
 
-def _check_possession(token: LiveToken, client_id: str, jkt: str | None, x5t: str | None) -> None:
+def _check_possession(token: LiveToken, client_id: str, jkt: str | None, x5t: str | None, name: str) -> None:
     # An exchange must not strip a token of its binding. A service cannot prove its caller's key; it has checked the caller's proof.
     if token.client_id != client_id:
         return
     if (token.jkt is not None and token.jkt != jkt) or (token.x5t is not None and token.x5t != x5t):
-        raise _bad("The token is bound to a key: prove its possession.", "subject_token")
+        raise _bad("The token is bound to a key: prove its possession.", name)
 
 
 def _act(

@@ -52,8 +52,7 @@ def is_elsewhere(proof: str | None, address: str) -> bool:
     """Whether a proof was made for another URL, as after a redirect: then the same request needs another proof."""
     if proof is None:
         return False
-    made_for = jwt.read_claims(jwk.b64decode(proof.split(".")[1])).get("htu")
-    return made_for != target_of(address)
+    return bool(jwt.peek(proof).get("htu") != target_of(address))
 
 
 def target_of(address: str) -> str:

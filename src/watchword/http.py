@@ -329,7 +329,6 @@ EXHAUSTED = OAuthError(
     "The server has no memory for this right now; try again shortly.",
     retry_after=2,
 )
-FAILED = OAuthError("server_error", "The server failed to answer this request.")
 
 
 def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[str]) -> tuple[str, bool]:

@@ -88,7 +88,7 @@ def check_custom_name(name: str) -> str:
 
 
 def half_hash(value: str, alg: str) -> str:
-    """Return `at_hash` or `c_hash` of a token or code for a signature algorithm (§3.1.3.6, §3.3.2.11)."""
+    """Return the `at_hash` of an access token for a signature algorithm (§3.1.3.6)."""
     digest = _HASHES[alg[-3:]](value.encode("ascii")).digest()
     return b64encode(digest[: len(digest) // 2])
 
@@ -113,7 +113,6 @@ def id_token_claims(
     lifetime: int,
     alg: str,
     access_token: str | None = None,
-    code: str | None = None,
     person: Mapping[str, object] | None = None,
     wishes: Mapping[str, ClaimWish] | None = None,
     permitted: Collection[str] = (),
@@ -121,7 +120,7 @@ def id_token_claims(
 ) -> dict[str, object]:
     """Return the claims of an ID token (§2); `person`, `wishes`, `permitted` and `known` as in `person_claims`.
 
-    `access_token` and `code` are issued together with it; they become `at_hash` and `c_hash` for the signature `alg`.
+    `access_token` is issued together with it, and becomes `at_hash` for the signature `alg`.
     """
     claims: dict[str, object] = {
         "iss": issuer,
@@ -135,7 +134,6 @@ def id_token_claims(
         "amr": list(authentication.amr) or None,
         "sid": authentication.sid,
         "at_hash": half_hash(access_token, alg) if access_token is not None else None,
-        "c_hash": half_hash(code, alg) if code is not None else None,
     }
     # §5.4: in the code flow, scopes request claims of userinfo; the ID token has only those requested by name.
     # Groups are in it too, where those who know no userinfo endpoint look for them.

@@ -37,7 +37,6 @@ ERRORS: dict[str, ErrorRule] = {
     "consent_required": ErrorRule(400, redirectable=True),
     "unmet_authentication_requirements": ErrorRule(400, redirectable=True),
     "request_not_supported": ErrorRule(400, redirectable=True),
-    "request_uri_not_supported": ErrorRule(400, redirectable=True),
     "registration_not_supported": ErrorRule(400, redirectable=True),
     # RFC 9101 §7
     "invalid_request_object": ErrorRule(400, redirectable=True),
@@ -52,8 +51,6 @@ ERRORS: dict[str, ErrorRule] = {
     # RFC 9449 §5 and §8
     "invalid_dpop_proof": ErrorRule(400),
     "use_dpop_nonce": ErrorRule(400),
-    # RFC 7009 §2.2.1
-    "unsupported_token_type": ErrorRule(400),
     # RFC 7591 §3.2.2
     "invalid_redirect_uri": ErrorRule(400),
     "invalid_client_metadata": ErrorRule(400),
@@ -65,7 +62,6 @@ ERRORS: dict[str, ErrorRule] = {
     "conflict": ErrorRule(409),
     "precondition_failed": ErrorRule(412),
     "unsupported_media_type": ErrorRule(415),
-    "misdirected_request": ErrorRule(421),
     "too_many_requests": ErrorRule(429),
     # Token Status List §8.4
     "not_implemented": ErrorRule(501),

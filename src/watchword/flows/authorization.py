@@ -9,13 +9,12 @@ import hashlib
 import msgspec
 
 from watchword.credentials import methods
-from watchword.flows import detail_types, subjects
+from watchword.flows import detail_types, id_tokens, subjects
 from watchword.flows.consents import Agreed
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.sessions import sign_in_claims
-from watchword.jose import jws
-from watchword.oauth import logout, token_format
+from watchword.oauth import token_format
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.claims_request import NOTHING
 from watchword.oauth.clients import Client
@@ -76,21 +75,11 @@ def signed_in(runtime: Runtime, client: Client, session: Session) -> SignedIn:
 
 
 async def hinted_subject(runtime: Runtime, client: Client, request: AuthorizationRequest) -> str | None:
-    """Return the subject of the request's `id_token_hint`, an ID token of ours, expired or not, whose key may be a former one
-    (OIDC Core §3.1.2.1).
-
-    Raises `invalid_request` for anything else.
-    """
+    """Return the subject of the request's `id_token_hint` (OIDC Core §3.1.2.1); raise `invalid_request` for what is no ID token of ours for
+    this client."""
     if request.id_token_hint is None:
         return None
-    keyring = runtime.keyring
-    hint = logout.read_hint(
-        request.id_token_hint,
-        # An application may keep an ID token for longer than the key that signed it is published.
-        keys=[*await keyring.verification_keys(), *await keyring.former_keys()],
-        issuer=runtime.settings.issuer,
-        algorithms=jws.ALGORITHMS,
-    )
+    hint = await id_tokens.read_hint(runtime, request.id_token_hint)
     if hint is None or hint.client_id != request.client_id:
         raise OAuthError("invalid_request", "The id_token_hint is not an ID token of this client.")
     return subjects.subject_for(runtime, client, subjects.person_of(runtime, hint.subject))

@@ -1,12 +1,15 @@
-"""OpenID Connect Core §2: ID tokens, signed with the client's registered algorithm, with the claims of the flow."""
+"""OpenID Connect Core §2: ID tokens, signed with the client's registered algorithm, with the claims of the flow; and what a client sends
+back of them as a hint."""
 
 import msgspec
 
 from watchword.flows import client_answers, profiles, subjects
 from watchword.flows.runtime import Runtime
-from watchword.oauth import claims, claims_request
+from watchword.jose import jws
+from watchword.oauth import claims, claims_request, logout
 from watchword.oauth.claims import Authentication
 from watchword.oauth.clients import Client
+from watchword.oauth.logout import Hint
 from watchword.store import documents
 from watchword.store.grants import Grant
 from watchword.store.users import User
@@ -52,6 +55,20 @@ async def make(
         known=profiles.scope_claims(runtime.settings),
     )
     return await client_answers.signed(runtime, client, "id_token", members, "JWT", key)
+
+
+async def read_hint(runtime: Runtime, token: str) -> Hint | None:
+    """Return the contents of an ID token of ours, expired or not, None for anything else.
+
+    Its key may be a former one: an application may keep an ID token for longer than the key that signed it is published.
+    """
+    keyring = runtime.keyring
+    return logout.read_hint(
+        token,
+        keys=[*await keyring.verification_keys(), *await keyring.former_keys()],
+        issuer=runtime.settings.issuer,
+        algorithms=jws.ALGORITHMS,
+    )
 
 
 def _authentication(runtime: Runtime, client: Client, grant: Grant) -> Authentication:

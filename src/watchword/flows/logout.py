@@ -12,10 +12,9 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_registry, sessions, subjects
+from watchword.flows import client_registry, id_tokens, sessions, subjects
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
-from watchword.jose import jws
 from watchword.oauth import logout as rules
 from watchword.oauth.clients import Client
 from watchword.oauth.logout import Hint
@@ -60,24 +59,11 @@ _decode = msgspec.json.Decoder(Asked).decode
 
 async def read(runtime: Runtime, parameters: Mapping[str, str]) -> Asked:
     """Read a logout request (§2); raise `invalid_request` when its hint and its client disagree."""
-    hint = await _hint(runtime, parameters.get("id_token_hint"))
+    sent = parameters.get("id_token_hint")
+    hint = await id_tokens.read_hint(runtime, sent) if sent else None
     client_id = rules.client_of(parameters.get("client_id") or None, hint)
     kept = {name: parameters[name][:limit] for name, limit in KEPT.items() if parameters.get(name)}
     return Asked(client_id[:MAX_LENGTH] if client_id else None, hint, kept, runtime.now())
-
-
-async def _hint(runtime: Runtime, token: str | None) -> Hint | None:
-    if not token:
-        return None
-    keyring = runtime.keyring
-    # §2: an expired ID token is accepted, and its key may be a former one.
-    keys = [*await keyring.verification_keys(), *await keyring.former_keys()]
-    return rules.read_hint(
-        token,
-        keys=keys,
-        issuer=runtime.settings.issuer,
-        algorithms=jws.ALGORITHMS,
-    )
 
 
 def seal(runtime: Runtime, asked: Asked) -> str:

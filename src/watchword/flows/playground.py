@@ -15,7 +15,7 @@ from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import b64encode
-from watchword.oauth import redirect_uri
+from watchword.oauth import pkce, redirect_uri
 from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.clients import Client
 from watchword.oauth.scopes import is_reserved
@@ -60,15 +60,14 @@ async def register(runtime: Runtime, *, actor: str) -> None:
 
 def authorization_request(runtime: Runtime, session: Session, state: str, extent: Mapping[str, str]) -> str:
     """Return the URL of an authorization request with PKCE for a scope and resource (RFC 6749 §4.1.1, RFC 7636 §4.3)."""
-    digest = hashlib.sha256(_verifier(runtime, session, state).encode()).digest()
     query = {
         "response_type": "code",
         "client_id": CLIENT_ID,
         "redirect_uri": address(runtime.settings),
         **extent,
         "state": state,
-        "code_challenge": b64encode(digest),
-        "code_challenge_method": "S256",
+        "code_challenge": pkce.challenge_of(_verifier(runtime, session, state)),
+        "code_challenge_method": pkce.METHOD,
     }
     return f"{runtime.settings.issuer}/authorize?{urlencode(query)}"
 

@@ -17,6 +17,7 @@ from watchword.oauth import bearer, token_format
 from watchword.oauth.answers import signing_algorithm
 from watchword.oauth.clients import SECRET_METHODS, Client
 from watchword.oauth.errors import OAuthError
+from watchword.ratelimit import whole_seconds
 from watchword.settings import Settings
 from watchword.store import clients, limits, registrations
 
@@ -93,7 +94,7 @@ async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
         limits.take, name, capacity=per_hour, per_second=per_hour / 3600, now=runtime.clock()
     )
     if wait:
-        raise OAuthError("too_many_requests", "Too many registrations.", retry_after=int(wait) + 1)
+        raise OAuthError("too_many_requests", "Too many registrations.", retry_after=whole_seconds(wait))
 
 
 def _read(runtime: Runtime, document: object, client_id: str) -> Client:
@@ -122,15 +123,14 @@ async def find(runtime: Runtime, credentials: Credentials, client_id: str) -> Re
     known = None
     if scheme.lower() == "bearer" and well_formed and client_id.isascii() and client_id.isprintable():
         known = await runtime.database.read(registrations.registration_digest_of, client_id)
-    if known is None or not hmac.compare_digest(known, token_format.digest(token)):
+    is_right = known is not None and hmac.compare_digest(known, token_format.digest(token))
+    client = await client_registry.find(runtime, client_id) if is_right else None
+    if client is None:  # it may have been deleted in between
         raise OAuthError(
             "invalid_token",
             "The registration access token is not valid for this client.",
             challenge=bearer.challenge("Bearer", {"error": "invalid_token" if token else None}),
         )
-    client = await client_registry.find(runtime, client_id)
-    if client is None:  # deleted in between
-        raise OAuthError("invalid_token", "The client is gone.", challenge='Bearer error="invalid_token"')
     return Registration(client, None, token)
 
 

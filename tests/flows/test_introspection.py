@@ -90,6 +90,19 @@ async def test_in_01_an_unknown_caller_learns_nothing(server: Server, headers: d
     )
 
 
+async def test_in_01_a_token_that_is_bound_to_a_key_proves_nobody_without_it(server: Server) -> None:
+    about = await server.token()
+    for bound, expected in (({}, 200), ({"jkt": "A" * 43}, 401)):
+        judge = await server.token(scope="introspect", **bound)
+        headers = {"authorization": f"Bearer {judge.secret}"}
+        asked = await server.http.post("/introspect", data={"token": about.secret}, headers=headers)
+        assert asked.status_code == expected
+    assert (asked.json()["error"], asked.headers["www-authenticate"]) == (
+        "invalid_client",
+        'Bearer error="invalid_token"',
+    )
+
+
 @pytest.mark.parametrize("token", ["garbage", "a.b.c", "wwa_" + "0" * 36, "x" * 5000, "é"])
 async def test_in_02_what_is_no_token_is_inactive_and_nothing_else(server: Server, token: str) -> None:
     client = await server.client(scope="introspect")

@@ -188,3 +188,15 @@ async def test_a_clock_that_is_set_back_makes_no_minute_longer(server: Server) -
     assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
     server.clock.advance(60)
     assert await reason(server, token) == "active"
+
+
+async def test_an_api_whose_own_token_is_used_too_often_is_told_to_wait(server: Server) -> None:
+    judge, about = await server.token(scope="introspect", rate_limit=1), await server.token()
+    answers = [
+        await server.http.post("/introspect", data={"token": about.secret}, headers=bearer(judge))
+        for _ in range(2)
+    ]
+    assert answers[0].json()["active"] is True
+    # Not a 401: it would throw a good token away
+    assert (answers[1].status_code, answers[1].json()["error"]) == (429, "too_many_requests")
+    assert answers[1].headers["retry-after"] == "60"

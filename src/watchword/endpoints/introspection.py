@@ -81,13 +81,15 @@ async def _bearer(request: Request, credential: str, token: str) -> Caller:
         # The holder of a token may ask about it. It is introspected only once, so that its use is counted once.
         return Caller((), sees_all=True)
     answer = await introspection.introspect(request.runtime, credential, Use(address=request.address))
-    if not answer.active:
+    if answer.opens_in is not None:  # not a 401: the caller would throw a good token away
+        raise OAuthError("too_many_requests", "This token is used too often.", retry_after=answer.opens_in)
+    if not answer.active or "cnf" in answer.claims:  # no proof of a key is read here
         raise OAuthError(
             "invalid_client",  # RFC 7662 §2.3: the caller is not authenticated; with the challenge of RFC 6750 §3
             "The credential of the caller is not valid.",
             challenge='Bearer error="invalid_token"',
         )
-    if SCOPE not in str(answer.claims.get("scope", "")).split() or "cnf" in answer.claims:
+    if SCOPE not in str(answer.claims.get("scope", "")).split():
         raise OAuthError(
             "insufficient_scope",
             "The caller's token lacks the scope introspect.",

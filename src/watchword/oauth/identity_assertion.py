@@ -50,7 +50,7 @@ def check(
     jkt: str | None = None,
     now: int,
 ) -> IdentityAssertion:
-    """Check an assertion of a trusted `provider` for this server, the `issuer`; raise `invalid_grant`.
+    """Check an assertion of a trusted `provider` for this server, the `issuer`; raise `invalid_grant`, or `invalid_scope` for a malformed one.
 
     `client_id` is the authenticated client, `jkt` the key that it proved, if any.
     """

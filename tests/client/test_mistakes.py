@@ -117,6 +117,19 @@ def test_a_part_in_the_place_of_another_is_refused_when_a_client_is_made(case: s
     assert "hunter2" not in str(refused.value)
 
 
+class _Empty(MemoryStore):
+    """A store that is false as long as nothing is in it."""
+
+    def __len__(self) -> int:
+        return int(self.load() is not None)
+
+
+def test_a_store_that_is_still_empty_is_the_one_that_tokens_are_kept_in(foreign: Foreign) -> None:
+    store = _Empty()
+    made = TokenSource(foreign.issuer, ClientSecret("a", "b"), READ, api=WHERE, store=store)
+    assert made.token() == store.load().access_token  # type: ignore[union-attr]  # there is one now
+
+
 @pytest.mark.parametrize("give_away", [pickle.dumps, copy.deepcopy])
 def test_a_source_that_is_given_to_another_process_says_what_to_give_instead(
     give_away: Callable[[object], object],

@@ -17,6 +17,7 @@ from tests.guard.test_guard import dpop
 from watchword import jobs
 from watchword.guard import Guard, Refused
 from watchword.guard.presented import Presented
+from watchword.guard.replays import Replays
 from watchword.jose import jwk, jwt
 
 
@@ -103,7 +104,7 @@ def memory() -> Shared:
     return Shared(time.time)
 
 
-def guards_of(memory: Shared, key: jwk.Key, count: int = 2) -> list[Guard]:
+def guards_of(memory: Replays, key: jwk.Key, count: int = 2) -> list[Guard]:
     """Return guards of several processes of one API, which know the issuer's key by now."""
     made = [Guard("https://auth.example.com", revocation_feed=False, replays=memory) for _ in range(count)]
     for guard in made:
@@ -146,6 +147,22 @@ def test_dp_51_processes_with_a_shared_memory_let_a_proof_in_once(memory: Shared
         found = list(threads.map(lambda n: enter((one, two)[n % 2], at_once), range(8)))
     assert sorted(found) == ["in", *["invalid_dpop_proof"] * 7]
     assert all(len(name) == 43 and seconds == 151 for name, seconds in memory.asked)
+
+
+class _Kept(dict[str, int]):
+    """A memory that is false as long as nothing is in it."""
+
+    async def use_proof(self, identifier: str, seconds: int) -> bool:
+        is_new = identifier not in self
+        self[identifier] = seconds
+        return is_new
+
+
+async def test_dp_51_a_memory_that_is_still_empty_is_the_one_that_is_asked() -> None:
+    issuer_key, key = jwk.generate("ES256", kid="k"), jwk.generate("ES256")
+    one, two = guards_of(_Kept(), issuer_key)
+    fresh = shown(dpop(key, bound_token(one, issuer_key, key), one._clock()))
+    assert [await outcome(guard, fresh) for guard in (one, two)] == ["in", "invalid_dpop_proof"]
 
 
 async def test_without_its_shared_memory_a_guard_lets_no_bound_token_in(memory: Shared) -> None:

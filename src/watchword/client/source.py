@@ -122,7 +122,7 @@ class TokenSource:
         self.server = AuthorizationServer(issuer, self._clocks, http)
         self._client = client
         self._grant = grant
-        self._store: Store = store or MemoryStore()
+        self._store: Store = MemoryStore() if store is None else store  # one that is still empty may be false
         self._dpop = dpop
         self._prover: Prover | None = None
         self._known: Record | None = None

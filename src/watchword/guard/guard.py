@@ -125,7 +125,8 @@ class Guard:
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._logged: dict[str, float] = {}
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
-        self._replays = replays or next((one for one in given if not isinstance(one, Trusted)), None)
+        own = next((one for one in given if not isinstance(one, Trusted)), None)
+        self._replays = own if replays is None else replays  # one that is still empty may be false
 
     def _verifier(self, one: Local | Trusted) -> AnyVerifier:
         return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)
@@ -144,8 +145,7 @@ class Guard:
         """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
         known = self._recall(presented)
         if known is not None:
-            if policy is not OPEN:
-                check(policy, known, now=self._clock(), scheme="Bearer", metadata=self.resource_metadata)
+            self.demand(known, policy)
             return known
         if self.sessions is not None:
             try:
@@ -281,9 +281,7 @@ class Guard:
         # Possession of a bound token is proven with every request, and an answer about a limited one is good for one request.
         if principal.jkt is None and principal.x5t is None and not known.limited:
             remember(self._recognised, presented.authorization[0], (verifier, found.token, known))
-        if policy is not OPEN:
-            scheme = "DPoP" if found.scheme == "dpop" else "Bearer"
-            check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
+        self.demand(principal, policy)
         return principal
 
     def _recall(self, presented: Presented) -> Principal | None:

@@ -51,6 +51,24 @@ async def test_a_new_key_is_fetched_once_for_all_who_need_it(other: OtherIssuer)
     await guard.close()
 
 
+def test_another_thread_knows_of_a_new_key_when_it_is_there_and_no_sooner() -> None:
+    seen: list[list[str | None]] = []
+
+    def clock() -> float:
+        """Let another thread in, which looks at the clock itself."""
+        kept._clock = lambda: 0.0
+        seen.append([key.kid for key in kept.at_hand("second") or ()])
+        kept._clock = clock
+        return 0.0
+
+    kept = keys_of(Guard("https://auth.example.com"))
+    kept._clock = clock
+    for kid in ("first", "second"):
+        kept.adopt([jwk.generate("ES256", kid)])
+    clock()
+    assert seen == [[], [], ["second"]], "with the keys of before, its tokens would be refused"
+
+
 async def test_a_token_of_a_new_key_is_accepted_at_its_first_use_whenever_the_issuer_rotates(
     other: OtherIssuer,
 ) -> None:

@@ -73,8 +73,9 @@ class KeySet:
 
     def adopt(self, keys: list[Key]) -> None:
         """Use these keys from now on."""
-        self._kids = frozenset(key.kid for key in keys)
         self._keys, self._fetched = keys, self._clock()
+        # Last: a thread that knew the name of a key that is not there yet would refuse its tokens.
+        self._kids = frozenset(key.kid for key in keys)
 
     def _knows(self, kid: str | None) -> bool:
         return kid is None or kid in self._kids

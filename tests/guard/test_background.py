@@ -1,6 +1,7 @@
 """The guard in code without an event loop: many threads, several loops and forked children share one guard and its answers."""
 
 import asyncio
+import errno
 import gc
 import os
 import pickle
@@ -226,6 +227,36 @@ async def test_a_failure_of_any_kind_is_followed_by_a_pause_and_another_attempt(
     assert not outcomes
     clock.advance(1)
     assert once_an_hour.begin(fetch) is None, "once an hour, when it succeeds"
+
+
+@pytest.mark.parametrize("kind", ["asynchronous", "synchronous"])
+async def test_where_nothing_is_left_for_another_event_loop_callers_are_told_to_come_back_and_may(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full() -> asyncio.AbstractEventLoop:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(background, "_current", background._Thread())  # of a process that has just begun
+    shown = Presented(authorization=("Bearer an-opaque-token-0001",))
+    with OtherIssuer() as other:
+        other.documents["/introspect"] = {"active": True, "sub": "them", "aud": "https://api.example.com"}
+        guard = Guard(other.issuer, audience="https://api.example.com")
+        discovery, clock = guard._only._issuer._discovery, Clock()  # type: ignore[union-attr]  # no LocalVerifier
+        discovery.clock, clock.now = clock, time.monotonic()
+
+        async def enter() -> str:
+            if kind == "asynchronous":
+                return (await guard.authenticate(shown)).subject
+            return (await asyncio.to_thread(guard.authenticate_sync, shown)).subject
+
+        with monkeypatch.context() as patched:
+            patched.setattr(asyncio, "new_event_loop", full)
+            with pytest.raises(Refused) as refused:
+                await enter()
+        assert (refused.value.status, dict(refused.value.headers)["Retry-After"]) == (503, "2")
+        clock.advance(1)
+        assert await enter() == "them", "what could not be begun was no attempt"
+        await guard.close()
 
 
 def test_a_refusal_comes_back_from_another_process() -> None:

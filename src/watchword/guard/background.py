@@ -14,6 +14,8 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from watchword.guard.trusted import IssuerUnavailable
+
 T = TypeVar("T")
 
 
@@ -99,8 +101,13 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-    """Start a coroutine on the background loop and return its future."""
-    return asyncio.run_coroutine_threadsafe(work, _here().started())
+    """Start a coroutine on the background loop and return its future; raise IssuerUnavailable where that loop cannot be started."""
+    try:
+        loop = _here().started()
+    except (OSError, RuntimeError) as error:  # no descriptor, or no thread, is left
+        work.close()
+        raise IssuerUnavailable(f"no event loop can be started: {error}") from None
+    return asyncio.run_coroutine_threadsafe(work, loop)
 
 
 def check_loop() -> None:

@@ -35,7 +35,7 @@ class Fetching:
         self._left = float(burst)
         self._counted = clock()
         self.next_try = 0.0
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._failures = 0
         self._in_flight: concurrent.futures.Future[None] | None = None
         self._loop: object = None
@@ -43,7 +43,7 @@ class Fetching:
 
     def forked(self) -> None:
         """Replace the lock: a thread that exists only in the parent may hold it."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def begin(self, fetch: Fetch) -> concurrent.futures.Future[None] | None:
         """Return the fetch in flight, started now if that is allowed; None when it is too early for another."""
@@ -53,8 +53,11 @@ class Fetching:
                 return self._in_flight
             if not self._may_begin():
                 return None
-            self._loop = background.identity()
-            self._in_flight = background.begin(self._attempt(fetch))
+            try:
+                self._in_flight, self._loop = background.begin(self._attempt(fetch)), background.identity()
+            except IssuerUnavailable as error:
+                self._failed(str(error))
+                return None
             return self._in_flight
 
     def _may_begin(self) -> bool:

@@ -147,26 +147,10 @@ class Guard:
         if known is not None:
             self.demand(known, policy)
             return known
-        if self.sessions is not None:
-            try:
-                signed_in = await self._signed_in(presented, self.sessions)
-            except IssuerUnavailable as error:
-                raise self._refusal(error, presented) from None
-            if signed_in is not None:
-                self.demand(signed_in, policy)
-                return signed_in
-        background.check_loop()
-        found = self._read(presented, policy)
         try:
-            verifier = self._verifier_of(found.token)
-            known_token = await verifier.verify(found.token, presented)
+            return await self._verify(presented, policy)
         except (Invalid, IssuerUnavailable) as error:
             raise self._refusal(error, presented) from None
-        if self._is_exposed(presented):
-            raise await self._tripped(verifier, found.token)
-        proof = self._prove(found, presented, known_token.principal)
-        await self._use_everywhere(proof, presented)
-        return self._admit(found, presented, verifier, known_token, policy)
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
         """Do as `authenticate` does, for code without an event loop; never call it on a thread that runs one.
@@ -178,10 +162,27 @@ class Guard:
         if known is not None:
             self.demand(known, policy)
             return known
-        settled = self._verify_now(presented, policy)
-        if settled is not None:
-            return settled
-        return background.run(self.authenticate(presented, policy))
+        try:
+            settled = self._verify_now(presented, policy)
+            return settled or background.run(self.authenticate(presented, policy))
+        except (Invalid, IssuerUnavailable) as error:
+            raise self._refusal(error, presented) from None
+
+    async def _verify(self, presented: Presented, policy: Policy) -> Principal:
+        if self.sessions is not None:
+            signed_in = await self._signed_in(presented, self.sessions)
+            if signed_in is not None:
+                self.demand(signed_in, policy)
+                return signed_in
+        background.check_loop()
+        found = self._read(presented, policy)
+        verifier = self._verifier_of(found.token)
+        known = await verifier.verify(found.token, presented)
+        if self._is_exposed(presented):
+            raise await self._tripped(verifier, found.token)
+        proof = self._prove(found, presented, known.principal)
+        await self._use_everywhere(proof, presented)
+        return self._admit(found, presented, verifier, known, policy)
 
     def _verify_now(self, presented: Presented, policy: Policy) -> Principal | None:
         if not presented.authorization and self.sessions is not None:
@@ -189,11 +190,8 @@ class Guard:
         found = self._read(presented, policy)
         if self._is_exposed(presented):
             return None
-        try:
-            verifier = self._verifier_of(found.token)
-            known = verifier.verify_now(found.token)
-        except Invalid as error:
-            raise self._refusal(error, presented) from None
+        verifier = self._verifier_of(found.token)
+        known = verifier.verify_now(found.token)
         if known is None or (known.principal.jkt is not None and self._replays is not None):
             return None  # the issuer has to be asked about the token, or `replays` about its proof
         self._prove(found, presented, known.principal)
@@ -255,17 +253,16 @@ class Guard:
             raise self._not_proven(refused) from None
 
     async def _use_everywhere(self, proof: DPoPProof | None, presented: Presented) -> None:
-        """Mark a proof as used in the memory that all processes share (RFC 9449 §11.1); raise Refused when it was used before."""
+        """Mark a proof as used in the memory that all processes share (RFC 9449 §11.1).
+
+        Raise Refused when it was used before, and IssuerUnavailable when the memory fails.
+        """
         if proof is None or self._replays is None:
             return
         identifier, kept = f"{proof.jkt} {proof.jti}", presented.kept
         if once.has_used(kept, self._replays, identifier):
             return
-        try:
-            new = await replays_.use(self._replays, proof.jkt, proof.jti)
-        except IssuerUnavailable as error:
-            raise self._refusal(error, presented) from None
-        if not new:
+        if not await replays_.use(self._replays, proof.jkt, proof.jti):
             raise self._not_proven(used_before())
         once.note_use(kept, self._replays, identifier)
 

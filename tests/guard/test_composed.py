@@ -177,7 +177,7 @@ def _public_parts(auth: Auth) -> dict[str, Any]:
 
     from watchword.guard import Guard, asgi, wsgi
 
-    guard, public = auth.guard(Guard, audience=BASE), ("/healthz",)
+    guard, public = auth.guard(Guard, audience=BASE), ("/healthz", "/über")
     part = asgi.GuardMiddleware(
         Starlette(routes=[Route("/{path}", lambda _: PlainTextResponse("orders"))]), guard, exclude=public
     )
@@ -195,7 +195,10 @@ def test_a_public_path_is_the_one_that_the_application_has_below_whatever_prefix
 ) -> None:
     driven, prefix = _public_parts(auth)[where]
     with driven as call:
-        assert call("GET", f"{prefix}/healthz", []).status == 200
+        assert [call("GET", f"{prefix}{path}", []).status for path in ("/healthz", "/%C3%BCber")] == [
+            200,
+            200,
+        ]
         assert call("GET", f"{prefix}/orders", bearer(auth, READ)).status == 200
         for path in ("/orders", "/healthz/", "/healthz/../orders", "//healthz", "/shop/healthz"):
             assert call("GET", f"{prefix}{path}", []).status == 401, path

@@ -43,7 +43,7 @@ class GuardMiddleware:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
-        if environ.get("PATH_INFO", "") not in self._exclude:
+        if _text(environ.get("PATH_INFO", "")) not in self._exclude:
             published = self._guard.metadata
             if published is not None and _is_for(published, environ):
                 return _show(published, environ, start_response)
@@ -87,9 +87,15 @@ class MetadataMiddleware:
 
 
 def _is_for(metadata: Metadata, environ: Environ) -> bool:
-    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    text = path.encode("latin-1", "replace").decode("utf-8", "replace")  # PEP 3333: bytes decoded as latin-1
-    return metadata.is_asked(environ["REQUEST_METHOD"], text)
+    return metadata.is_asked(environ["REQUEST_METHOD"], _path(environ))
+
+
+def _path(environ: Environ) -> str:
+    return _text(environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", ""))
+
+
+def _text(path: str) -> str:
+    return path.encode("latin-1", "replace").decode("utf-8", "replace")  # PEP 3333: bytes decoded as latin-1
 
 
 def _show(metadata: Metadata, environ: Environ, start_response: StartResponse) -> list[bytes]:
@@ -112,7 +118,7 @@ def presented(environ: Environ) -> Presented:
         dpop=() if proof is None else tuple(part.strip() for part in proof.split(",")),
         method=environ["REQUEST_METHOD"],
         uri="" if proof is None and origin is None else _uri(environ),
-        path=environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "") or "/",
+        path=_path(environ) or "/",
         address=environ.get("REMOTE_ADDR"),  # "" at a Unix socket, as gunicorn has it
         certificate=transport.der_certificate(environ.get("SSL_CLIENT_CERT")),  # Apache's ExportCertData
         secure=environ.get("wsgi.url_scheme") == "https",

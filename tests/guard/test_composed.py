@@ -1,5 +1,6 @@
 """Guards in what frameworks put together of parts: classes, routers, mounted applications. Each part is as guarded as it stands there."""
 
+import functools
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -7,6 +8,8 @@ from typing import Any
 
 import pytest
 from starlette.applications import Starlette
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
@@ -340,3 +343,15 @@ def test_a_frameworks_own_middleware_guards_every_path_but_the_metadata(
         assert call("GET", "/shop/orders", bearer(auth, WRITE)).status == 403
         assert call("GET", "/shop/orders", []).status == 401
         assert call("GET", "/.well-known/oauth-protected-resource", []).says("resource") == BASE
+
+
+def test_a_middleware_without_a_name_may_stand_inside_of_a_guard(caplog: pytest.LogCaptureFixture) -> None:
+    from watchword.guard import Guard
+    from watchword.guard.asgi import GuardMiddleware
+
+    for inner, warnings in ((functools.partial(GZipMiddleware, minimum_size=10), 0), (CORSMiddleware, 1)):
+        app = Starlette()
+        app.add_middleware(inner)
+        caplog.clear()
+        assert GuardMiddleware(app, Guard("https://auth.example.com"))
+        assert len(caplog.records) == warnings

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from watchword.credentials import methods
-from watchword.guard import Policy, Principal, Refused
+from watchword.guard import Policy, Presented, Principal, Refused
 from watchword.guard.policy import LEVELS, check, demanded
 from watchword.guard.principal import from_claims
 from watchword.oauth import dpop
@@ -76,6 +76,13 @@ def test_what_an_application_does_to_claims_changes_nothing_for_others() -> None
     with pytest.raises(TypeError):
         principal.claims["roles"] = ["admin"]  # type: ignore[index]  # as callers do
     assert "reader" not in repr(principal.claims), "what is said of a person belongs in no log"
+
+
+def test_what_a_request_presents_is_not_shown_whole() -> None:
+    secret = ("Bearer hunter2",)
+    shown = Presented(authorization=secret, dpop=secret, cookies=secret, path="/orders", kept={"a": secret})
+    assert (shown.authorization, "/orders" in repr(shown)) == (secret, True)
+    assert "hunter2" not in repr(shown)
 
 
 def test_more_than_the_level_that_is_wanted_is_enough() -> None:

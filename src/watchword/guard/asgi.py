@@ -73,7 +73,8 @@ def answers_other_origins(app: object) -> bool:
     """Whether Starlette's CORS middleware is anywhere inside the application that a guard wraps."""
     while app is not None:
         added = getattr(app, "user_middleware", ())
-        if "CORSMiddleware" in (type(app).__name__, *(one.cls.__name__ for one in added)):
+        names = (type(app).__name__, *(getattr(one.cls, "__name__", "") for one in added))
+        if "CORSMiddleware" in names:
             return True
         app = getattr(app, "app", None)
     return False

@@ -35,6 +35,10 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
     websocket: bool = False
     kept: Kept | None = None
 
+    def __repr__(self) -> str:
+        """Show no credential."""
+        return f"Presented(method={self.method!r}, path={self.path!r}, address={self.address!r})"
+
     def check_headers(self) -> None:
         """Raise ValueError for a text in place of values: each of its characters would be one. It may be a token, and is not repeated."""
         if isinstance(self.authorization, str):

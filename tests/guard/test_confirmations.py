@@ -1,4 +1,4 @@
-"""RFC 7800: what another issuer's token says of the key or certificate that it is bound to."""
+"""RFC 7800, RFC 7662: what another issuer says of a token: to which key or certificate it is bound, and whose it is."""
 
 import time
 
@@ -56,4 +56,12 @@ async def test_a_token_that_is_said_to_be_of_a_key_is_nobodys_without_it(other: 
     for bound in ({}, {"cnf": {}}, {"cnf": {"kid": "k"}}, {"cnf": None}):
         assert await refusal(guard, token("DPoP", **bound)) == 401, bound
         assert await refusal(guard, token("dpop", **bound)) == 401, bound
+    await guard.close()
+
+
+async def test_a_subject_that_is_null_is_none_and_no_name(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API, cache_seconds=0)
+    for told, expected in (({"sub": "them"}, "them"), ({"sub": 7}, "7"), ({"sub": None}, ""), ({}, "")):
+        other.documents["/introspect"] = {"active": True, "aud": API, **told}
+        assert (await ask(guard, OPAQUE)).subject == expected
     await guard.close()

@@ -123,13 +123,13 @@ def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
     Raise Misbound for a malformed confirmation, and for a token of type DPoP without one.
     """
     get = claims.get
-    cnf, aud, kind = get("cnf"), get("aud"), get("token_kind")
+    sub, cnf, aud, kind = get("sub"), get("cnf"), get("aud"), get("token_kind")
     jkt, x5t = (None, None) if cnf is None else _confirmation(cnf)
     token_type = get("token_type")
     if jkt is None and isinstance(token_type, str) and token_type.lower() == "dpop":  # RFC 9449 §6.2
         raise Misbound
     return Principal(
-        subject=str(get("sub", "")),
+        subject="" if sub is None else str(sub),
         kind=KINDS.get(kind, "access_token") if isinstance(kind, str) else "access_token",
         issuer=issuer,
         scopes=_scopes(claims),

@@ -136,10 +136,11 @@ def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: boo
     except (ValueError, TypeError, OverflowError, UnsupportedAlgorithm):
         raise JoseError("key") from None
     stated = document.get("alg")
-    if isinstance(stated, str):
-        stated = own_name(stated)
-    chosen = alg or (stated if isinstance(stated, str) else default)
-    if not _fits(public, chosen, default) or (alg and stated not in (None, alg)):
+    if not isinstance(stated, str | None):  # RFC 7517 §4.4
+        raise JoseError("malformed")
+    named = None if stated is None else own_name(stated)
+    chosen = alg or (default if named is None else named)
+    if not _fits(public, chosen, default) or (alg and named not in (None, alg)):
         raise JoseError("algorithm")
     key = _make(public, private, chosen, None)
     return Key(kid if isinstance(kid, str) else None, key.alg, key.kty, public, private, key.thumbprint)

@@ -24,6 +24,8 @@ def padded(number: str) -> str:
         pytest.param(EC, {"kid": ""}, id="an empty name"),
         pytest.param(EC, {"kid": 7}, id="a name that is no text"),
         pytest.param(EC, {"kid": "k" * (jwk.MAX_KID + 1)}, id="a name that is too long"),
+        pytest.param(EC, {"alg": 256}, id="an algorithm that is no text"),
+        pytest.param(OKP, {"alg": ["EdDSA"]}, id="a list of algorithms"),
         pytest.param(EC, {"use": "enc"}, id="a key for encryption"),
         pytest.param(EC, {"use": "enc", "key_ops": ["verify"]}, id="a key for encryption that says both"),
         pytest.param(EC, {"key_ops": ["encrypt"]}, id="operations that are none of signatures"),

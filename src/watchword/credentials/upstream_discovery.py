@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterable
 
 from watchword.credentials.upstream import Provider, UpstreamRefused, read_json
+from watchword.jose.jwk import own_name
 
 WELL_KNOWN = "/.well-known/openid-configuration"
 # Asymmetric ones only; the order is ours, not the provider's.
@@ -124,7 +125,8 @@ def _address(value: object, allow_loopback: bool) -> re.Match[str] | None:
 def _algorithms(offered: object) -> tuple[str, ...]:
     if not isinstance(offered, list):
         raise UpstreamRefused("discovery", "id_token_signing_alg_values_supported")
-    common = tuple(name for name in ALGORITHMS if name in offered)
+    names = {own_name(name) for name in offered if isinstance(name, str)}
+    common = tuple(name for name in ALGORITHMS if name in names)
     if not common:  # never "none", never with a shared secret
         raise UpstreamRefused("discovery", "no algorithm in common")
     return common

@@ -96,6 +96,13 @@ def test_further_hosts_are_the_operators_to_name() -> None:
     assert discover({}).tells_time
 
 
+def test_an_algorithm_may_be_named_with_its_curve() -> None:
+    """RFC 9864."""
+    for named in (["EdDSA"], ["Ed25519"], ["Ed25519", "EdDSA", "none"]):
+        assert discover({"id_token_signing_alg_values_supported": named}).algorithms == ("EdDSA",)
+    assert reason(lambda: discover({"id_token_signing_alg_values_supported": ["Ed448", {}]})) == "discovery"
+
+
 def test_loopback_is_for_tests_alone() -> None:
     local = "http://127.0.0.1:9000"
     moved: dict[str, object] = {

@@ -58,11 +58,11 @@ def _check_announced(
     document: Mapping[str, object], keys: Sequence[Mapping[str, object]], address: str, report: Report
 ) -> None:
     announced = document.get("id_token_signing_alg_values_supported")
-    kinds = {str(key.get("alg") or jwk.parse(key).alg) for key in keys}
+    kinds = {found.alg for key in keys for found in jwk.parse_published({"keys": [key]})}
     families = kinds | ({"RS256", "PS256"} if kinds & {"RS256", "PS256"} else set())
     named = map(str, announced) if isinstance(announced, list) else ()
     # Clients verify HMACs with their own secrets (OpenID Connect Core §10.1)
-    missing = [alg for alg in named if alg not in families and not alg.startswith("HS")]
+    missing = [alg for alg in named if jwk.own_name(alg) not in families and not alg.startswith("HS")]
     if missing:
         report.warn(
             "jwks-alg",

@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import gc
+import itertools
 import os
 import pickle
 import signal
@@ -21,7 +22,7 @@ from tests.fixtures.servers import Process, serve
 from watchword.guard import Guard, Refused, background
 from watchword.guard.fetching import Fetching
 from watchword.guard.guard import Presented
-from watchword.guard.possession import NotProven, Possession
+from watchword.guard.possession import MAX_REMEMBERED, NotProven, Possession, _Use
 from watchword.guard.verifier import Verifier
 from watchword.jose import jwk, jwt
 from watchword.testing.clock import Clock
@@ -159,6 +160,24 @@ def test_of_many_threads_with_one_proof_a_single_one_is_let_through() -> None:
 
     with ThreadPoolExecutor(8) as threads:
         assert sum(threads.map(use, range(8))) == 1
+
+
+def test_a_proof_that_comes_while_old_ones_are_cleared_away_stops_nobody() -> None:
+    possession, arrived = Possession(time.time, None, None), itertools.count()
+
+    def let_another_in(*_: object) -> None:
+        """Do what another thread does: Python changes threads where finalisers run, which is wherever memory is asked for."""
+        possession._used[f"another {next(arrived)}"] = _Use(time.time() + 60)
+
+    for number in range(MAX_REMEMBERED):
+        possession._use(f"key {number}")
+    gc.callbacks.append(let_another_in)
+    try:
+        possession._use("key")
+    finally:
+        gc.callbacks.remove(let_another_in)
+    with pytest.raises(NotProven):
+        possession._use("key")
 
 
 async def test_a_request_that_comes_as_an_answer_does_is_told_by_the_next_one() -> None:

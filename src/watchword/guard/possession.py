@@ -124,7 +124,7 @@ class Possession:
     def _use(self, identifier: str) -> None:
         now = self._clock()
         if len(self._used) >= self._limit:
-            for known, until in list(self._used.items()):
+            for known, until in self._used.copy().items():  # in one step, while others add to it
                 if until <= now:
                     self._used.pop(known, None)
             self._limit = max(MAX_REMEMBERED, 2 * len(self._used))

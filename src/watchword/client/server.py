@@ -156,10 +156,6 @@ class AuthorizationServer:
             kind = AnswerLost if isinstance(error, LOST) else Unreachable
             raise kind(f"{self.issuer} did not answer ({type(error).__name__})") from None
 
-    def close(self) -> None:
-        """Close the connections."""
-        self._http().close()
-
 
 def seconds(given: object) -> float | None:
     """Return the seconds that an answer names, a number or, as some servers write it, a text of digits; None for anything else."""

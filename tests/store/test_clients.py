@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from tests.fixtures.postgres import race
-from tests.store.made import NOW, client, count, digest
+from tests.store.made import NOW, client, count, digest, select
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client
 from watchword.store import clients, events
@@ -71,6 +71,22 @@ async def test_of_two_administrators_who_edit_at_once_one_is_told_so(nodes: Node
     assert len(winners) == 1
     assert (winners[0].version, await update(nodes[0], client(), 1)) == (2, None)
     assert await update(nodes[0], client(), 2) is not None
+
+
+async def test_what_a_later_release_keeps_of_a_client_survives_a_change_by_this_one(
+    database: Database,
+) -> None:
+    """Nodes of both serve during an update: a limit that only one of them knows must not end because the other one renamed the client."""
+    await create(database, client())
+    later = await database.read(select, "SELECT document FROM clients")
+    document = later[0]["document"].replace('"groups":[]', '"groups":[],"hours":{"from":8},"floor":null')
+    assert "hours" in document
+    await database.write(lambda tx: tx.run("UPDATE clients SET document = $1", document))
+    changed = await update(database, client(name="renamed"), 1)
+    assert changed is not None
+    assert changed.name == "renamed", "the honest part"
+    (row,) = await database.read(select, "SELECT document FROM clients")
+    assert msgspec.json.decode(row["document"]) == msgspec.json.decode(document) | {"name": "renamed"}
 
 
 async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(database: Database) -> None:

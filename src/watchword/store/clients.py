@@ -10,6 +10,7 @@ from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
 
 _decode = documents.reader(Client)
+_members = documents.reader(dict[str, msgspec.Raw])
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -48,6 +49,16 @@ def _client(row: Row) -> Client:
     )
 
 
+def document_of(client: Client, kept: str = "{}") -> str:
+    """Write a client down in place of a document that was kept: what a later release, whose nodes serve beside this one, added to it stays."""
+    return msgspec.json.encode(_members(kept) | _members(_encode(client).decode())).decode()
+
+
+def groups_of(document: str) -> tuple[str, ...]:
+    """Return the groups whose members a client is for, of its document."""
+    return _decode(document).groups
+
+
 async def create_client(
     tx: Transaction, client: Client, *, secret: tuple[str, bytes] | None = None, actor: str, now: int
 ) -> bool:
@@ -55,7 +66,7 @@ async def create_client(
 
     It inherits nothing from a deleted client of the same identifier (AP-09).
     """
-    document = _encode(client).decode()
+    document = document_of(client)
     row = await tx.one(
         "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at, disabled_at, valid_from) "
         "VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
@@ -172,10 +183,14 @@ async def update_client(
     """
     if kill:  # whatever is being granted right now is committed first, and ended below; see `hold_client`
         await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
+    changed = "SELECT document FROM clients WHERE client_id = $1 AND version = $2"
+    kept = await tx.one(changed, client.client_id, expected_version)
+    if kept is None:
+        return None
     row = await tx.one(
         "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1 "
         "WHERE client_id = $6 AND version = $7 RETURNING document, created_at, disabled_at, version",
-        _encode(client).decode(),
+        document_of(client, kept["document"]),
         client.name,
         client.owner,
         disabled_at,

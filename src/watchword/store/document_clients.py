@@ -4,11 +4,9 @@ import msgspec
 
 from watchword.oauth.clients import Client
 from watchword.store import ended
-from watchword.store.clients import find_client
+from watchword.store.clients import document_of, find_client, groups_of
 from watchword.store.database import Transaction
 from watchword.store.recorded import fingerprint
-
-_encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -30,9 +28,9 @@ async def find_reading(tx: Transaction, client_id: str) -> Reading | None:
 async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now: int) -> Reading | None:
     """Store a reading and return it with the client's stored state; None when another kind of client has the identifier.
 
-    An event is recorded only when the document has changed; a disabled client stays disabled.
+    An event is recorded only when the document has changed; a disabled client stays disabled, and one for members is for them still.
     """
-    document = _encode(client).decode()
+    document = document_of(client)
     added = await tx.run(
         "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, fresh_until, valid_from) "
         "VALUES ($1, $2, $3, 'document', $4, $4, $5, $6) ON CONFLICT (client_id) DO NOTHING",
@@ -46,6 +44,13 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
     if added:
         await _record(tx, "client.created", client, document, now)
         return await find_reading(tx, client.client_id)
+    # Held, so that whom an operator says meanwhile it is for is not lost.
+    held = "SELECT document FROM clients WHERE client_id = $1 AND origin = 'document' FOR NO KEY UPDATE"
+    row = await tx.one(held, client.client_id)
+    if row is None:
+        return None
+    client = msgspec.structs.replace(client, groups=groups_of(row["document"]))
+    document = document_of(client, row["document"])
     changed = await tx.run(
         "UPDATE clients SET document = $1, name = $2, updated_at = $3, version = version + 1 "
         "WHERE client_id = $4 AND origin = 'document' AND document <> $1",

@@ -1,6 +1,7 @@
 """Upgrades while others serve: from every earlier schema, beside a node of the release before, killed in the middle (F-19)."""
 
 import asyncio
+import json
 import re
 import sqlite3
 import subprocess
@@ -13,6 +14,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.commands import run_cli
 from tests.fixtures.postgres import KEEPER, Store
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import select
@@ -212,6 +214,33 @@ async def test_a_newer_schema_is_served_during_an_update_and_refused_otherwise(
         with pytest.raises(StorageUnavailable, match="newer than this release"):
             await store.make().open()
     await store.close()
+
+
+async def test_commands_of_the_release_before_work_as_long_as_its_nodes_may_start(
+    store: Store, tmp_path: Path
+) -> None:
+    """Whoever has to revoke something during an update has perhaps no other command at hand than that of an old node."""
+    variables = {"WATCHWORD_DATABASE": store.address, "WATCHWORD_KEY_FILE": str(tmp_path / "key")}
+
+    async def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return await asyncio.to_thread(run_cli, tmp_path, *arguments, variables=variables)
+
+    assert (await run("migrate")).returncode == 0
+    made = json.loads((await run("token", "create", "x", "--owner", "y", "--scope", "a", "--json")).stdout)
+    database = await store.node()
+    newer = "INSERT INTO schema_versions VALUES ($1, $2, $3)"
+    await database.write(lambda tx: tx.run(newer, NEWEST + 1, "more", int(time.time())))
+    revoked = await run("token", "revoke", made["id"])
+    assert (revoked.returncode, revoked.stderr) == (0, "")
+    checked = await run("doctor", "--json")
+    assert checked.returncode == 0
+    found = {one["code"]: one["message"] for one in json.loads(checked.stdout)["findings"]}
+    assert "newer than this release" in found["schema"]
+    assert "database" not in found, "nor is it said to be the one of this release"
+    refused = await run("backup", "b.gz")
+    assert (refused.returncode, "newer than this release" in refused.stderr) == (1, True)
+    await database.write(lambda tx: tx.run("UPDATE schema_versions SET applied_at = 0"))
+    assert "newer than this release" in (await run("token", "list")).stderr
 
 
 MIGRATE = """

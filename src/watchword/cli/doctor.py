@@ -17,7 +17,7 @@ from watchword.flows.runtime import Runtime
 from watchword.networks import read_network
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import events, soundness
+from watchword.store import events, migrate, soundness
 from watchword.store.database import StorageUnavailable
 
 MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "broken": "[red]broken[/] "}
@@ -140,7 +140,12 @@ def _files(settings: Settings, report: Report) -> None:
 
 
 async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
-    report.ok("database", "database", "it opens, and its schema is that of this release")
+    version, newest = await runtime.database.read(migrate.schema_version), migrate.migrations()[-1][0]
+    if version > newest:  # by expansions, less than a day ago
+        newer = f"it opens, and its schema has version {version}, newer than this release knows ({newest})"
+        report.warn("schema", "database", newer, "bring this installation to the newer release as well")
+    else:
+        report.ok("database", "database", "it opens, and its schema is that of this release")
     if len(master_key.existing_master_keys(runtime.settings)) > 1:
         report.warn(
             "master-keys",

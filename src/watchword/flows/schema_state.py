@@ -31,9 +31,9 @@ async def status(settings: Settings) -> SchemaState:
 
 
 async def require(settings: Settings) -> None:
-    """Raise `not_found` where there is no database yet, with the command that makes one."""
+    """Raise `not_found` where there is no database yet, with the command that makes one; whether this release knows its schema, opening says."""
     if settings.is_postgres:
-        if not (await status(settings)).version:
+        if await _is_empty(settings.database):
             raise OAuthError(
                 "not_found",
                 "The database holds nothing of Watchword yet: `watchword migrate` makes its tables.",
@@ -44,6 +44,14 @@ async def require(settings: Settings) -> None:
             "not_found",
             f"There is no database {settings.database}: --database names another; `{make}` makes it.",
         )
+
+
+async def _is_empty(address: str) -> bool:
+    bulk = await store.open_bulk(address)
+    try:
+        return not await store.version(bulk)
+    finally:
+        await bulk.close()
 
 
 def _is_missing(file: str) -> bool:

@@ -69,14 +69,19 @@ async def open_bulk(
     return SqliteBulk.connect(path, Chain(), audit_key, create=create, alone=alone)
 
 
-async def schema_version(bulk: Bulk) -> int:
-    """Return the schema version of a database, 0 when it holds nothing of ours; refuse one that is newer than this program."""
+async def version(bulk: Bulk) -> int:
+    """Return the schema version of a database, 0 when it holds nothing of ours."""
     if not await bulk.has_table(schema.VERSIONS):
         return 0
     row = await bulk.one(f"SELECT COALESCE(MAX(version), 0) AS version FROM {schema.VERSIONS}")  # noqa: S608 - a literal
-    version = int(row["version"]) if row else 0
-    migrate.refuse_newer(version)
-    return version
+    return int(row["version"]) if row else 0
+
+
+async def schema_version(bulk: Bulk) -> int:
+    """Return the schema version as `version` does; refuse one that is newer than this program."""
+    found = await version(bulk)
+    migrate.refuse_newer(found)
+    return found
 
 
 async def make_tables(bulk: Bulk, upto: int, now: int) -> None:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 import pytest_asyncio
 from tests.fixtures.postgres import Cluster, Store, empty_file, fresh_postgres, impatience
@@ -21,7 +22,7 @@ from watchword.flows.move import Progress
 from watchword.flows.secret import Secret
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import bulk, copying, events, schema
+from watchword.store import bulk, capture, copying, events, schema
 from watchword.store.database import StorageUnavailable
 
 pytestmark = pytest.mark.postgres
@@ -163,6 +164,58 @@ async def _exchange(tx: Any, n: int, token_id: str) -> None:
         "DELETE FROM api_tokens WHERE id = (SELECT MIN(id) FROM api_tokens WHERE parent_id IS NULL AND id <> $1)",
         token_id,
     )
+
+
+@pytest.mark.parametrize(
+    "first",
+    ["UPDATE users SET display_name = 'x'", "SELECT 1 FROM api_tokens FOR SHARE"],
+    ids=["writes two tables", "reads a table before it writes to it"],
+)
+async def test_who_is_amidst_of_writing_when_the_move_switches_does_not_end_it(
+    postgres_store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: str
+) -> None:
+    """Each waits for a lock of the other; PostgreSQL ends the one of the two that looks first, which is made to be the move."""
+    async with open_server(tmp_path, on=postgres_store.address) as server:
+        tokens = await fill(server)
+        writer = await asyncpg.connect(postgres_store.address)
+        watcher = await asyncpg.connect(postgres_store.address)
+        await writer.execute("SET deadlock_timeout = '60s'")
+        written: list[asyncio.Task[object]] = []
+        original = capture.lock
+
+        async def write() -> str:
+            waiting = "SELECT 1 FROM pg_locks WHERE NOT granted AND pid <> $1 AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+            while first.startswith("UPDATE") and not await watcher.fetch(waiting, writer.get_server_pid()):
+                await asyncio.sleep(0.01)
+            try:
+                return str(await writer.execute("UPDATE api_tokens SET name = 'renamed'; COMMIT"))
+            except asyncpg.PostgresError as error:
+                await writer.execute("ROLLBACK")
+                return str(error)
+
+        async def lock(*args: Any, **named: Any) -> None:
+            if not written:
+                await writer.execute(f"BEGIN; {first}")
+            if not written and first.startswith("UPDATE"):
+                written.append(asyncio.create_task(write()))
+            await original(*args, **named)
+            if not written:
+                written.append(asyncio.create_task(write()))
+                await asyncio.sleep(0.1)
+
+        monkeypatch.setattr(capture, "lock", lock)
+        target = f"sqlite:///{tmp_path}/target.db"
+        await move.move(postgres_store.address, target, existing_master_keys(server.settings))
+        (said,) = await asyncio.gather(*written)
+        await writer.close()
+        await watcher.close()
+        key = str(server.settings.key_file)
+    async with open_server(tmp_path, database=file(target), key_file=key) as again:
+        assert all([await active(again, token) for token in tokens])
+        renamed = await again.runtime.database.read(select, "SELECT 1 FROM api_tokens WHERE name = 'renamed'")
+        assert (said, len(renamed)) in [("COMMIT", 5), (capture.FENCE, 0)], (
+            "wholly before the move, or refused"
+        )
 
 
 SCRIPT = """

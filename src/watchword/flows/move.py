@@ -6,15 +6,17 @@ Theory of operation.
 3. Both sides are compared row by row by SHA-256, without rows that are just changing: their change is recorded.
 4. Changes are carried over until few are left. Then the switch: all other writers of the source wait, the last changes and the facts
    are carried over, the row counts compared, and the target is committed, still marked. Then a fence is committed in the source:
-   from now on it refuses every change, and every start of a server. Then the mark is removed from the target.
+   from now on it refuses every change, and every start of a server. Then the mark is removed from the target, and the triggers of
+   step 1 from the source: to drop one takes more of a lock than whoever reads a table and then writes to it lets through.
 If the process is killed, what was committed says where to go on. At no time do both sides accept writes. Only one process fills a
 target: a second would overwrite rows with what it had read earlier.
 """
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
@@ -23,13 +25,15 @@ from watchword.flows.key_file import Keys
 from watchword.oauth.errors import OAuthError
 from watchword.store import bulk as store
 from watchword.store import capture, copying, schema
-from watchword.store.bulk import Bulk
+from watchword.store.bulk import Bulk, Conflict
 from watchword.store.copying import Place
 from watchword.store.schema import Table
 
+T = TypeVar("T")
 FEW = 200  # changes at which the switch begins
 ROUNDS = 50
 SAME = "Source and target are the same database."
+ATTEMPTS = 10  # at what those who use the source at the same time got in the way of
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -109,17 +113,21 @@ async def abandon(source: str) -> bool:
     """Give up a move and stop recording changes in the source; return whether one had begun. Raise OAuthError when it is finished."""
     bulk = await store.open_bulk(source)
     try:
-        await bulk.begin()
-        if await capture.moved(bulk) is not None:
-            raise OAuthError(
-                "conflict",
-                "This database was moved away already, which cannot be undone: to come back, move the target.",
-            )
-        begun = await capture.identity(bulk) is not None
-        await capture.end_capture(bulk, schema.tables(schema.newest()), postgres=is_postgres(source))
+        begun = await _begin_alone(bulk, lambda: _give_up(bulk, is_postgres(source)))
         await bulk.commit()
     finally:
         await bulk.close()
+    return begun
+
+
+async def _give_up(source: Bulk, postgres: bool) -> bool:
+    if await capture.moved(source) is not None:
+        raise OAuthError(
+            "conflict",
+            "This database was moved away already, which cannot be undone: to come back, move the target.",
+        )
+    begun = await capture.identity(source) is not None
+    await capture.end_capture(source, schema.tables(schema.newest()), postgres=postgres)
     return begun
 
 
@@ -129,11 +137,14 @@ async def _move(
     moved, fills = await capture.moved(source), await copying.filling(target)
     if moved is not None:
         if fills == moved:
-            return await _finish(target, moved, report, {}, 0.0)
-        if await copying.came_from(target) == moved:  # killed after the end, before it was reported
+            done = await _finish(target, moved, report, {}, 0.0)
+        elif await copying.came_from(target) == moved:  # killed after the end, before it was reported
             report(Progress("done"))
-            return Moved({}, 0, 0.0)
-        raise OAuthError("conflict", "This database was moved away already, and not to this target.")
+            done = Moved({}, 0, 0.0)
+        else:
+            raise OAuthError("conflict", "This database was moved away already, and not to this target.")
+        await _end_capture(source, schema.tables(schema.newest()), postgres)
+        return done
     version = await store.schema_version(source)
     if not version:
         raise OAuthError("not_found", "There is no database of Watchword to move.")
@@ -147,7 +158,26 @@ async def _move(
         if await copying.catch_up(source, target, tables) <= FEW:
             break
     fenced = await _switch(going)
-    return await _finish(target, identity, report, compared, fenced)
+    done = await _finish(target, identity, report, compared, fenced)
+    await _end_capture(source, tables, postgres)
+    return done
+
+
+async def _begin_alone(bulk: Bulk, work: Callable[[], Awaitable[T]]) -> T:
+    """Begin a transaction with work that needs locks on tables in use, again where others' locks got in its way."""
+    for _ in range(ATTEMPTS - 1):
+        await bulk.begin()
+        try:
+            return await work()
+        except Conflict:
+            await bulk.rollback()
+    await bulk.begin()
+    return await work()
+
+
+async def _end_capture(source: Bulk, tables: tuple[Table, ...], postgres: bool) -> None:
+    await _begin_alone(source, lambda: capture.end_capture(source, tables, postgres=postgres))
+    await source.commit()
 
 
 async def _begin(
@@ -160,14 +190,11 @@ async def _begin(
     if not replace and await target.has_table(schema.VERSIONS):
         raise OAuthError("conflict", "The target is not empty: give --replace to remove what is there.")
     identity = secrets.token_hex(8)
-    await source.begin()
-    await capture.end_capture(source, tables, postgres=postgres)
-    await capture.begin_capture(source, tables, identity, postgres=postgres)
+    await _end_capture(source, tables, postgres)
+    await _begin_alone(source, lambda: capture.begin_capture(source, tables, identity, postgres=postgres))
     await source.commit()
     if await capture.identity(target) == identity:  # a database server has many names
-        await source.begin()
-        await capture.end_capture(source, tables, postgres=postgres)
-        await source.commit()
+        await _end_capture(source, tables, postgres)
         raise OAuthError("invalid_request", SAME)
     await target.begin()
     await copying.prepare(target, await store.schema_version(source), identity, now)
@@ -197,13 +224,11 @@ async def _switch(going: Move) -> float:
     source, target = going.source, going.target
     going.report(Progress("switching"))
     begun = time.monotonic()
-    await source.begin()
-    await capture.lock(source, going.tables, postgres=going.postgres)
+    await _begin_alone(source, lambda: capture.lock(source, going.tables, postgres=going.postgres))
     await target.begin()
     await copying.carry_last(source, target, going.tables)
     await target.commit()
     going.report(Progress("carried"))
-    await capture.end_capture(source, going.tables, postgres=going.postgres)
     await capture.fence(source, going.tables, going.identity, going.now, postgres=going.postgres)
     await source.commit()
     going.report(Progress("fenced"))

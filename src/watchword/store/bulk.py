@@ -22,6 +22,10 @@ Values = tuple[object, ...]
 _encode = msgspec.json.Encoder().encode
 
 
+class Conflict(StorageUnavailable):
+    """Another transaction was in the way, as by a deadlock: nothing was done, and after a rollback the same may be tried again."""
+
+
 class Bulk(Transaction, Protocol):
     """A connection of its own; nothing of it is shared with the running server."""
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from watchword.store import migrate, postgres_connect
-from watchword.store.bulk import Values
+from watchword.store.bulk import Conflict, Values
 from watchword.store.changes import CHANNEL, SERVED
 from watchword.store.database import Row, StorageUnavailable, check_values
 from watchword.store.postgres_errors import FAILURES, OPENING, sqlstate, unavailable
@@ -142,4 +142,5 @@ class PostgresBulk(PostgresTransaction):
 
 
 def _failed(error: BaseException) -> StorageUnavailable:
-    return StorageUnavailable(f"the PostgreSQL server failed: {unavailable(error)}")
+    failed = Conflict if sqlstate(error) == migrate.DEADLOCK else StorageUnavailable
+    return failed(f"the PostgreSQL server failed: {unavailable(error)}")

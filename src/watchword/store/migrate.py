@@ -32,7 +32,7 @@ _ASIDE = {
     MOVED: "the database was moved away by `watchword move`: use the one that it was moved to",
 }
 
-LOCKED = "55P03"
+LOCKED, DEADLOCK = "55P03", "40P01"
 CONTRACT = "contract_"
 ROLLING = 86_400
 # One node migrates while the others wait for the lock on this row, which needs no advisory locks; committing the migration deletes it.
@@ -151,7 +151,7 @@ def _pause(error: Exception, attempt: int, until: float) -> float:
             "a migration needs a table that another transaction holds, a backup perhaps: start again when it has ended"
         ) from error
     # Another node made the first table at the same moment, or the database reports a conflict instead of waiting for a lock.
-    if state in ("23505", "42P07", "42710", "40001", "40P01") and attempt < ATTEMPTS - 1:
+    if state in ("23505", "42P07", "42710", "40001", DEADLOCK) and attempt < ATTEMPTS - 1:
         return float(0.05 * 2**attempt)
     raise error
 

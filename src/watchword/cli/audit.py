@@ -11,7 +11,8 @@ from watchword.cli.session import Config, Database, Json
 from watchword.flows.runtime import Runtime
 from watchword.store import events, sqlite_file
 from watchword.store.database import StorageUnavailable
-from watchword.store.events import ChainReport, Event
+from watchword.store.events import Event
+from watchword.store.trail import ChainReport
 
 FOLLOW_INTERVAL = 0.5
 

@@ -41,6 +41,9 @@ class Transaction(Protocol):
     async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
         """Return every row, damaged ones included; bytes that are not UTF-8 in a text column are read as lone surrogates."""
 
+    async def each_as_kept(self, take: Callable[[Row], object], sql: str, *values: object) -> None:
+        """Give every row of one state of the database to a function, as `all_as_kept` reads it, and keep none; for reads alone."""
+
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""
 

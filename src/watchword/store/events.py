@@ -2,6 +2,7 @@
 
 import hmac
 from collections.abc import Sequence
+from functools import partial
 from itertools import takewhile
 
 import msgspec
@@ -10,14 +11,13 @@ from watchword.store import unreadable, witnesses
 from watchword.store.chain import GENESIS, RENEW_AFTER, event_hash
 from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
+from watchword.store.trail import FIELDS, ChainReport, Purged, Trail, is_as_written
 
 PURGED_UNTIL = "events purged until"
 _NEWEST = (2**62, "", 0)  # what no event can be newer than
 LOOKED_BACK = 20_000  # events that one search scans at most
 LOOKED_AT = 2000  # events scanned for one that can be purged when those before it are damaged
-FIELDS = ("chain", "seq", "at", "name", "actor", "target", "data", "link")  # what the hash is of
 _COLUMNS = ", ".join((*FIELDS, "previous", "hash"))
-PLACE = ("chain", "seq", "previous", "hash")  # the columns that place an event in its chain
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,14 +29,6 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     actor: str
     target: str
     data: dict[str, object]
-
-
-class ChainReport(msgspec.Struct, frozen=True):
-    """What checking the trail found: how many events and chains are sound, and every break."""
-
-    events: int
-    chains: int
-    breaks: list[str]
 
 
 def _id(row: Row) -> str:
@@ -170,32 +162,9 @@ async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 
     return sorted(found, key=lambda event: event.at)
 
 
-class _Purged(msgspec.Struct, frozen=True):
-    """Where a chain goes on after its purged beginning: the last event that was purged, and the time of the newest event back then."""
-
-    seq: int
-    head: bytes
-    newest: int
-    seal: str
-
-    @classmethod
-    def parse(cls, value: object) -> "_Purged | None":
-        """Read the value of a fact; None when it was tampered with."""
-        try:
-            seq, head, newest, seal = unreadable.text(value).split(":")
-            return cls(int(seq), bytes.fromhex(head), int(newest), seal)
-        except ValueError:
-            return None
-
-    def is_sealed(self, key: bytes, chain: str) -> bool:
-        """Whether this was written by a holder of the key."""
-        expected = event_hash(key, self.head, ("purged", chain, self.seq, self.newest)).hex()
-        return hmac.compare_digest(expected.encode(), self.seal.encode())
-
-
-async def _purged_chains(tx: Transaction) -> dict[str, _Purged | None]:
+async def _purged_chains(tx: Transaction) -> dict[str, Purged | None]:
     rows = await tx.all_as_kept("SELECT name, value FROM facts WHERE name LIKE 'purged %'")
-    return {unreadable.text(row["name"]).removeprefix("purged "): _Purged.parse(row["value"]) for row in rows}
+    return {unreadable.text(row["name"]).removeprefix("purged "): Purged.parse(row["value"]) for row in rows}
 
 
 async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = None) -> ChainReport:
@@ -205,81 +174,21 @@ async def verify_trail(tx: Transaction, key: bytes, kept_since: int | None = Non
     """
     purged = await _purged_chains(tx)
     made = await witnesses.made_since(tx, kept_since) if kept_since is not None else []
-    kept = await tx.all_as_kept(
-        f"SELECT {_COLUMNS} FROM events ORDER BY chain, seq"  # noqa: S608 - literals
+    trail = Trail(key, {one.id for one in made})
+    await tx.each_as_kept(
+        trail.take,
+        f"SELECT {_COLUMNS} FROM events ORDER BY chain, seq",  # noqa: S608 - literals
     )
     purged |= await _purged_chains(tx)  # includes what was purged while the events were read
-    breaks = [
-        f"{chain}: the record of its purged beginning was changed"
-        for chain, start in purged.items()
-        if start is None or not start.is_sealed(key, chain)
-    ]
-    rows = [row for row in kept if not unreadable.columns(row, PLACE)]
-    breaks += [_unreadable(row) for row in kept if unreadable.columns(row, PLACE)]
-    by_chain: dict[str, list[Row]] = {}
-    for row in rows:
-        by_chain.setdefault(row["chain"], []).append(row)
-    for chain, events in by_chain.items():
-        breaks += _check_chain(events, purged.get(chain), key)
-    hashes = {(row["chain"], row["seq"]): bytes(row["hash"]) for row in rows}
-    for row in rows:
-        breaks += _check_link(f"{row['chain']}:{row['seq']}", row["link"], hashes, purged)
+    compare = partial(trail.compare, purged=dict(purged))
+    await tx.each_as_kept(compare, "SELECT chain, seq, hash FROM events")
+    purged |= await _purged_chains(tx)
+    breaks = trail.breaks(purged)
     if kept_since is not None:
         # An earlier, shorter retention has purged more.
         since = max(kept_since, await _purged_until(tx, key))
-        breaks += witnesses.unrecorded(made, {unreadable.text(row["target"]) for row in kept}, since)
-    return ChainReport(len(kept), len(by_chain), breaks)
-
-
-def _check_chain(events: list[Row], purged: _Purged | None, key: bytes) -> list[str]:
-    breaks: list[str] = []
-    seq, head = (purged.seq, purged.head) if purged else (0, GENESIS)
-    if events[0]["seq"] <= seq:  # its beginning was purged just now
-        seq, head = events[0]["seq"] - 1, bytes(events[0]["previous"])
-    for row in events:
-        place = f"{row['chain']}:{row['seq']}"
-        if row["seq"] != seq + 1:
-            breaks.append(f"{place}: {row['seq'] - seq - 1} event(s) before this one are missing")
-        elif not hmac.compare_digest(bytes(row["previous"]), head):
-            breaks.append(f"{place}: does not follow from the event before it")
-        if unreadable.columns(row):
-            breaks.append(_unreadable(row))
-        elif not _is_as_written(row, key):
-            breaks.append(f"{place}: was changed after it was written")
-        if purged and row["seq"] == purged.seq and bytes(row["hash"]) != purged.head:
-            breaks.append(f"{place}: is not the event that was purged")
-        seq, head = row["seq"], bytes(row["hash"])
-    return breaks
-
-
-def _unreadable(row: Row) -> str:
-    place = f"{unreadable.text(row['chain'])}:{unreadable.text(row['seq'])}"
-    return f"{place}: was changed after it was written: {', '.join(unreadable.columns(row))} cannot be read"
-
-
-def _is_as_written(row: Row, key: bytes) -> bool:
-    """Whether an event that can be read holds what somebody with the key wrote."""
-    fields = tuple(row[column] for column in FIELDS)
-    return hmac.compare_digest(event_hash(key, bytes(row["previous"]), fields), bytes(row["hash"]))
-
-
-def _check_link(
-    place: str, link: str, hashes: dict[tuple[str, int], bytes], purged: dict[str, _Purged | None]
-) -> list[str]:
-    if not link or not unreadable.is_readable(link, str):
-        return []
-    try:
-        chain, number, digest = link.split(":")
-        seq = int(number)
-    except ValueError:
-        return [f"{place}: its link was changed"]
-    start = purged.get(chain)
-    if start is not None and seq <= start.seq:
-        return []
-    found = hashes.get((chain, seq))
-    if found is None:
-        return [f"{chain}:{seq}: is missing, though {place} saw it"]
-    return [] if found.hex() == digest else [f"{chain}:{seq}: is not the event that {place} saw"]
+        breaks += witnesses.unrecorded(made, trail.told, since)
+    return ChainReport(trail.events, len(trail.begun), breaks)
 
 
 async def purge_events(tx: Transaction, before: int, key: bytes, limit: int = 500) -> int:
@@ -331,7 +240,7 @@ async def _last_of_beginning(tx: Transaction, chain: str, before: int, key: byte
         lambda row: not before <= unreadable.number(row["at"]) <= unreadable.LAST_MOMENT, oldest
     )
     # Otherwise whoever can backdate an event would have it purged, under this server's own seal.
-    written = [row for row in beginning if not unreadable.columns(row) and _is_as_written(row, key)]
+    written = [row for row in beginning if not unreadable.columns(row) and is_as_written(row, key)]
     return written[-1] if written else None
 
 

@@ -3,10 +3,13 @@
 Owns neither connections nor commits: who runs the transaction says how it ended.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
 from watchword.store.database import Entry, Row, check_values
+
+PREFETCH = 1000  # rows that are read at a time where none is kept
 
 
 class PostgresTransaction:
@@ -30,6 +33,13 @@ class PostgresTransaction:
         return list(await self._connection.fetch(sql, *values))
 
     all_as_kept = all  # PostgreSQL itself refuses values of another type
+
+    async def each_as_kept(self, take: Callable[[Row], object], sql: str, *values: object) -> None:
+        """Give every row of one state of the database to a function, and keep none; for reads alone."""
+        check_values(values)
+        async with self._connection.transaction():  # as a cursor needs it
+            async for row in self._connection.cursor(sql, *values, prefetch=PREFETCH):
+                take(row)
 
     async def run(self, sql: str, *values: object) -> int:
         """Execute a statement and return how many rows it touched."""

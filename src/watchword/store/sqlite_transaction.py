@@ -6,7 +6,7 @@ Owns neither connections nor commits: who runs the transaction says how it ended
 import re
 import sqlite3
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -90,6 +90,16 @@ class SqliteTransaction:
         self._connection.text_factory = _decoded
         try:
             return self._rows(sql, values)
+        finally:
+            self._connection.text_factory = str
+
+    async def each_as_kept(self, take: Callable[[Row], object], sql: str, *values: object) -> None:
+        """Give every row of one state of the database to a function, as `all_as_kept` reads it, and keep none; for reads alone."""
+        check_values(values)
+        self._connection.text_factory = _decoded
+        try:
+            for row in self._connection.execute(placeholders(sql), bound(values)):
+                take(row)
         finally:
             self._connection.text_factory = str
 

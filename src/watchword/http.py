@@ -31,7 +31,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 
 MAX_BODY = 256 * 1024
 MAX_FIELDS = 200
-MAX_NAME = 256  # bytes of a parameter's name; the longest that a specification has is 40
+MAX_NAME = 256  # characters of a parameter's name; the longest that a specification has is 40
 MAX_VALUE = 65_536  # bytes of a parameter's value
 NAME_TOO_LONG = "The name of a parameter is too long."
 KEPT_BODY = 1024  # bytes up to which the last body is kept, because clients repeat it

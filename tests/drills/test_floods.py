@@ -197,7 +197,7 @@ def test_f_17_a_log_that_nobody_reads_stops_no_request_and_loses_no_audit_event(
         times = 1000 if HEAVY else 300
         with httpx.Client(base_url=made.address, timeout=LONGEST) as client:
             for n in range(times):
-                form = {f"{n} " + "\N{SNOWMAN}" * 2000: ["once", "twice"]}
+                form = {f"{n} " + "\N{SNOWMAN}" * 200: ["once", "twice"]}
                 assert client.post("/token", data=form).status_code == 400
             auth = (world.client_id, world.client_secret)
             for _ in range(20):

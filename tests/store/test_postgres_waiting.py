@@ -12,7 +12,9 @@ from tests.store.backends import backends, gone, node, until, until_blocked
 from tests.store.made import NOW, add_token, breaks, count, digest, execute, note, token
 
 from watchword.store import api_tokens, keys, tokens
+from watchword.store.bulk import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
+from watchword.store.postgres import PostgresDatabase
 
 __all__ = ["node"]
 
@@ -64,6 +66,27 @@ async def test_a_transaction_that_was_given_up_while_the_server_keeps_it_holds_u
     finally:
         os.kill(backend["pid"], signal.SIGCONT)
     assert await breaks(node, AUDIT_KEY) == []
+
+
+async def test_a_server_that_falls_silent_while_a_node_opens_is_given_up(postgres_store: Store) -> None:
+    await postgres_store.node()
+    await postgres_store.close()
+    restoring = await open_bulk(postgres_store.address, alone=True)
+    opening = asyncio.ensure_future(
+        PostgresDatabase(postgres_store.address, AUDIT_KEY, timeout=1, longest=3).open()
+    )
+    await until_blocked(postgres_store)
+    [backend] = await backends(postgres_store, "wait_event_type = 'Lock'")
+    os.kill(backend["pid"], signal.SIGSTOP)
+    try:
+        done, _ = await asyncio.wait({opening}, timeout=20)
+        assert done, "the node waits for ever"
+        with pytest.raises(StorageUnavailable, match="cannot use the PostgreSQL server"):
+            opening.result()
+    finally:
+        os.kill(backend["pid"], signal.SIGCONT)
+        await restoring.close()
+    await until(lambda: gone(postgres_store, "backend_type = 'client backend'"))
 
 
 async def test_a_child_that_is_being_made_when_its_ancestor_is_revoked_ends_as_well(

@@ -113,7 +113,7 @@ class Changes:
         """
         self._first = connection
         try:
-            await connection.execute(PRESENT)
+            await connection.execute(PRESENT, timeout=self._timeout)
         except FAILURES as error:
             if sqlstate(error) == TAKEN:
                 raise StorageUnavailable(IN_WORK) from error

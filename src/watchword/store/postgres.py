@@ -8,6 +8,7 @@ The address may name several hosts, of which only the primary is used (`postgres
 """
 
 import asyncio
+import contextlib
 import random
 import secrets
 from collections.abc import Awaitable, Callable, Coroutine
@@ -100,7 +101,8 @@ class PostgresDatabase:
                 await self._changes.enter(connection)
                 await migrate.apply_postgres(connection)
             except BaseException:
-                await connection.close(timeout=self._timeout)
+                with contextlib.suppress(*FAILURES):  # a server that is silent may be why; then it is cut
+                    await connection.close(timeout=self._timeout)
                 await pool.close(self._timeout)
                 raise
         except OPENING as error:
@@ -136,7 +138,7 @@ class PostgresDatabase:
         try:
             process = await other.fetchval(PROCESS)
             # A compatible database without processes gives every session the same number, which is not positive.
-            if process > 0 and process == await connection.fetchval(PROCESS):
+            if process > 0 and process == await connection.fetchval(PROCESS, timeout=self._timeout):
                 raise StorageUnavailable(POOLED)
         except BaseException:
             cut(other)

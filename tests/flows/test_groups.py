@@ -307,7 +307,7 @@ async def test_operators_list_who_is_in_a_group(server: Server) -> None:
     assert await listed(group="staff") == ["ada", "eve"]
     assert await listed(group="sta_f") == ["cyd"], "no wildcard"
     assert await listed(group="staff", search="e") == ["eve"]
-    for nobody in ("Staff", "nort", 'north","staff', '"', "[]", "%"):
+    for nobody in ("Staff", "nort", 'north","staff', '"', ",", "[]", "%"):
         assert await listed(group=nobody) == [], nobody
     await put_in(server, "north", name="eve")
     assert await listed(group="north") == ["ada", "eve"]

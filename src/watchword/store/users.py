@@ -204,7 +204,9 @@ async def list_users(tx: Transaction, *, after: str, limit: int, group: str = ""
 
 def _in_group(group: str) -> tuple[tuple[object, ...], ...]:
     """Return the condition that somebody is in a group; a name that no group can have finds nobody."""
-    # `replace` minds case in both databases. The first half is what the indexes hold.
+    # `replace` minds case in both databases. The first half is what the indexes hold. A comma alone is found between any two groups.
+    if group == ",":
+        return (("1 = 0",),)
     named = "groups <> '[]' AND groups <> replace(groups, {}, '')"
     return ((named, msgspec.json.encode(group).decode()),) if group else ()
 

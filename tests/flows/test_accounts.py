@@ -17,7 +17,7 @@ from watchword.store import api_tokens, events, links, user_changes, users
 
 __all__ = ["ada", "server"]
 
-ENDED = "Other sessions, the apps connected in them and your API tokens have lost access."
+ENDED = "Other sessions, connected apps and your API tokens have lost access."
 
 
 async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person) -> None:

@@ -23,6 +23,7 @@ from watchword.guard import Guard, Refused, background
 from watchword.guard.fetching import Fetching
 from watchword.guard.guard import Presented
 from watchword.guard.possession import MAX_REMEMBERED, NotProven, Possession, _Use
+from watchword.guard.trusted import IssuerUnavailable
 from watchword.guard.verifier import Verifier
 from watchword.jose import jwk, jwt
 from watchword.testing.clock import Clock
@@ -276,6 +277,31 @@ async def test_where_nothing_is_left_for_another_event_loop_callers_are_told_to_
         clock.advance(1)
         assert await enter() == "them", "what could not be begun was no attempt"
         await guard.close()
+
+
+def test_an_event_loop_whose_thread_cannot_be_started_keeps_no_descriptor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = []
+
+    def make() -> asyncio.AbstractEventLoop:
+        made.append(asyncio.SelectorEventLoop())
+        return made[-1]
+
+    def none_left(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(background, "_current", background._Thread())  # of a process that has just begun
+    with monkeypatch.context() as patched:
+        patched.setattr(asyncio, "new_event_loop", make)
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(IssuerUnavailable):
+            background.run(asyncio.sleep(0))
+        assert [loop.is_closed() for loop in made] == [True]
+    assert background.run(asyncio.sleep(0, "done")) == "done", "the honest variant"
+    loop = background._here().loop
+    assert loop is not None
+    loop.call_soon_threadsafe(loop.stop)
 
 
 def test_a_refusal_comes_back_from_another_process() -> None:

@@ -41,7 +41,11 @@ def _running() -> asyncio.AbstractEventLoop:
     if _has_greenlets():
         return _running_beside_greenlets(sys.modules["gevent.monkey"].get_original)
     loop = asyncio.new_event_loop()
-    threading.Thread(target=loop.run_forever, name="watchword-guard", daemon=True).start()
+    try:
+        threading.Thread(target=loop.run_forever, name="watchword-guard", daemon=True).start()
+    except RuntimeError:  # no thread is left: nor may its descriptors be, of another loop for every request
+        loop.close()
+        raise
     return loop
 
 

@@ -6,7 +6,7 @@ from tests.fixtures.postgres import race
 from tests.store.made import NOW, client, count, digest, select
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client
-from watchword.store import clients, events
+from watchword.store import clients, events, registrations
 from watchword.store import ended as endings
 from watchword.store.database import Database
 
@@ -87,6 +87,20 @@ async def test_what_a_later_release_keeps_of_a_client_survives_a_change_by_this_
     assert changed.name == "renamed", "the honest part"
     (row,) = await database.read(select, "SELECT document FROM clients")
     assert msgspec.json.decode(row["document"]) == msgspec.json.decode(document) | {"name": "renamed"}
+
+
+async def test_an_unused_client_that_could_come_back_for_everybody_is_kept(database: Database) -> None:
+    """One that its own document describes has the same identifier again; who registers itself anew gets another."""
+    for client_id, origin, groups in (
+        ("https://a.example/", "document", ("staff",)),
+        ("https://b.example/", "document", ()),
+        ("by itself", "dynamic", ("staff",)),
+        ("by hand", "registered", ()),
+    ):
+        await create(database, client(client_id=client_id, origin=origin, groups=groups))
+    await database.write(registrations.purge_unused_clients, NOW + 1, now=NOW + 1)
+    kept = await database.read(clients.list_clients, after="", limit=9)
+    assert {one.client.client_id for one in kept} == {"https://a.example/", "by hand"}
 
 
 async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(database: Database) -> None:

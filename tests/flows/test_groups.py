@@ -29,6 +29,7 @@ from watchword.flows.people import Changes
 from watchword.oauth.errors import OAuthError
 from watchword.settings import ScopeText, SettingsError
 from watchword.store import api_tokens as tokens
+from watchword.store import users
 
 SCOPES = {
     "orders:write": ScopeText(sentence="Change orders", personal=True, groups=("staff", "managers")),
@@ -309,6 +310,8 @@ async def test_operators_list_who_is_in_a_group(server: Server) -> None:
     assert await listed(group="staff", search="e") == ["eve"]
     for nobody in ("Staff", "nort", 'north","staff', '"', ",", "[]", "%"):
         assert await listed(group=nobody) == [], nobody
+    typed = {"search": "", "group": "\udcff", "after": "", "limit": 9}  # as a shell hands on what is no UTF-8
+    assert await server.runtime.database.read(users.search_users, **typed) == []
     await put_in(server, "north", name="eve")
     assert await listed(group="north") == ["ada", "eve"]
     assert await listed(group="staff") == ["ada"]

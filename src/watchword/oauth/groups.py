@@ -19,13 +19,18 @@ def check(names: Iterable[str]) -> tuple[str, ...]:
     if len(found) > MAX_GROUPS:
         raise OAuthError("invalid_request", f"A person is in {MAX_GROUPS} groups at most.", field="groups")
     for name in found:
-        if not _NAME.fullmatch(name):
+        if not is_name(name):
             raise OAuthError(
                 "invalid_request",
                 "The name of a group has at most 100 letters, digits and characters of ._:/@-, and begins with a letter or digit.",
                 field="groups",
             )
     return found
+
+
+def is_name(text: str) -> bool:
+    """Whether a group can be called so."""
+    return _NAME.fullmatch(text) is not None
 
 
 def is_open(members: Collection[str], groups: Collection[str]) -> bool:

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from watchword.credentials import names
+from watchword.oauth.groups import is_name
 from watchword.store import documents, searches
 from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
@@ -204,11 +205,10 @@ async def list_users(tx: Transaction, *, after: str, limit: int, group: str = ""
 
 def _in_group(group: str) -> tuple[tuple[object, ...], ...]:
     """Return the condition that somebody is in a group; a name that no group can have finds nobody."""
-    # `replace` minds case in both databases. The first half is what the indexes hold. A comma alone is found between any two groups.
-    if group == ",":
+    if group and not is_name(group):
         return (("1 = 0",),)
-    named = "groups <> '[]' AND groups <> replace(groups, {}, '')"
-    return ((named, msgspec.json.encode(group).decode()),) if group else ()
+    # `replace` minds case in both databases. The first half is what the indexes hold.
+    return (("groups <> '[]' AND groups <> replace(groups, {}, '')", f'"{group}"'),) if group else ()
 
 
 async def list_by_name(

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import msgspec
 import pytest
 import pytest_asyncio
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
@@ -345,24 +344,6 @@ async def test_an_administrator_can_disable_such_a_client(server: Server, docume
     assert (await redeem(server, client_id, code)).json()["error"] == "invalid_client"
     server.clock.advance(301)
     assert (await begin(server, client_id)).status_code == 400, "whatever the document says now"
-
-
-async def test_what_a_document_says_next_does_not_open_a_client_that_is_for_members(
-    server: Server, documents: Documents
-) -> None:
-    client_id = documents.describe()
-    assert 'name="interaction"' in (await consent_of(server, client_id)).text, "the honest variant"
-    client = await client_registry.find(server.runtime, client_id)
-    assert client is not None
-    wished = msgspec.structs.replace(client_registry.to_input(client), groups=("staff",))
-    await client_registry.change(server.runtime, client_id, wished, expected_version=None, actor="test")
-    for name in ("as it was", "changed"):
-        documents.describe(**({"client_name": name} if name == "changed" else {}))
-        server.clock.advance(301)
-        assert answer_of(await begin(server, client_id))["error"] == "access_denied", name
-    found = await client_registry.find(server.runtime, client_id)
-    assert found is not None
-    assert (found.name, found.groups) == ("changed", ("staff",))
 
 
 async def test_it_can_be_switched_off_or_left_to_chosen_hosts(tmp_path: Path, documents: Documents) -> None:

@@ -70,11 +70,12 @@ async def _last_reading(runtime: Runtime, client_id: str) -> Reading | None:
 
 async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -> Client | None:
     settings, now = runtime.settings, runtime.now()
+    before = known.client if known is not None else None
     try:
         answer = await runtime.strangers.get(
             client_id, max_bytes=MAX_BYTES, allow_loopback=settings.fetch_allow_loopback, now=runtime.clock()
         )
-        client = check_document(settings, client_id, answer.body)
+        client = check_document(settings, client_id, answer.body, before)
         await client_checks.check(runtime, client)
     except FetchError as error:
         log.info("client_document.unread", client=client_id, reason=error.reason)
@@ -95,7 +96,7 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
         return None
     fresh_until = now + max(answer.max_age, MIN_FRESH)
     kept = await runtime.database.write(
-        document_clients.keep_reading, client, fresh_until=fresh_until, now=now
+        document_clients.keep_reading, client, known=before, fresh_until=fresh_until, now=now
     )
     return kept.client if kept is not None else None
 
@@ -115,8 +116,8 @@ async def _may_be_new(runtime: Runtime) -> bool:
     return not wait
 
 
-def check_document(settings: Settings, client_id: str, body: bytes) -> Client:
-    """Return the client that a document describes, fetched from its identifier; raise OAuthError."""
+def check_document(settings: Settings, client_id: str, body: bytes, known: Client | None = None) -> Client:
+    """Return the client that a document describes, fetched from its identifier, with what an operator said of it; raise OAuthError."""
     try:
         document = loads(body, max_bytes=MAX_BYTES)
     except StrictJSONError as error:
@@ -129,5 +130,5 @@ def check_document(settings: Settings, client_id: str, body: bytes) -> Client:
         raise OAuthError("invalid_client_metadata", "The document holds a client secret.")
     host = client_id.split("/")[2]
     return stated_clients.read(
-        settings, document, client_id, origin="document", methods=METHODS, fallback_name=host
+        settings, document, client_id, origin="document", methods=METHODS, fallback_name=host, known=known
     )

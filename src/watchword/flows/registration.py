@@ -97,7 +97,7 @@ async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
         raise OAuthError("too_many_requests", "Too many registrations.", retry_after=whole_seconds(wait))
 
 
-def _read(runtime: Runtime, document: object, client_id: str) -> Client:
+def _read(runtime: Runtime, document: object, client_id: str, known: Client | None = None) -> Client:
     settings = runtime.settings
     return stated_clients.read(
         settings,
@@ -106,6 +106,7 @@ def _read(runtime: Runtime, document: object, client_id: str) -> Client:
         origin="dynamic",
         methods=tuple(name for name in METHODS if settings.takes_certificates or "tls_client" not in name),
         fallback_name=client_id,
+        known=known,
     )
 
 
@@ -140,8 +141,7 @@ async def replace(
     """Replace everything that a client registered (RFC 7592 §2.2), by the rules of a first registration."""
     found = await find(runtime, credentials, client_id)
     await _check_replacement(runtime, found.client, document)
-    # Whom a client is for is nothing that it registers itself.
-    client = msgspec.structs.replace(_read(runtime, document, client_id), groups=found.client.groups)
+    client = _read(runtime, document, client_id, found.client)
     await client_checks.check(runtime, client)
     had = found.client.token_endpoint_auth_method in SECRET_METHODS
     secret = None if had else _new_secret(runtime, client)

@@ -6,7 +6,7 @@ is fetched here, and no address that a client states is shown as a link.
 """
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
@@ -21,7 +21,7 @@ from watchword.flows.client_registry import (
 )
 from watchword.oauth import malformed
 from watchword.oauth.answers import AnswersInput, fields_of
-from watchword.oauth.clients import ApplicationType, Client, Origin
+from watchword.oauth.clients import OPERATORS, ApplicationType, Client, Origin, SecurityProfile
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.logout_addresses import check_own_host
 from watchword.oauth.scopes import is_reserved, parse_scope
@@ -95,18 +95,14 @@ def read(
     origin: Origin,
     methods: tuple[str, ...],
     fallback_name: str,
+    known: Client | None = None,
 ) -> Client:
     """Return the client that the metadata describes; its authentication method is one of `methods`, by default the first.
 
+    What an operator said of the client as it is `known` stays, and the metadata has to agree with it.
     Raises `invalid_client_metadata`, `invalid_redirect_uri` or `invalid_software_statement`.
     """
-    if not isinstance(document, Mapping):
-        raise _bad("client_metadata", "The metadata must be a JSON object.")
-    if document.get("software_statement") is not None:  # RFC 7591 §3.1.1: trusting none is the server's right
-        raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
-    stated = _convert(document)
-    if stated.client_name is not None:
-        check_name("client_name", stated.client_name)
+    stated = _understood(document)
     grants = _grants(settings, stated)
     _check_response_types(stated.response_types, grants)
     _check_certificates(settings, stated)
@@ -115,6 +111,8 @@ def read(
         raise _bad("token_endpoint_auth_method", f"The methods are {', '.join(methods)}.")
     if stated.backchannel_logout_uri is not None:
         check_own_host(stated.backchannel_logout_uri, (client_id, *stated.redirect_uris))
+    kept = _operators(known, grants, method)
+    owner = kept.pop("owner", None)
     given = ClientInput(
         name=stated.client_name or fallback_name,
         redirect_uris=stated.redirect_uris,
@@ -144,13 +142,26 @@ def read(
         frontchannel_logout_uri=stated.frontchannel_logout_uri,
         frontchannel_logout_session_required=stated.frontchannel_logout_session_required,
         **fields_of(stated),
+        **kept,
     )
-    client = to_client(given, client_id, origin=origin)
-    return msgspec.structs.replace(client, id_token_signed_response_alg=_id_token_algorithm(settings, stated))
+    client = to_client(given, client_id, origin=origin, owner=owner)
+    algorithm = _id_token_algorithm(settings, stated, client.security_profile)
+    return msgspec.structs.replace(client, id_token_signed_response_alg=algorithm)
 
 
 def _bad(field: str | None, description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field=field)
+
+
+def _understood(document: object) -> Stated:
+    if not isinstance(document, Mapping):
+        raise _bad("client_metadata", "The metadata must be a JSON object.")
+    if document.get("software_statement") is not None:  # RFC 7591 §3.1.1: trusting none is the server's right
+        raise OAuthError("invalid_software_statement", "Software statements are not accepted here.")
+    stated = _convert(document)
+    if stated.client_name is not None:
+        check_name("client_name", stated.client_name)
+    return stated
 
 
 def _convert(document: Mapping[str, object]) -> Stated:
@@ -162,9 +173,16 @@ def _convert(document: Mapping[str, object]) -> Stated:
         raise _bad(wrong.field, wrong.description) from None
 
 
-def _id_token_algorithm(settings: Settings, stated: Stated) -> str | None:
-    # OpenID Connect Registration §2: RS256 is the default, here only if the server has such a key
-    default = "RS256" if "RS256" in settings.signing_algorithms else None
+def _operators(known: Client | None, grants: list[str], method: str) -> dict[str, Any]:
+    kept = {name: getattr(known, name) for name in OPERATORS} if known is not None else {}
+    if method == "none" or SHORT_GRANTS["token_exchange"] not in grants:
+        kept.pop("token_exchange", None)  # they allow, and nothing is left that they could allow
+    return kept
+
+
+def _id_token_algorithm(settings: Settings, stated: Stated, profile: SecurityProfile) -> str | None:
+    # OpenID Connect Registration §2: RS256 is the default, here only if the server has such a key; FAPI 2.0 §5.4.1 has no RS256
+    default = "RS256" if "RS256" in settings.signing_algorithms and profile != "fapi2" else None
     return stated.id_token_signed_response_alg or default
 
 

@@ -56,6 +56,17 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     assertions: tuple[AssertionTarget, ...] = ()
 
 
+# What only an operator says of a client: it stays when the client says anew what it says of itself (RFC 7592 §2.2, its own document).
+OPERATORS = (
+    "groups",
+    "access_token_format",
+    "access_token_lifetime",
+    "access_token_status",
+    "security_profile",
+    "token_exchange",
+    "owner",
+)
+
 # FAPI 2.0 Security Profile §5.4.1
 FAPI_ALGORITHMS = ("PS256", "ES256", "EdDSA")
 

@@ -54,11 +54,6 @@ def document_of(client: Client, kept: str = "{}") -> str:
     return msgspec.json.encode(_members(kept) | _members(_encode(client).decode())).decode()
 
 
-def groups_of(document: str) -> tuple[str, ...]:
-    """Return the groups whose members a client is for, of its document."""
-    return _decode(document).groups
-
-
 async def create_client(
     tx: Transaction, client: Client, *, secret: tuple[str, bytes] | None = None, actor: str, now: int
 ) -> bool:

@@ -4,7 +4,7 @@ import msgspec
 
 from watchword.oauth.clients import Client
 from watchword.store import ended
-from watchword.store.clients import document_of, find_client, groups_of
+from watchword.store.clients import document_of, find_client
 from watchword.store.database import Transaction
 from watchword.store.recorded import fingerprint
 
@@ -25,10 +25,13 @@ async def find_reading(tx: Transaction, client_id: str) -> Reading | None:
     return Reading(facts.client, row["fresh_until"] or 0) if row is not None and facts is not None else None
 
 
-async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now: int) -> Reading | None:
+async def keep_reading(
+    tx: Transaction, client: Client, *, known: Client | None = None, fresh_until: int, now: int
+) -> Reading | None:
     """Store a reading and return it with the client's stored state; None when another kind of client has the identifier.
 
-    An event is recorded only when the document has changed; a disabled client stays disabled, and one for members is for them still.
+    An event is recorded only when the document has changed, and a disabled client stays disabled. Where the client is no
+    more as it was `known` when its document was read, what an operator said of it meanwhile stays: the reading is not stored.
     """
     document = document_of(client)
     added = await tx.run(
@@ -44,12 +47,14 @@ async def keep_reading(tx: Transaction, client: Client, *, fresh_until: int, now
     if added:
         await _record(tx, "client.created", client, document, now)
         return await find_reading(tx, client.client_id)
-    # Held, so that whom an operator says meanwhile it is for is not lost.
-    held = "SELECT document FROM clients WHERE client_id = $1 AND origin = 'document' FOR NO KEY UPDATE"
+    held = (
+        "SELECT document, version FROM clients WHERE client_id = $1 AND origin = 'document' FOR NO KEY UPDATE"
+    )
     row = await tx.one(held, client.client_id)
     if row is None:
         return None
-    client = msgspec.structs.replace(client, groups=groups_of(row["document"]))
+    if known is None or row["version"] != known.version:
+        return await find_reading(tx, client.client_id)
     document = document_of(client, row["document"])
     changed = await tx.run(
         "UPDATE clients SET document = $1, name = $2, updated_at = $3, version = version + 1 "

@@ -142,6 +142,24 @@ async def test_a_client_authenticates_with_its_identity(server: Server) -> None:
     assert again.status_code == 401, "the challenge was answered before"
 
 
+async def test_a_client_with_an_identity_may_come_by_the_address_for_certificates(tmp_path: Path) -> None:
+    alias = "https://mtls.auth.example"
+    async with open_server(tmp_path, mtls_address=alias) as server:
+        registered = await server.client(token_endpoint_auth_method="zero_proof")
+        client_id, key = registered.client.client_id, jwk.generate("ES256")
+        holder = await make_holder(server, ("client", client_id))
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": client_id,
+            "client_assertion_type": ASSERTION,
+        }
+        for base, status in ((None, 200), (alias, 200), ("https://other.example", 400)):
+            proof = holder.answer(await holder.challenge("client"), dpop_channel(key.thumbprint))
+            sent = form | {"client_assertion": json.dumps(to_json(proof))}
+            answer = await server.http.post("/token", data=sent, headers=dpop(server, key, base=base))
+            assert answer.status_code == status, (base, answer.text)
+
+
 async def test_a_person_registers_an_identity_from_the_account_and_signs_in_on_the_page(
     server: Server,
 ) -> None:

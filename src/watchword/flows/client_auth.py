@@ -294,8 +294,14 @@ async def _check_zero(runtime: Runtime, client: Client, presented: Presented) ->
     # DPoP proof needs no replay check of its own: the challenge inside the zero-knowledge proof works once.
     if presented.dpop is None:
         raise refused("a zero-knowledge proof without a DPoP proof", basic=False)
-    address = runtime.settings.issuer + presented.path
-    jkt = dpop.check_proof(presented.dpop, method="POST", uri=address, now=runtime.now()).jkt
+    settings, path = runtime.settings, presented.path
+    jkt = dpop.check_proof(
+        presented.dpop,
+        method="POST",
+        uri=settings.issuer + path,
+        alias=settings.mtls_address and settings.mtls_address + path,  # RFC 8705 §5
+        now=runtime.now(),
+    ).jkt
     try:
         given = identities.read_proof(presented.credential)
         proven = await identities.check_proof(runtime, given, identities.CLIENT, dpop_channel(jkt))

@@ -201,6 +201,43 @@ async def test_a_person_registers_an_identity_from_the_account_and_signs_in_on_t
     assert (await server.http.get("/account")).status_code == 200
 
 
+async def test_a_person_has_no_more_identities_than_anybody_needs(server: Server) -> None:
+    """Each may be 64 KiB, and revoking it keeps it: without a bound, whoever has an account fills the disk."""
+    user = await make_user(server)
+    for number in range(store.MAX_IDENTITIES - 1):
+        filler = store.RegisteredIdentity(
+            id=f"zid_{number}", owner_kind="user", owner_id=user.id, name="x", document="{}",
+            registered_at=server.runtime.now(), expires_at=server.runtime.now() + 60,
+        )  # fmt: skip
+        point = f"point {number}".encode()
+        assert await server.runtime.database.write(store.register_identity, filler, point, actor="test")
+        await server.runtime.database.write(
+            store.revoke_identity, point, actor="test", now=server.runtime.now()
+        )
+    page = await server.http.get("/sign-in")
+    form = {"csrf": csrf_of(page.text), "identifier": "ada", "password": PASSWORD}
+    assert (await server.http.post("/sign-in", data=form)).status_code == 303
+
+    async def register() -> tuple[int, bool]:
+        page = await server.http.get("/account/identities")
+        secret, document = new_secret(server)
+        proof = Holder(server, secret, document, "").answer(challenge_on(page.text))
+        filled = {"csrf": csrf_of(page.text), "do": "register", "name": "laptop"}
+        filled |= {"identity": json.dumps(to_json(document)), "proof": json.dumps(to_json(proof))}
+        answer = await server.http.post("/account/identities", data=filled)
+        return answer.status_code, "as many keys as" in answer.text
+
+    assert await register() == (303, False), "the honest variant"
+    assert await register() == (400, True)
+    assert await server.runtime.database.read(
+        store.has_many, user.id, server.runtime.now() + store.COUNTS_REVOKED - 1
+    )
+    assert not await server.runtime.database.read(
+        store.has_many, user.id, server.runtime.now() + store.COUNTS_REVOKED
+    )
+    await make_holder(server, ("user", (await make_user(server, "bob")).id))
+
+
 async def drain(server: Server) -> None:
     """Fail until attempts from the address of the test are refused."""
     with contextlib.suppress(OAuthError):

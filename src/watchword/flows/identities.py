@@ -155,7 +155,8 @@ async def register(
     """Register an identity for a user or client. `given` is the holder's proof for this owner; only an operator on the command line
     may do without. `session` is that of the person who asks for it on a page.
 
-    Raises ZeroError, `invalid_request` for the name, `conflict` when the point is registered already, or as `sessions.act`.
+    Raises ZeroError, `invalid_request` for the name, `conflict` when the point is registered already or the owner has too many, or as
+    `sessions.act`.
     """
     now = runtime.now()
     identity.check_identity(document, now=now, leeway=LEEWAY)
@@ -173,7 +174,9 @@ async def register(
     used = _used(runtime, given) if given is not None else None
     more = {"actor": actor, "used": used}
     if not await sessions.act(runtime, session, store.register_identity, registered, document.public, **more):
-        raise OAuthError("conflict", "This identity is registered already.", field="identity")
+        raise OAuthError(
+            "conflict", "This identity is registered already, or its owner has too many.", field="identity"
+        )
     return registered
 
 

@@ -202,5 +202,6 @@ async def _register(request: Request, session: Session, form: Form) -> dict[str,
     except OAuthError as error:
         if error.code != "conflict":
             raise
-        return {"identity": "identity_taken"}
+        many = await request.runtime.database.read(store.has_many, session.user_id, request.runtime.now())
+        return {"identity": "identity_many" if many else "identity_taken"}
     return {}

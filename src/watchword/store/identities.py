@@ -6,6 +6,11 @@ from watchword.store.api_tokens import OWNERS
 from watchword.store.database import Row, Transaction
 from watchword.store.tokens import Used, use_identifier
 
+MAX_IDENTITIES = 50  # of one owner; a renewal takes no other place
+# Seconds: what is registered and revoked, over and over, counts as well. The row stays for good, as the revocation does.
+COUNTS_REVOKED = 90 * 86_400
+_TAKEN = "SELECT COUNT(*) AS places FROM identities WHERE owner_id = $1 AND (revoked_at IS NULL OR revoked_at > $2)"
+
 
 class RegisteredIdentity(msgspec.Struct, frozen=True, kw_only=True):
     """An identity as registered; `document` is its public document as JSON, times are Unix seconds."""
@@ -38,10 +43,12 @@ async def register_identity(
     used: Used | None = None,
 ) -> bool:
     """Store an identity and use up its challenge; return False when the challenge was used, the point is registered to anybody, or the
-    owner is gone."""
+    owner is gone or has as many as may be."""
     if identity.owner_kind in OWNERS and not await tx.run(OWNERS[identity.owner_kind], identity.owner_id):
         return False
     if used is not None and not await use_identifier(tx, *used):
+        return False
+    if await has_many(tx, identity.owner_id, identity.registered_at):
         return False
     row = await tx.one(
         "INSERT INTO identities (id, public_point, owner_kind, owner_id, name, document, registered_at, expires_at) "
@@ -65,6 +72,12 @@ async def register_identity(
         owner=identity.owner_id,
     )
     return True
+
+
+async def has_many(tx: Transaction, owner_id: str, now: int) -> bool:
+    """Whether an owner has as many identities as may be, with those that were revoked in the last three months."""
+    row = await tx.one(_TAKEN, owner_id, now - COUNTS_REVOKED)
+    return row is not None and row["places"] >= MAX_IDENTITIES
 
 
 async def find_identity(tx: Transaction, public_point: bytes) -> RegisteredIdentity | None:

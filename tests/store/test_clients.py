@@ -5,7 +5,7 @@ import pytest
 from tests.fixtures.postgres import race
 from tests.store.made import NOW, client, count, digest, select
 
-from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client
+from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
 from watchword.store import clients, events, registrations
 from watchword.store import ended as endings
 from watchword.store.database import Database
@@ -77,14 +77,17 @@ async def test_what_a_later_release_keeps_of_a_client_survives_a_change_by_this_
     database: Database,
 ) -> None:
     """Nodes of both serve during an update: a limit that only one of them knows must not end because the other one renamed the client."""
-    await create(database, client())
+    exchange = ExchangeRules(serves=("https://a.example",))
+    await create(database, client(token_exchange=exchange))
     later = await database.read(select, "SELECT document FROM clients")
     document = later[0]["document"].replace('"groups":[]', '"groups":[],"hours":{"from":8},"floor":null')
+    document = document.replace('"serves":', '"most":3,"serves":')
     assert "hours" in document
+    assert "most" in document
     await database.write(lambda tx: tx.run("UPDATE clients SET document = $1", document))
-    changed = await update(database, client(name="renamed"), 1)
+    changed = await update(database, client(name="renamed", token_exchange=exchange), 1)
     assert changed is not None
-    assert changed.name == "renamed", "the honest part"
+    assert (changed.name, changed.token_exchange) == ("renamed", exchange), "the honest part"
     (row,) = await database.read(select, "SELECT document FROM clients")
     assert msgspec.json.decode(row["document"]) == msgspec.json.decode(document) | {"name": "renamed"}
 

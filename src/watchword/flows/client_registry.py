@@ -20,6 +20,7 @@ from watchword.oauth.clients import (
     SECRET_METHODS,
     ApplicationType,
     Client,
+    ExchangeInput,
     ExchangeRules,
     Origin,
     SecurityProfile,
@@ -88,7 +89,7 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     backchannel_logout_session_required: bool = False
     frontchannel_logout_uri: Uri | None = None
     frontchannel_logout_session_required: bool = False
-    token_exchange: ExchangeRules | None = None
+    token_exchange: ExchangeInput | None = None
 
 
 class Registered(msgspec.Struct, frozen=True):
@@ -272,7 +273,7 @@ def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | No
         raise _bad("token_exchange", "Rules of exchange name at most 50 APIs and servers.")
     for resource in named:
         check_resource(resource)
-    return rules
+    return msgspec.convert(rules, ExchangeRules, from_attributes=True)
 
 
 async def register(

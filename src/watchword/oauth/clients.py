@@ -27,7 +27,7 @@ AUTH_METHODS = (
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
 
 
-class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True):
     """Another authorization server for which a client may get identity assertions (ID-JAG), and its `client_id` there.
 
     `scope` and `resources` are those of the other server, by default the client's own here. `tell_email` adds a verified email address.
@@ -40,7 +40,7 @@ class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     tell_email: bool = False
 
 
-class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True):
     """What a client may do by token exchange (RFC 8693) beyond narrowing its own tokens.
 
     `serves` are the APIs that the client itself implements: it may exchange tokens that were sent to them. `audiences` are the APIs
@@ -54,6 +54,17 @@ class ExchangeRules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     delegate: bool = True
     max_lifetime: Annotated[int, msgspec.Meta(ge=5, le=3600)] = 300
     assertions: tuple[AssertionTarget, ...] = ()
+
+
+# As they are given. What is stored is read without regard for what a later release, whose nodes serve beside this one, added to it.
+class AssertionTargetInput(AssertionTarget, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    __doc__ = AssertionTarget.__doc__
+
+
+class ExchangeInput(ExchangeRules, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    __doc__ = ExchangeRules.__doc__
+
+    assertions: tuple[AssertionTargetInput, ...] = ()
 
 
 # What only an operator says of a client: it stays when the client says anew what it says of itself (RFC 7592 §2.2, its own document).

@@ -10,7 +10,7 @@ from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
 
 _decode = documents.reader(Client)
-_members = documents.reader(dict[str, msgspec.Raw])
+_members = documents.reader(dict[str, object])
 _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
@@ -51,7 +51,18 @@ def _client(row: Row) -> Client:
 
 def document_of(client: Client, kept: str = "{}") -> str:
     """Write a client down in place of a document that was kept: what a later release, whose nodes serve beside this one, added to it stays."""
-    return msgspec.json.encode(_members(kept) | _members(_encode(client).decode())).decode()
+    return msgspec.json.encode(_over(_members(kept), _members(_encode(client).decode()))).decode()
+
+
+def _over(kept: dict[str, object], said: dict[str, object]) -> dict[str, object]:
+    found = dict(kept)
+    for name, value in said.items():
+        before = kept.get(name)
+        if isinstance(value, dict) and isinstance(before, dict):
+            found[name] = _over(before, value)
+        else:
+            found[name] = value
+    return found
 
 
 async def create_client(

@@ -11,7 +11,7 @@ from watchword.cli import client_metadata
 from watchword.cli.clients import app
 from watchword.endpoints.admin_clients import ClientView
 from watchword.flows.client_registry import ClientInput
-from watchword.oauth.clients import ExchangeRules
+from watchword.oauth.clients import ExchangeInput
 from watchword.operation import convert
 
 KEYS = {"keys": []}
@@ -50,7 +50,7 @@ SAID: dict[str, tuple[list[str], Any]] = {
     "frontchannel_logout_session_required": (["--frontchannel-logout-session-required"], True),
     "token_exchange": (
         ["--exchange-from", "https://a.example"],
-        ExchangeRules(serves=("https://a.example",)),
+        ExchangeInput(serves=("https://a.example",)),
     ),
     "subject_type": (["--pairwise"], "pairwise"),
     "sector_identifier_uri": (["--sector", "https://a.example/s"], "https://a.example/s"),
@@ -126,10 +126,10 @@ def test_an_update_takes_away_what_is_named_empty(
 
 
 def test_an_update_changes_of_the_rules_of_exchange_what_is_named() -> None:
-    rules = ExchangeRules(serves=("https://a.example",), max_lifetime=60)
+    rules = ExchangeInput(serves=("https://a.example",), max_lifetime=60)
     before = ClientInput(name="shop", token_exchange=rules)
     changed = said("update", "--no-delegate", "--exchange-for", "https://b.example", before=before)
-    assert convert(changed["token_exchange"], ExchangeRules) == ExchangeRules(
+    assert convert(changed["token_exchange"], ExchangeInput) == ExchangeInput(
         serves=("https://a.example",), audiences=("https://b.example",), delegate=False, max_lifetime=60
     )
 
@@ -138,4 +138,4 @@ def test_rules_of_exchange_come_whole_from_a_file() -> None:
     target = {"issuer": "https://b.example", "client_id": "x", "scope": ["a"], "tell_email": True}
     Path("rules.json").write_text(json.dumps({"assertions": [target]}))
     rules = said("create", "--exchange-rules", "rules.json")["token_exchange"]
-    assert convert(rules, ExchangeRules).assertions[0].tell_email
+    assert convert(rules, ExchangeInput).assertions[0].tell_email

@@ -129,6 +129,27 @@ async def test_a_client_for_members_exchanges_nobody_elses_token(server: Server)
     assert await swapped() == [(200, "")] * 5, "the honest variant"
 
 
+async def test_what_a_client_for_members_was_given_is_exchanged_for_nobody_else(server: Server) -> None:
+    client = await register(server, scope="openid orders:read", resources=[API])
+    bought = await redeem(server, client, (await obtain_code(server, client))["code"])
+    first = await service(server)
+    then = await service(server, token_exchange={"serves": [DOWN], "audiences": [API], "impersonate": True})
+    sent = str(bought.json()["access_token"])
+    exchanged = str((await swap(server, first, sent, audience=DOWN)).json()["access_token"])
+
+    async def swapped() -> list[tuple[int, str]]:
+        return [
+            refusal(await swap(server, first, sent, audience=DOWN)),
+            refusal(await swap(server, then, exchanged, audience=API)),
+        ]
+
+    assert await swapped() == [(200, "")] * 2, "the honest variant"
+    await close(server, client, "staff")
+    assert await swapped() == [(400, "invalid_request")] * 2
+    await put_in(server, "staff")
+    assert await swapped() == [(200, "")] * 2
+
+
 async def test_a_client_for_members_is_told_of_nobody_else_by_assertions_and_proofs(server: Server) -> None:
     at_home = await at_provider.own_client(server)
     id_token = await at_provider.id_token_of(server, at_home)

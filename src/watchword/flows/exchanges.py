@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 from msgspec import structs
 
-from watchword.flows import detail_types, introspection, lineage, membership
+from watchword.flows import client_registry, detail_types, introspection, lineage, membership
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
@@ -49,20 +49,24 @@ class Presented(msgspec.Struct, frozen=True):
 async def read(runtime: Runtime, client: Client, token: str, token_type: str | None, name: str) -> Presented:
     """Return the facts of the token in the parameter `name`.
 
-    Raises `invalid_request` when it is not active, is limited, is not of the stated type, or is that of a person whom the client is not
-    for (RFC 8693 §2.2.2).
+    Raises `invalid_request` when it is not active, is limited, is not of the stated type, or is that of a person whom the client, or one
+    that the token went through, is not for (RFC 8693 §2.2.2).
     """
     if token_type == exchange.JWT and token.count(".") != 2:
         raise exchange.not_valid(name)
     answer = await introspection.introspect(runtime, token, Use())
     if not answer.active or "limited" in answer.claims:
         raise exchange.not_valid(name)
-    facts, kind = _facts(runtime, client, answer), _kind(answer)
+    facts, kind, parents = _facts(runtime, client, answer), _kind(answer), _parents(answer, token)
     user = await runtime.database.read(users.get_user, answer.subject) if kind == "user" else None
     if user is not None:
         # TK-08: the person may have left a group since, or scope or client have become ones for members.
         if not membership.lets_in(client, user):
             raise OAuthError("invalid_request", membership.NOT_FOR)
+        for client_id in lineage.clients_of(parents):
+            holder = await client_registry.find(runtime, client_id)
+            if holder is not None and not membership.lets_in(holder, user):
+                raise exchange.not_valid(name)
         open_scope = membership.open_to(runtime.settings, user, facts.scope)
         facts = structs.replace(facts, scope=open_scope)
     return Presented(
@@ -70,7 +74,7 @@ async def read(runtime: Runtime, client: Client, token: str, token_type: str | N
         kind=kind,
         name=_name(answer),
         grant_id=answer.grant_id,
-        parents=_parents(answer, token),
+        parents=parents,
         kept={name: answer.claims[name] for name in KEPT_CLAIMS if name in answer.claims},
         user=user if facts.kind != "api_token" else None,
     )

@@ -17,7 +17,7 @@ def check(names: Iterable[str]) -> tuple[str, ...]:
     """Return the names of groups, each once and in order; raise `invalid_request` for one that cannot be used, or for too many."""
     found = tuple(sorted(set(names)))
     if len(found) > MAX_GROUPS:
-        raise OAuthError("invalid_request", f"A person is in {MAX_GROUPS} groups at most.", field="groups")
+        raise OAuthError("invalid_request", f"No more than {MAX_GROUPS} groups can be named.", field="groups")
     for name in found:
         if not is_name(name):
             raise OAuthError(

@@ -23,8 +23,9 @@ def test_there_is_a_most_of_them_and_each_counts_once() -> None:
     most = [f"g{number}" for number in range(groups.MAX_GROUPS)]
     assert groups.MAX_GROUPS == 100
     assert len(groups.check([*most, *most])) == len(most)
-    with pytest.raises(OAuthError, match="invalid_request"):
+    with pytest.raises(OAuthError, match="invalid_request") as refused:
         groups.check([*most, "more"])
+    assert "person" not in refused.value.description, "clients and scopes have groups as well"
 
 
 def test_what_is_for_no_group_is_for_everybody() -> None:

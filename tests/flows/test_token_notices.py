@@ -8,7 +8,7 @@ from tests.fixtures.people import letters
 from tests.fixtures.servers import Server, open_server
 
 from watchword import jobs
-from watchword.flows import api_tokens
+from watchword.flows import api_tokens, token_notices, token_verification
 from watchword.store import user_changes
 
 DAY = 86_400
@@ -158,6 +158,19 @@ async def test_a_holder_cannot_send_the_owner_what_it_likes_nor_as_often_as_it_l
         server.clock.advance(DAY)
         await server.http.post("/exposed", data={"token": await narrowed(server, made.secret)})
         assert len(await letters(server)) == 2, "another day"
+
+
+async def test_of_several_narrowed_tokens_that_ended_at_once_each_is_told_of(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server)
+        made = await server.token(name="nightly", owner="ada", scope="orders:read")
+        secrets = [await narrowed(server, made.secret) for _ in range(2)]
+        found = [await token_verification.lookup(server.runtime, secret) for secret in secrets]
+        ids = [one.token.id for one in found if one is not None]
+        await token_notices.tell_leaked(server.runtime, ids, "revoked", by="ops")
+        ((_, text),) = await letters(server)
+        assert text.count("nightly (narrowed)") == 2
+        assert all(f"wwa_…{secret[-4:]}" in text for secret in secrets)
 
 
 async def test_what_owners_did_themselves_or_what_did_not_leak_is_no_news(tmp_path: Path) -> None:

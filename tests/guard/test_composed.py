@@ -355,3 +355,40 @@ def test_a_middleware_without_a_name_may_stand_inside_of_a_guard(caplog: pytest.
         caplog.clear()
         assert GuardMiddleware(app, Guard("https://auth.example.com"))
         assert len(caplog.records) == warnings
+
+
+class Round:
+    """An application whose attribute `app` leads back to it, through another."""
+
+    def __init__(self, app: Any = None) -> None:
+        self.app = app or Round(self)
+
+    async def __call__(self, *_: Any) -> None:
+        """Answer nothing."""
+
+
+class MadeUp:
+    """An application that has whatever attribute is asked for, each another one."""
+
+    user_middleware = ()
+
+    def __getattr__(self, name: str) -> "MadeUp":
+        return MadeUp()
+
+    async def __call__(self, *_: Any) -> None:
+        """Answer nothing."""
+
+
+@pytest.mark.parametrize("made", [Round, MadeUp])
+def test_an_application_that_leads_nowhere_is_guarded_all_the_same(
+    made: Callable[[], Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    from watchword.guard import Guard
+    from watchword.guard.asgi import GuardMiddleware
+
+    guard = Guard("https://auth.example.com", audience=BASE)
+    GuardMiddleware(CORSMiddleware(Round()), guard)
+    assert "Put it outside" in caplog.text, "the honest variant"
+    caplog.clear()
+    GuardMiddleware(made(), guard)
+    assert caplog.text == ""

@@ -20,6 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("watchword.guard")
+LAYERS = 100  # an `app` may lead back to where it was found, or be made up by whatever is asked for it
 CORS_INSIDE = (
     "a CORSMiddleware stands inside of this guard, and browsers fail: a preflight brings no credential, so the guard refuses it, and its "
     "refusals get no CORS headers. Put it outside: CORSMiddleware(GuardMiddleware(app, …), …), or add it after the guard by add_middleware"
@@ -71,7 +72,9 @@ def _routed_path(scope: Scope) -> str:
 
 def answers_other_origins(app: object) -> bool:
     """Whether Starlette's CORS middleware is anywhere inside the application that a guard wraps."""
-    while app is not None:
+    for _ in range(LAYERS):
+        if app is None:
+            break
         added = getattr(app, "user_middleware", ())
         names = (type(app).__name__, *(getattr(one.cls, "__name__", "") for one in added))
         if "CORSMiddleware" in names:

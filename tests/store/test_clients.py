@@ -92,18 +92,24 @@ async def test_what_a_later_release_keeps_of_a_client_survives_a_change_by_this_
     assert msgspec.json.decode(row["document"]) == msgspec.json.decode(document) | {"name": "renamed"}
 
 
-async def test_an_unused_client_that_could_come_back_for_everybody_is_kept(database: Database) -> None:
-    """One that its own document describes has the same identifier again; who registers itself anew gets another."""
-    for client_id, origin, groups in (
-        ("https://a.example/", "document", ("staff",)),
-        ("https://b.example/", "document", ()),
-        ("by itself", "dynamic", ("staff",)),
-        ("by hand", "registered", ()),
-    ):
-        await create(database, client(client_id=client_id, origin=origin, groups=groups))
-    await database.write(registrations.purge_unused_clients, NOW + 1, now=NOW + 1)
-    kept = await database.read(clients.list_clients, after="", limit=9)
-    assert {one.client.client_id for one in kept} == {"https://a.example/", "by hand"}
+async def test_a_client_with_a_document_does_not_come_back_without_what_an_operator_said_of_it(
+    database: Database,
+) -> None:
+    """Its document is read again with its next request, and by then its row would be forgotten."""
+    said = {"a": {"groups": ("staff",)}, "b": {"security_profile": "fapi2"}, "c": {}, "d": {}}
+    for origin in ("document", "dynamic"):
+        for name, more in said.items():
+            await create(database, client(f"{origin} {name}", origin=origin, **more))
+    await database.write(
+        lambda tx: tx.run("UPDATE clients SET document = 'x' WHERE client_id = 'document d'")
+    )
+    purged = [
+        await database.write(registrations.purge_unused_clients, NOW + 1, now=NOW + 1, limit=1)
+        for _ in range(6)
+    ]
+    assert purged == [1, 1, 1, 1, 1, 0]
+    rows = await database.read(select, "SELECT client_id FROM clients ORDER BY client_id")
+    assert [row["client_id"] for row in rows] == ["document a", "document b", "document d"]
 
 
 async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(database: Database) -> None:

@@ -2,9 +2,9 @@
 
 import msgspec
 
-from watchword.oauth.clients import SECRET_METHODS, Client
+from watchword.oauth.clients import OPERATORS, SECRET_METHODS, Client
 from watchword.store import documents, ended, searches
-from watchword.store.database import Row, Transaction
+from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.filters import where
 from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
@@ -63,6 +63,16 @@ def _over(kept: dict[str, object], said: dict[str, object]) -> dict[str, object]
         else:
             found[name] = value
     return found
+
+
+def is_spoken_of(document: str) -> bool:
+    """Whether an operator has said anything of a client that it could not say itself, or may have, where the document is damaged."""
+    itself = Client(client_id="", name="", token_endpoint_auth_method="none")
+    try:
+        kept = _decode(document)
+    except StorageUnavailable:
+        return True
+    return any(getattr(kept, name) != getattr(itself, name) for name in OPERATORS)
 
 
 async def create_client(

@@ -4,17 +4,19 @@ from watchword.oauth.clients import Client
 from watchword.store import clients
 from watchword.store.database import Transaction
 
-# A client with a live grant or an API token of its own is in use. One for members is told by a text, which in another's keys only keeps it.
+# A client with a live grant or an API token of its own is in use.
 _IS_UNUSED = (
     "FROM clients c WHERE c.origin IN ('dynamic', 'document') AND c.disabled_at IS NULL "
-    "AND (c.origin = 'dynamic' OR c.document NOT LIKE '%\"groups\":[\"%') "
     "AND c.created_at < $1 AND (c.last_used_at IS NULL OR c.last_used_at < $1) "
     "AND NOT EXISTS (SELECT 1 FROM grants g WHERE g.client_id = c.client_id AND g.ended_at IS NULL) "
     "AND NOT EXISTS (SELECT 1 FROM api_tokens t WHERE t.owner_kind = 'client' AND t.owner_id = c.client_id "
     "AND t.revoked_at IS NULL)"
 )
-_UNUSED = f"SELECT c.client_id {_IS_UNUSED} ORDER BY c.created_at LIMIT $2"
-_IS_STILL = f"SELECT c.client_id {_IS_UNUSED} AND c.client_id = $2"
+_UNUSED = (
+    f"SELECT c.client_id, c.created_at {_IS_UNUSED} AND (c.created_at, c.client_id) > ($3, $4) "
+    "ORDER BY c.created_at, c.client_id LIMIT $2"
+)
+_IS_STILL = f"SELECT c.origin, c.document {_IS_UNUSED} AND c.client_id = $2"
 _HOLD = "SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE"
 
 
@@ -83,13 +85,17 @@ async def replace_registration(
 async def purge_unused_clients(tx: Transaction, before: int, *, now: int, limit: int = 100) -> int:
     """Delete self-registered clients created and last used before a moment that have no live grant; return how many.
 
-    One that an administrator disabled stays, and so does one for members that its own document describes: it could otherwise return with
-    its next request, for everybody.
+    One that an administrator disabled stays, and one with a document that an operator said something of, such as whom it is for: it could
+    otherwise return with its next request, and as anybody's.
     """
-    deleted = 0
-    for row in await tx.all(_UNUSED, before, limit):
-        # Checked again under the lock: it may have been used, granted something or disabled since.
-        await tx.one(_HOLD, row["client_id"])
-        if await tx.one(_IS_STILL, before, row["client_id"]) is not None:
-            deleted += await clients.delete_client(tx, row["client_id"], actor="system", now=now)
+    deleted, place = 0, (0, "")
+    while not deleted and (unused := await tx.all(_UNUSED, before, limit, *place)):
+        place = unused[-1]["created_at"], unused[-1]["client_id"]
+        for row in unused:
+            # Checked again under the lock: it may have been used, granted something, changed or disabled since.
+            await tx.one(_HOLD, row["client_id"])
+            found = await tx.one(_IS_STILL, before, row["client_id"])
+            returns = found is not None and found["origin"] == "document"
+            if found is not None and not (returns and clients.is_spoken_of(found["document"])):
+                deleted += await clients.delete_client(tx, row["client_id"], actor="system", now=now)
     return deleted

@@ -3,6 +3,7 @@
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from tests.fixtures.code_flow import (
     REDIRECT,
@@ -20,9 +21,11 @@ from tests.fixtures.holders import dpop
 from tests.fixtures.servers import Server, basic, together
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts
+from watchword.flows import accounts, authorization, sessions
+from watchword.flows.runtime import Runtime
 from watchword.jose import jwk, jwt
 from watchword.store.database import Transaction
+from watchword.store.sessions import Session
 
 
 async def test_the_whole_flow_gives_tokens_that_say_what_was_granted(server: Server) -> None:
@@ -63,6 +66,35 @@ async def test_az_10_prompt_none_without_a_session_is_answered_without_a_page(se
     client = await register(server)
     answer = answer_of(await server.http.get("/authorize", params=request(client, prompt="none")))
     assert (answer["error"], answer["state"]) == ("login_required", "st&te=1")
+
+
+async def test_az_10_prompt_none_leads_nobody_to_a_page_where_a_second_factor_is_set_up(
+    server: Server,
+) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    silent = request(client, prompt="none")
+    assert "code" in answer_of(await server.http.get("/authorize", params=silent)), "the honest variant"
+    server.runtime.settings = msgspec.structs.replace(server.settings, second_factor_required="always")
+    refused = answer_of(await server.http.get("/authorize", params=silent))
+    assert (refused["error"], refused["state"]) == ("interaction_required", "st&te=1")
+
+
+async def test_az_10_prompt_none_is_answered_without_a_page_where_the_person_signs_out_meanwhile(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    issue, silent = authorization.issue_code, request(client, prompt="none")
+    assert "code" in answer_of(await server.http.get("/authorize", params=silent)), "the honest variant"
+
+    async def signed_out_just_now(runtime: Runtime, asked: Any, session: Session, agreed: Any) -> str | None:
+        await sessions.end(runtime, session)
+        return await issue(runtime, asked, session, agreed)
+
+    monkeypatch.setattr(authorization, "issue_code", signed_out_just_now)
+    refused = answer_of(await server.http.get("/authorize", params=silent))
+    assert (refused["error"], refused["state"]) == ("login_required", "st&te=1")
 
 
 async def test_az_11_prompt_login_asks_for_credentials_again(server: Server) -> None:

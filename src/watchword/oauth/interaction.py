@@ -55,8 +55,13 @@ def next_step(
     since = now if began_at is None else began_at
     step = _decide(request, session, consented, hinted_subject, supported_acr, done, now, since)
     if step != "answer" and "none" in request.prompt:  # §3.1.2.6
-        raise OAuthError(_SILENT[step], "The person would have to act, but prompt=none forbids it.")
+        raise silently(step)
     return step
+
+
+def silently(step: Step) -> OAuthError:
+    """Return the error that stands for a step where `prompt=none` forbids to ask for it."""
+    return OAuthError(_SILENT[step], "The person would have to act, but prompt=none forbids it.")
 
 
 _SILENT = {

@@ -15,7 +15,7 @@ from watchword.oauth.authorization import AuthorizationRequest, RedirectError
 from watchword.oauth.authorization_response import response_location, response_parameters
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.interaction import Step, next_step
+from watchword.oauth.interaction import Step, next_step, silently
 from watchword.pages import browser, demanded, developer, returning, visit
 from watchword.pages import consent as consent_page
 from watchword.store import interactions
@@ -167,6 +167,8 @@ async def _who(request: Request) -> tuple[Session | None, User | None]:
 
 async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Interaction | None) -> Response:
     """Send a person to set up a second factor, and back to the application."""
+    if "none" in asked.prompt:
+        return await _answer_error(request, asked, interaction, silently("step_up"))
     value, fresh = browser.ensure_browser(request)
     interaction_id = (
         interaction.id if interaction else await authorization.begin(request.runtime, asked, value)
@@ -269,7 +271,9 @@ async def _answer(
     if not await _is_answered_first(request, interaction):
         return _gone(request)
     code = await authorization.issue_code(request.runtime, asked, session, agreed)
-    if code is None:  # signed out in between
+    if code is None and "none" in asked.prompt:  # signed out in between, and nobody is there to read a page
+        return await _answer_error(request, asked, None, silently("sign_in"))
+    if code is None:
         return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)
 

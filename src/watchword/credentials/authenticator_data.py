@@ -9,6 +9,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 
 from watchword.credentials import ctap_cbor
 from watchword.credentials.ctap_cbor import CborError
+from watchword.credentials.zkproof import ZeroError, check_point
 
 MAX_CREDENTIAL_ID = 1023  # §7.1 step 25
 FORMATS = frozenset({"none", "packed"})  # none is asked for, but self attestation may come all the same
@@ -95,7 +96,7 @@ def check_key(key: object) -> None:
         case {1: 2, 3: -7, -1: 1, -2: bytes(x), -3: bytes(y)} if len(key) == 5 and len(x) == len(y) == 32:
             _check_point(x, y)
         case {1: 1, 3: -8, -1: 6, -2: bytes(x)} if len(key) == 4 and len(x) == 32:
-            return
+            _check_edwards_point(x)
         case {1: 3, 3: -257, -1: bytes(n), -2: b"\x01\x00\x01"} if len(key) == 4:
             if not (256 <= len(n) <= 512 and n[0] & 0x80 and n[-1] & 1):
                 raise MalformedError("key")
@@ -110,4 +111,12 @@ def _check_point(x: bytes, y: bytes) -> None:
     try:
         numbers.public_key()
     except ValueError:
+        raise MalformedError("key") from None
+
+
+def _check_edwards_point(encoded: bytes) -> None:
+    """Refuse what is no point, and points of small order: signatures under those need no private key."""
+    try:
+        check_point(encoded)
+    except ZeroError:
         raise MalformedError("key") from None

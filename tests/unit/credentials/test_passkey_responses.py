@@ -56,6 +56,10 @@ RSA = {1: 3, 3: -257, -1: b"\xff" * 256, -2: b"\x01\x00\x01"}
         pytest.param({**RSA, -1: b"\xff" * 2048}, "key", id="RSA of 16384 bits"),
         pytest.param({**RSA, -2: b"\x03"}, "key", id="RSA with a small exponent"),
         pytest.param({1: 1, 3: -8, -1: 6, -2: bytes(31)}, "key", id="an Ed25519 key that is too short"),
+        pytest.param({1: 1, 3: -8, -1: 6, -2: b"\xff" * 32}, "key", id="an Ed25519 key off the curve"),
+        pytest.param(
+            {1: 1, 3: -8, -1: 6, -2: b"\x01" + bytes(31)}, "key", id="an Ed25519 key of small order"
+        ),
         pytest.param({1: 1, 3: -8, -1: 7, -2: bytes(57)}, "key", id="Ed448 as EdDSA"),
     ],
 )

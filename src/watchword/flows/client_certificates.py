@@ -9,7 +9,9 @@ not verify. A registered certificate with the name of an authority would thus lo
 self-registered client's certificate is trusted only if it cannot be mistaken for any issuer but itself (`oauth.mtls.is_own`).
 """
 
+import contextlib
 import hashlib
+import ssl
 from collections.abc import Mapping, Set
 from functools import lru_cache
 from pathlib import Path
@@ -105,7 +107,8 @@ async def trust_registered(runtime: Runtime) -> None:
             if certificate is None or (digest := hashlib.sha256(certificate).digest()) in trusted:
                 continue
             if _is_readable(certificate) and _is_harmless(client, certificate):
-                runtime.trust_certificate(certificate)
+                with contextlib.suppress(ssl.SSLError):  # OpenSSL does not take all that `x509` reads
+                    runtime.trust_certificate(certificate)
                 trusted.add(digest)
     runtime.remember("trusted certificates", version, trusted)
 
@@ -113,5 +116,5 @@ async def trust_registered(runtime: Runtime) -> None:
 def _is_readable(der: bytes) -> bool:
     try:  # one certificate, and nothing behind it
         return len(der) <= mtls.MAX_CERTIFICATE and bool(x509.load_der_x509_certificate(der))
-    except ValueError:
+    except (ValueError, x509.InvalidVersion):
         return False

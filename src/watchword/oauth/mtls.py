@@ -121,7 +121,10 @@ def is_issued(chain: Sequence[bytes], authorities: Sequence[x509.Certificate]) -
     known = {authority.public_bytes(Encoding.DER) for authority in authorities}
     if len(chain) > 1 or not chain:
         return bool(chain) and chain[-1] in known
-    leaf = x509.load_der_x509_certificate(chain[0])
+    try:
+        leaf = x509.load_der_x509_certificate(chain[0])
+    except (ValueError, x509.InvalidVersion):  # OpenSSL takes some that this does not read
+        return False
     return any(_issued_by(leaf, authority) for authority in authorities)
 
 

@@ -233,9 +233,11 @@ def test_mt_02_only_a_certificate_that_chains_to_an_authority_is_issued() -> Non
     root = ours.public_bytes(Encoding.DER)
     assert mtls.is_issued([leaf, root], [ours])
     assert mtls.is_issued([leaf], [others, ours]), "after a resumed handshake"
+    version = leaf.index(b"\xa0\x03\x02\x01\x02") + 4  # RFC 5280 §4.1.2.1
     for chain in (
         [],
         [stray],
+        [leaf[:version] + b"\x04" + leaf[version + 1 :]],
         [CERTIFICATE],
         [leaf, others.public_bytes(Encoding.DER)],
         [stray, CERTIFICATE],

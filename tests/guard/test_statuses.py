@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from functools import partial
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import httpx
@@ -141,7 +142,16 @@ async def test_a_list_that_has_expired_is_used_no_longer(monkeypatch: pytest.Mon
         await guard.close()
 
 
-@pytest.mark.parametrize("trouble", ["gone", "another's", "unsigned", "over"])
+def in_hexadecimal(handler: BaseHTTPRequestHandler) -> None:
+    """Answer with what Python has a codec for, and is no character set."""
+    handler.send_response(200)
+    handler.send_header("content-type", "text/plain; charset=hex")
+    handler.send_header("content-length", "4")
+    handler.end_headers()
+    handler.wfile.write(b"6565")
+
+
+@pytest.mark.parametrize("trouble", ["gone", "another's", "unsigned", "over", "no text"])
 async def test_a_token_whose_status_cannot_be_told_is_not_accepted(trouble: str) -> None:
     with OtherIssuer() as other, OtherIssuer() as stranger:
         guard = Guard(other.issuer, audience=API, status_lists=True)
@@ -154,6 +164,8 @@ async def test_a_token_whose_status_cannot_be_told_is_not_accepted(trouble: str)
             serve_list(other, sub=f"{other.issuer}/other-list")
         elif trouble == "over":
             serve_list(other, exp=1)
+        elif trouble == "no text":
+            other.documents["/list"] = in_hexadecimal
         else:
             serve_list(stranger, sub=f"{other.issuer}/list")
             other.documents["/list"] = stranger.documents["/list"]

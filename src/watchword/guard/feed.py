@@ -154,7 +154,7 @@ async def _poll(source: _Source, uri: str) -> None:
         answer = await source.issuer.ask("GET", uri, most=MAX_EVENT, params=asked, headers=headers)
         if answer.status_code != 200:
             raise IssuerUnavailable(f"the revocation feed answered {answer.status_code}")
-        more = (await _apply(source, answer.text.strip())).more
+        more = (await _apply(source, answer.content.decode("ascii").strip())).more
 
 
 async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:

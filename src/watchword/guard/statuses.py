@@ -119,7 +119,7 @@ class Statuses:
         answer = await self._issuer.ask("GET", uri, most=MAX_TOKEN, headers=headers)
         if answer.status_code != 200:
             raise IssuerUnavailable(f"the status list answered {answer.status_code}")
-        token = answer.text.strip()
+        token = answer.content.decode("ascii").strip()
         claims = jwt.decode(
             token,
             await self._keys.find(jws.peek(token).kid),

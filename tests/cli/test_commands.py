@@ -117,6 +117,9 @@ def test_keys_rotate(tmp_path: Path) -> None:
     assert before.keys() <= after, "KR-01: what was published stays published"
 
 
+TRUST = ["trust", "create", "x", "--issuer", "https://ci.example.com", "--scope", "a"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -135,6 +138,8 @@ def test_keys_rotate(tmp_path: Path) -> None:
         (["client", "create", "x", "--grant", "password"], 1, "grant types"),
         (["client", "create", "x", "--auth", "private_key_jwt"], 1, "jwks"),
         (["client", "create", "x", "--redirect-uri", "http://evil.example/cb"], 1, "redirect"),
+        (["client", "create", "x", "--jwks", "latin-1.json"], 2, "readable JSON file"),
+        ([*TRUST, "--jwks", "latin-1.json"], 2, "readable JSON file"),
         (["no-such-command"], 2, "No such command"),
         (["token", "create"], 2, "Missing"),
     ],
@@ -145,6 +150,7 @@ def test_what_is_refused_says_what_to_change(
 ) -> None:
     if "token_nothing" in arguments:
         document(tmp_path, "migrate")
+    (tmp_path / "latin-1.json").write_bytes(b'{"keys": [{"kid": "\xe4"}]}')
     done = run_cli(tmp_path, *arguments)
     assert done.returncode == code, done.stdout + done.stderr
     assert words.lower() in (done.stdout + done.stderr).lower()

@@ -52,3 +52,12 @@ def test_nobody_renews_a_sign_in_while_it_is_revoked(tmp_path: Path, monkeypatch
     assert done.returncode == 0, done.stdout + done.stderr
     assert revoked == ["token=secret&client_id=a"], "and no other process could have used it meanwhile"
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".secret", ".json")]
+
+
+def test_a_damaged_sign_in_hides_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    login = Login(name="work", issuer="https://as.example.com", client_id="a", kept_in="file")
+    logins.save(login)
+    for number, damaged in enumerate((b"\xff{", b'{"name":"\xff"}', b"{}")):
+        (logins.folder() / f"{number}.json").write_bytes(damaged)
+    assert logins.everyone() == [login] == [logins.find(None)]

@@ -366,8 +366,9 @@ def test_a_file_that_others_can_read_or_that_is_damaged_is_not_used(
     assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token() == first
     other = TokenSource(live.issuer, secret_of(live), READ, api=api.address, store=store)
     assert other.token() != first, "a record is good for whom it was made only"
-    store.path.write_bytes(b"\xff{")
-    assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
+    for damaged in (b"\xff{", b'{"owner":"\xff"}'):
+        store.path.write_bytes(damaged)
+        assert TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()
     store.path.chmod(0o644)
     with pytest.raises(PermissionError, match="chmod 600"):
         TokenSource(live.issuer, secret, READ, api=api.address, store=store).token()

@@ -113,7 +113,7 @@ def _jwks(value: str | None) -> Metadata:
 def _json(path: str, option: str, also: str = "") -> object:
     try:
         return msgspec.json.decode(Path(path).read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):  # ValueError: not JSON, or not UTF-8
         return session.usage(
             f"{option} takes {' '.join(['a readable JSON file', also]).strip()}, not {path!r}"
         )

@@ -41,7 +41,7 @@ def _jwks(value: str | None) -> dict[str, object]:
         return {"jwks_uri": value}
     try:
         return {"jwks": msgspec.json.decode(Path(value).read_bytes())}
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):  # ValueError: not JSON, or not UTF-8
         session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
 
 

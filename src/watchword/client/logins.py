@@ -96,7 +96,7 @@ def everyone() -> list[Login]:
 def _read(path: Path) -> Login | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=Login)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):  # ValueError: not JSON, not a sign-in, or not UTF-8
         return None
 
 

@@ -122,7 +122,8 @@ class FileStore:
             if self.path.stat().st_mode & 0o077:
                 raise PermissionError(f"{self.path} can be read by others: chmod 600 {self.path}")
             return msgspec.json.decode(self.path.read_bytes(), type=Record)
-        except (FileNotFoundError, msgspec.DecodeError):
+        # ValueError: not JSON, no record, or not UTF-8
+        except (FileNotFoundError, ValueError, RecursionError):
             return None
 
     def save(self, record: Record | None) -> None:

@@ -69,6 +69,20 @@ def test_a_token_on_standard_input_that_is_not_text_is_unknown(tmp_path: Path) -
         assert json.loads(done.stdout)["reason"] == reason
 
 
+def test_a_password_on_standard_input_that_is_not_text_is_refused(folder: Path) -> None:
+    command = '"$PYTHON" -m watchword user create ada --password-stdin --json < said'
+    # As most locales have Python read; with the latter, those of no language.
+    for errors, encoding, code in (
+        ("strict", "latin-1", 1),
+        ("surrogateescape", "latin-1", 1),
+        ("strict", "utf-8", 0),
+    ):
+        (folder / "said").write_bytes("größer als gedacht".encode(encoding))
+        done = run(folder, command, PYTHONIOENCODING=f"utf-8:{errors}")
+        assert (done.returncode, done.stderr) == (code, b"")
+        assert json.loads(done.stdout).get("field") == ("password" if code else None)
+
+
 def test_a_terminal_without_the_letters_of_a_name_shows_what_it_can(folder: Path) -> None:
     listed = run(folder, '"$PYTHON" -m watchword client list', **ASCII)
     assert listed.returncode == 0, listed.stderr

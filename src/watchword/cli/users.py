@@ -40,7 +40,7 @@ def create(
     as_json: Json = False,
 ) -> None:
     """Create an account; without a password, its person needs a link (`user reset-link`) to sign in."""
-    password = sys.stdin.readline(MAX_PASSWORD).rstrip("\r\n") if password_stdin else None
+    password = _password(as_json) if password_stdin else None
     if email_verified and not email:
         session.usage("--email-verified needs --email")
 
@@ -69,6 +69,13 @@ def create(
                 ("admin", user.is_admin),
             ]
         )
+
+
+def _password(as_json: bool) -> str:
+    try:
+        return sys.stdin.readline(MAX_PASSWORD).rstrip("\r\n")
+    except UnicodeDecodeError:
+        session.refuse("invalid_request", "The password is not text.", as_json, "password")
 
 
 @app.command("list")

@@ -249,3 +249,27 @@ def test_an_sqlite_file_may_be_named_as_for_a_move(address: str, file: str) -> N
 def test_an_unknown_variable_is_named_as_it_was_set() -> None:
     with pytest.raises(SettingsError, match=r"'worker' in WATCHWORD_WORKER: did you mean 'workers'\?"):
         load(environ={"WATCHWORD_WORKER": "2"})
+
+
+@pytest.mark.parametrize(
+    ("file", "environ", "words"),
+    [
+        (b"port = 8000", {"WATCHWORD_PORT": "8000"}, ""),
+        (b"port = " + b"9" * 5000, {}, "watchword.toml is not valid TOML"),
+        (b"scopes = " + b"[" * 5000, {}, "watchword.toml is not valid TOML"),
+        (b"brand = '\xff'", {}, "watchword.toml is not valid TOML"),
+        (b"", {"WATCHWORD_SCOPES": "[" * 50_000}, "WATCHWORD_SCOPES is not valid JSON"),
+        (b"", {"WATCHWORD_PORT": "\udcff"}, "^port is not valid: it is not text"),
+    ],
+    ids=["what is right", "a long number", "a deep list", "not UTF-8", "deep JSON", "bytes for a number"],
+)
+def test_what_no_reader_takes_is_refused_in_words(
+    tmp_path: Path, file: bytes, environ: dict[str, str], words: str
+) -> None:
+    path = tmp_path / "watchword.toml"
+    path.write_bytes(file)
+    if not words:
+        assert load(environ=environ, config=str(path)).port == 8000
+        return
+    with pytest.raises(SettingsError, match=words):
+        load(environ=environ, config=str(path))

@@ -112,6 +112,9 @@ def _convert(merged: dict[str, object]) -> Settings:
         what, _, place = str(error).partition(" - at ")
         name = place.strip("`").removeprefix("$.") or "an option"
         raise SettingsError(f"{name} is not valid: {what}{_instead(name, what)}") from None
+    except UnicodeEncodeError as error:  # of the environment, where a number is wanted
+        name = next((name for name, value in merged.items() if value == error.object), "an option")
+        raise SettingsError(f"{name} is not valid: it is not text") from None
 
 
 def _instead(name: str, what: str) -> str:
@@ -155,7 +158,7 @@ def _from_file(path: Path, *, required: bool) -> dict[str, object]:
         return tomllib.loads(path.read_text("utf-8"))
     except OSError as error:
         raise SettingsError(f"cannot read the configuration file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, or a number of thousands of digits
         raise SettingsError(f"the configuration file {path} is not valid TOML: {error}") from None
 
 
@@ -185,5 +188,5 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
 def _from_json(variable: str, value: str) -> object:
     try:
         return msgspec.json.decode(value)
-    except (msgspec.DecodeError, ValueError) as error:
+    except (ValueError, RecursionError) as error:
         raise SettingsError(f"{variable} is not valid JSON: {error}") from None

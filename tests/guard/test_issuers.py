@@ -192,6 +192,17 @@ async def test_an_issuer_that_calls_an_expired_token_active_is_not_believed(othe
     await guard.close()
 
 
+@pytest.mark.parametrize(("seconds", "status"), [(5, 429), (True, 401), ("5", 401), (0, 401)])
+async def test_a_caller_is_told_to_wait_for_seconds_that_are_a_number(
+    other: OtherIssuer, seconds: object, status: int
+) -> None:
+    """An adapter reads them again, as Django REST framework's `wait`."""
+    other.documents["/introspect"] = {"active": False, "retry_after": seconds}
+    guard = Guard(other.issuer, audience=API)
+    assert await refusal(guard, OPAQUE) == status
+    await guard.close()
+
+
 async def test_metadata_are_asked_for_once_by_all_and_not_again_at_once_when_they_fail(
     other: OtherIssuer,
 ) -> None:

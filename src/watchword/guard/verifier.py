@@ -373,7 +373,7 @@ def _not_active(claims: Mapping[str, object]) -> Invalid:
     if "aud" in claims:  # named when a valid token is not active here because it is for another API
         return Invalid(ELSEWHERE)
     seconds = claims.get("retry_after")
-    return TooOften(seconds) if isinstance(seconds, int) and 0 < seconds <= 3600 else Invalid(reason=INACTIVE)
+    return TooOften(seconds) if type(seconds) is int and 0 < seconds <= 3600 else Invalid(reason=INACTIVE)
 
 
 def _kid(token: str) -> str | None:

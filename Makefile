@@ -35,7 +35,7 @@ demo: $(DEMO_READY) ## Tell the whole story on a throw-away database (KEEP=1 lea
 
 test: $(READY) ## Run every test; installs what they need where it may
 	@sh tools/system_packages.sh
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Format, lint, types, import contracts, unit tests: under a minute
 	$(BIN)/ruff format --check $(CODE)

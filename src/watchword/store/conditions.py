@@ -23,12 +23,13 @@ class Ended(msgspec.Struct, frozen=True):
 class _Telling:
     """A transaction whose audit events also tell how something was asked for: in which session, or from where."""
 
-    __slots__ = ("_facts", "_tx", "all", "all_as_kept", "one", "run")
+    __slots__ = ("_facts", "_tx", "all", "all_as_kept", "each_as_kept", "one", "run")
 
     def __init__(self, tx: Transaction, **facts: str) -> None:
         self._tx = tx
         self._facts = facts
-        self.one, self.all, self.all_as_kept, self.run = tx.one, tx.all, tx.all_as_kept, tx.run
+        self.one, self.all, self.run = tx.one, tx.all, tx.run
+        self.all_as_kept, self.each_as_kept = tx.all_as_kept, tx.each_as_kept
 
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
         """Append an audit event to this writer's hash chain, with these facts."""

@@ -6,7 +6,7 @@ from watchword.store.api_tokens import OWNERS
 from watchword.store.database import Row, Transaction
 from watchword.store.tokens import Used, use_identifier
 
-MAX_IDENTITIES = 50  # of one owner; a renewal takes no other place
+MAX_IDENTITIES = 50  # of one owner that registers them itself; a renewal takes no other place
 # Seconds: what is registered and revoked, over and over, counts as well. The row stays for good, as the revocation does.
 COUNTS_REVOKED = 90 * 86_400
 _TAKEN = "SELECT COUNT(*) AS places FROM identities WHERE owner_id = $1 AND (revoked_at IS NULL OR revoked_at > $2)"
@@ -43,12 +43,12 @@ async def register_identity(
     used: Used | None = None,
 ) -> bool:
     """Store an identity and use up its challenge; return False when the challenge was used, the point is registered to anybody, or the
-    owner is gone or has as many as may be."""
+    owner is gone or has registered as many as may be: operators, who need no proof, have no bound."""
     if identity.owner_kind in OWNERS and not await tx.run(OWNERS[identity.owner_kind], identity.owner_id):
         return False
     if used is not None and not await use_identifier(tx, *used):
         return False
-    if await has_many(tx, identity.owner_id, identity.registered_at):
+    if used is not None and await has_many(tx, identity.owner_id, identity.registered_at):
         return False
     row = await tx.one(
         "INSERT INTO identities (id, public_point, owner_kind, owner_id, name, document, registered_at, expires_at) "

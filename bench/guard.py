@@ -172,7 +172,7 @@ async def _jwts(runtime: Runtime, calls: int) -> list[str]:
 def _libraries(key: Key, now: int) -> Mapping[str, Callable[[str], object]]:
     public = key.public
     assert isinstance(public, EllipticCurvePublicKey)
-    document = dict(jwk.public_document(key))
+    document: dict[str, str | list[str]] = dict(jwk.public_document(key))
     other = joserfc_jwk.ECKey.import_key(document)
     published = pyjwt.PyJWKClient(f"{ISSUER}/jwks", lifespan=3600)
     assert published.jwk_set_cache is not None

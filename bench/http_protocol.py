@@ -1,6 +1,6 @@
 """What one process answers through our HTTP protocol and through uvicorn's own, with an application that does nothing.
 
-    python bench/http_protocol.py [--seconds 5] [--connections 32]
+    python -m bench.http_protocol [--seconds 5] [--connections 32]
 
 The server has one core, the load generator another. Requests per CPU second of the server are the figure to
 compare: they hold when the machine is shared.
@@ -12,13 +12,11 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent))
-import load
+from bench import load
 
 REQUEST = (
     b"POST /hot HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nAuthorization: Basic Zm9vOmJhcmJhcmJhcmJhcmJhcmJhcmJhcg==\r\n"
@@ -82,7 +80,9 @@ def requests(path: str, fresh: bool) -> load.RequestFactory:
 
 def measure(protocol: str, factory: load.RequestFactory, port: int, connections: int, seconds: float) -> str:
     """One row: answers a second, answers per CPU second of the server, latencies, cost of the load itself."""
-    server = subprocess.Popen([sys.executable, __file__, "--serve", protocol, "--port", str(port)])
+    server = subprocess.Popen(
+        [sys.executable, "-m", "bench.http_protocol", "--serve", protocol, "--port", str(port)]
+    )
     try:
         process = psutil.Process(server.pid)
         process.cpu_affinity([0])

@@ -191,5 +191,5 @@ def _machine(results: Results) -> str:
         f"A shared virtual machine with {os.cpu_count()} cores ({platform.machine()}, {platform.system()}), "
         f"{results.versions}.\n\n"
         "What operations cost as the database grows is on a [page of its own](growth.md), and so is what [Keycloak](keycloak.md) does. "
-        "The bare HTTP protocol has a benchmark too: `python bench/http_protocol.py`.\n"
+        "The bare HTTP protocol has a benchmark too: `python -m bench.http_protocol`.\n"
     )

@@ -139,11 +139,17 @@ async def _signed_in(runtime: Runtime, number: int, client_id: str, password: st
     user = await accounts.create(runtime, username=f"person{number}", password=password, actor="bench")
     now, audience = runtime.now(), runtime.settings.resource
     agreed = f"{SCOPE} {WITHOUT_ID_TOKEN}"
-    await runtime.database.write(
-        consents.remember_consent, user.id, client_id, audience, scope=tuple(agreed.split()), now=now
-    )
-    _, cookie = await sessions.begin(
+    session, cookie = await sessions.begin(
         runtime, user.id, acr="aal1", amr=("pwd",), user_agent="bench", address="127.0.0.1"
+    )
+    await runtime.database.write(
+        consents.remember_consent,
+        user.id,
+        client_id,
+        audience,
+        session_id=session.id,
+        scope=tuple(agreed.split()),
+        now=now,
     )
     return f"ww-session={urllib.parse.quote(cookie)}"
 

@@ -163,8 +163,7 @@ async def _end_all_but(tx: Transaction, user_id: str, *, but: str, actor: str, n
     What was granted in the session that goes on ends as well: somebody else may have talked the person into it (RFC 8628 §5.4).
     """
     ended = await end_elsewhere(tx, user_id, but=but, actor=actor, now=now)
-    for row in await tx.all("SELECT id FROM grants WHERE user_id = $1 AND ended_at IS NULL", user_id):
-        await end_grant(tx, row["id"], reason="ended with the password", actor=actor, now=now)
+    await _end_live_grants(tx, user_id, reason="ended with the password", actor=actor, now=now)
     # After the sessions, in which tokens are made: none can be made of an ended one any more.
     await revoke_tokens_of(tx, user_id, reason="ended with the password", actor=actor, now=now)
     return ended
@@ -271,13 +270,9 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
     return "changed"
 
 
-async def end_grants_of(
-    tx: Transaction, user_id: str, *, reason: str, actor: str, now: int, client_id: str = ""
+async def _end_live_grants(
+    tx: Transaction, user_id: str, client_id: str = "", *, reason: str, actor: str, now: int
 ) -> int:
-    """End every grant of a person, or only those to one client, with the consent; return how many were alive.
-
-    That a consent to one client is withdrawn has an event of its own: there may be no live grant that ends with it.
-    """
     rows = await tx.all(
         "SELECT id FROM grants WHERE user_id = $1 AND ($2 = '' OR client_id = $2) AND ended_at IS NULL",
         user_id,
@@ -285,12 +280,23 @@ async def end_grants_of(
     )
     for row in rows:
         await end_grant(tx, row["id"], reason=reason, actor=actor, now=now)
+    return len(rows)
+
+
+async def end_grants_of(
+    tx: Transaction, user_id: str, *, reason: str, actor: str, now: int, client_id: str = ""
+) -> int:
+    """End every grant of a person, or only those to one client, with the consent; return how many were alive.
+
+    That a consent to one client is withdrawn has an event of its own: there may be no live grant that ends with it.
+    """
+    ended = await _end_live_grants(tx, user_id, client_id, reason=reason, actor=actor, now=now)
     withdrawn = await tx.run(
         "DELETE FROM consents WHERE user_id = $1 AND ($2 = '' OR client_id = $2)", user_id, client_id
     )
     if client_id and withdrawn:
         await tx.record("consent.withdrawn", actor=actor, target=client_id, at=now)
-    return len(rows)
+    return ended
 
 
 async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) -> str:

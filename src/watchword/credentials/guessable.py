@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from functools import cache
-from importlib import resources
+from pathlib import Path
 
 # So common that they add nothing to a name: "alice-password-1" is not better than "alice".
 FILLERS = frozenset(
@@ -116,7 +116,7 @@ def _unit(text: str) -> str:
 @cache
 def listed() -> frozenset[str]:
     """Return the shipped list of common passwords and the words that they are made of."""
-    text = resources.files("watchword.credentials").joinpath("common_passwords.txt").read_text("utf-8")
+    text = (Path(__file__).parent / "common_passwords.txt").read_text("utf-8")
     return frozenset(line for line in text.splitlines() if line and not line.startswith("#"))
 
 

@@ -13,12 +13,13 @@ import re
 import sqlite3
 import time
 from collections.abc import Sequence
-from importlib import resources
+from pathlib import Path
 from typing import Any
 
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable, Transaction
 
+FOLDER = Path(__file__).parent / "migrations"
 TABLE = (
     "CREATE TABLE IF NOT EXISTS schema_versions "
     "(version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
@@ -52,12 +53,10 @@ _TEXT_COLUMN = re.compile(r"(?m)^(\s*\w+|ALTER TABLE \w+ ADD COLUMN \w+) TEXT\b"
 @functools.cache
 def migrations() -> tuple[tuple[int, str, tuple[str, ...]], ...]:
     """Return every migration as its number, name and statements, in order."""
-    folder = resources.files("watchword.store") / "migrations"
     found = []
-    for entry in sorted(folder.iterdir(), key=lambda item: item.name):
-        if entry.name.endswith(".sql"):
-            number, _, name = entry.name.removesuffix(".sql").partition("_")
-            found.append((int(number), name, statements(entry.read_text("utf-8"))))
+    for path in sorted(FOLDER.glob("*.sql")):
+        number, _, name = path.stem.partition("_")
+        found.append((int(number), name, statements(path.read_text("utf-8"))))
     return tuple(found)
 
 

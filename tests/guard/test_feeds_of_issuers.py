@@ -141,6 +141,22 @@ async def test_an_issuer_is_asked_once_for_as_long_as_its_answer_is_remembered(o
     await guard.close()
 
 
+async def test_an_answer_is_remembered_no_longer_than_the_token_lives(other: OtherIssuer) -> None:
+    """RFC 7662 §4: with an `exp` in it, it must not be cached beyond that."""
+    clock = Clock()
+    answer = {"active": True, "sub": "them", "aud": API, "exp": int(clock()) + 10}
+    other.documents["/introspect"] = answer
+    guard = Guard(other.issuer, audience=API, cache_seconds=60, clock=clock)
+    for seconds, questions in ((0, 1), (9, 1)):
+        clock.advance(seconds)
+        assert (await ask(guard, OPAQUE)).subject == "them"
+        assert other.asked["/introspect"] == questions
+    other.documents["/introspect"] = {"active": False}
+    clock.advance(1)
+    assert await refusal(guard, OPAQUE) == 401
+    await guard.close()
+
+
 async def test_what_the_feed_tells_while_an_issuer_is_asked_counts_more_than_its_answer(
     other: OtherIssuer,
 ) -> None:

@@ -45,7 +45,6 @@ Asked = tuple[int, str, str | None, str | None]
 K = TypeVar("K")
 V = TypeVar("V")
 
-
 NOT_VALID = "The access token is not valid."
 ELSEWHERE = "The token is meant for another API."
 ENDED = "the issuer's revocation feed says that it has ended"
@@ -234,7 +233,8 @@ class Verifier:
         principal = _principal(claims, self.issuer)
         self._check(principal, self._clock())
         limited = bool(claims.get("limited"))
-        until = asked_at + self._rules.cache_seconds  # from the question on: the answer may have taken long
+        # From the question on, since the answer may have taken long, and never beyond the token's `exp` (RFC 7662 §4).
+        until = min(asked_at + self._rules.cache_seconds, principal.expires_at or float("inf"))
         # `changes` stays -1: the feed may be ahead of this answer, so the next use checks it against all that the feed brought.
         known = Known(principal, asked_at, until, ended.marks_of(claims, None), asked=True, limited=limited)
         if self._rules.cache_seconds and not limited:

@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 import uvicorn
+from tests.fixtures.other_issuer import OtherIssuer, other
 from tests.guard.example_apps import load
 
 from watchword.guard import Guard, Refused, asgi, django, wsgi
@@ -15,6 +16,7 @@ from watchword.store import events
 from watchword.testing.kit import Auth
 
 PUBLIC = "93.184.216.34"
+__all__ = ["other"]
 
 
 def shown(token: str, address: str | None = PUBLIC, *, secure: bool = False) -> Presented:
@@ -51,6 +53,20 @@ async def test_a_token_in_the_clear_is_refused_and_reported_once(auth: Auth, kin
         assert (refused.value.status, refused.value.error) == (400, "invalid_request")
         assert "https" in refused.value.description
         assert guard.authenticate_sync(shown(token, secure=True)), "only noted"
+
+
+async def test_a_report_that_was_not_taken_is_made_again(other: OtherIssuer) -> None:
+    reports = f"{other.issuer}/exposed"
+    other.documents["/.well-known/openid-configuration"]["watchword_exposure_endpoint"] = reports
+    other.documents["/exposed"] = {}
+    guard = Guard(other.issuer, audience="https://api.example.com", revocation_feed=False)
+    token = other.token()
+    assert await guard.authenticate(shown(token, secure=True))
+    for other.up, reported in ((False, 1), (True, 2), (True, 2)):
+        with pytest.raises(Refused) as refused:
+            await guard.authenticate(shown(token))
+        assert (refused.value.status, other.asked["/exposed"]) == (400, reported)
+    await guard.close()
 
 
 def test_what_is_no_good_token_reports_nothing(auth: Auth) -> None:

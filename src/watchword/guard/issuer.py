@@ -179,7 +179,9 @@ class Issuer:
         uri = await self.address("watchword_exposure_endpoint")
         if uri is None:
             return
-        await self.ask("POST", uri, data={"token": token})
+        answer = await self.ask("POST", uri, data={"token": token})
+        if answer.status_code != 200:  # not recorded, since its storage is unavailable, for example
+            raise IssuerUnavailable(f"{uri} answered {answer.status_code}")
 
     async def get(
         self, *addresses: str, headers: Mapping[str, str] | None = None

@@ -104,6 +104,15 @@ def test_a_token_of_each_kind_is_good_and_each_flaw_is_refused(
         assert status(api, flaw("orders:read", kind=kind).headers) == 401, flaw
 
 
+@pytest.mark.parametrize("lifetime", [1, 90 * 86_400, None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_expired_token_is_expired_however_long_it_lived(
+    auth: Auth, api: TestClient, kind: Kind, lifetime: int | None
+) -> None:
+    assert status(api, auth.token("orders:read", kind=kind, lifetime=lifetime).headers) == 200
+    assert status(api, auth.expired("orders:read", kind=kind, lifetime=lifetime).headers) == 401
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_clock_ends_tokens_and_a_revocation_is_seen_at_once(
     auth: Auth, api: TestClient, kind: Kind

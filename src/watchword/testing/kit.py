@@ -135,10 +135,12 @@ class Auth:
 
     def expired(self, scopes: Scopes = (), **given: Any) -> Token:
         """Return an expired token."""
-        given.setdefault("lifetime", 60)
-        # Made by the same flows, a week ago.
-        then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO, cache={})
-        return self.worker.run(self._make(_wanted(scopes, given), then))
+        if given.get("lifetime") is None:
+            given["lifetime"] = 60
+        wanted = _wanted(scopes, given)
+        # Made by the same flows, so that it ended a week ago.
+        then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO - given["lifetime"], cache={})
+        return self.worker.run(self._make(wanted, then))
 
     def wrong_audience(self, scopes: Scopes = (), **given: Any) -> Token:
         """Return a token that is valid for another API only."""

@@ -3,15 +3,15 @@
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from msgspec import structs
 
 from watchword import __version__, http, jobs, refusals, siblings, tracing
-from watchword.flows import accounts, exposure, places, proofs, start
+from watchword.flows import accounts, places, proofs, start
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
@@ -35,7 +35,6 @@ WELL_KNOWN = "/.well-known/"
 # Orchestrators and monitors address a single node and do not know the path of the issuer.
 PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
 _SLASH = re.compile("%2f", re.IGNORECASE)
-T = TypeVar("T")
 
 
 class App:
@@ -99,30 +98,30 @@ class App:
         """The issuer identifier."""
         return self.settings.issuer
 
+    @property
+    def _asked(self) -> LocalVerifier:
+        """What a guard in the same process asks; raises ConnectionError while the server is not open."""
+        if self._local is None:
+            raise ConnectionError("the server is not open")
+        return self._local
+
     async def introspect(
         self, token: str, *, address: str | None, path: str | None, audience: str
     ) -> Mapping[str, object]:
         """Introspect a token for a guard in the same process (RFC 7662); raise ConnectionError when that is not possible now."""
-        if self._local is None:
-            raise ConnectionError("the server is not open")
-        return await _for_guard(self._local.introspect(token, address=address, path=path, audience=audience))
+        return await self._asked.introspect(token, address=address, path=path, audience=audience)
 
     async def session(self, cookies: str) -> Mapping[str, object]:
         """Look up the session in a Cookie header for a guard in the same process; answer and errors are as for `introspect`."""
-        if self._local is None:
-            raise ConnectionError("the server is not open")
-        return await _for_guard(self._local.session(cookies, cookie_name(self.settings, SESSION_COOKIE)))
+        return await self._asked.session(cookies, cookie_name(self.settings, SESSION_COOKIE))
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
         """Record the use of a DPoP proof for a guard in the same process; return whether it is the first, over all nodes (RFC 9449 §11.1)."""
-        if self._local is None:
-            raise ConnectionError("the server is not open")
-        return await _for_guard(self._local.use_proof(identifier, seconds))
+        return await self._asked.use_proof(identifier, seconds)
 
     async def report_exposed(self, token: str) -> None:
-        """Take a report from a guard in the same process that a token was sent in the clear."""
-        if self.runtime is not None:
-            await _for_guard(exposure.report(self.runtime, token))
+        """Take a report from a guard in the same process that a token was sent in the clear; errors are as for `introspect`."""
+        await self._asked.report_exposed(token)
 
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the cached introspection of a token while it is still valid; None when `introspect` has to be called."""
@@ -366,14 +365,6 @@ async def _send_stream(
 def _outcome(response: Response) -> tuple[int, str]:
     """Return the status of an answer for its trace, and an error type when it is an outage or a defect."""
     return response.status, str(response.status) if response.status >= 500 else ""
-
-
-async def _for_guard(answer: Awaitable[T]) -> T:
-    """Return an answer for a guard in the same process; raise ConnectionError for StorageUnavailable, which a guard does not know."""
-    try:
-        return await answer
-    except StorageUnavailable as error:
-        raise ConnectionError(error.reason) from None
 
 
 async def _publish(shared: str) -> None:

@@ -83,6 +83,17 @@ async def test_what_ended_before_a_guard_began_is_refused_at_its_first_use(other
         await guard.close()
 
 
+async def test_a_guard_that_was_closed_follows_again_when_it_is_used_again(other: OtherIssuer) -> None:
+    publish(other)
+    guard = Guard(other.issuer, audience=API, when_silent="refuse")
+    for _ in range(2):  # as an application's lifespan does that is run again in the same process
+        assert (await ask(guard, other.token())).subject == "them"
+        await guard.close()
+    publish(other, [ended.mark("token", "ended"), int(time.time()) + 600])
+    assert await refusal(guard, other.token(jti="ended")) == 401
+    await guard.close()
+
+
 class Slow:
     """Says once that a token is active, in an answer that is long on its way, and from then on that it is not."""
 

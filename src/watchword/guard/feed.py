@@ -53,7 +53,7 @@ class _Source:
 
 
 class Feed:
-    """The feed of one issuer; it is followed from the first use until this object is gone."""
+    """The feed of one issuer; it is followed from the first use until it is stopped, or this object is gone."""
 
     def __init__(self, issuer: Issuer, keys: KeySet, silence: float, clock: Callable[[], float]) -> None:
         self.ended = Ended(silence)
@@ -88,9 +88,12 @@ class Feed:
         return True
 
     def stop(self) -> None:
-        """Stop following the feed."""
-        if self._stop is not None:
-            self._stop()
+        """Stop following the feed, and count as silent until it is started again."""
+        with self._lock:
+            if self._stop is not None:
+                self._stop()
+            self._stop = self._loop = None
+            self.ended.distrust()
 
 
 async def _follow(source: _Source) -> None:

@@ -358,7 +358,7 @@ class Guard:
         return self.possession.nonce() if principal.jkt is not None else None
 
     async def close(self) -> None:
-        """Stop following revocation feeds, and close this event loop's connections to the issuers."""
+        """Stop following revocation feeds, and close this event loop's connections to the issuers; a guard that is used again goes on."""
         for verifier in self._verifiers.values():
             await verifier.close()
 

@@ -168,7 +168,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
     ),
     "no type of token": (lambda given: Trusted(issuer=ISSUER, types=given), (), "types: name some"),
     "keys in the clear": (lambda given: Trusted(issuer=ISSUER, jwks_uri=given), "http://example.com/keys", "jwks_uri must be"),
-    "a client without its secret": (lambda given: Guard(ISSUER, client_id=given), "api", "client_id and client_secret go"),
+    "a client without its secret": (lambda given: Guard(ISSUER, client_id=given), "api", "CLIENT_SECRET. go together"),
     "a client beside an issuer that has its own": (
         lambda given: Guard(Trusted(issuer=ISSUER), client_id=given, client_secret=given), "api", "give them to the Trusted"
     ),

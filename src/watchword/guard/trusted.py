@@ -51,7 +51,9 @@ class Trusted:
         if self.jwks_uri is not None:
             check_address("jwks_uri", self.jwks_uri)
         if bool(self.client_id) != bool(self.client_secret):
-            raise ValueError("client_id and client_secret go together: give both, or neither")
+            raise ValueError(
+                "client_id and client_secret (or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET) go together: give both, or neither"
+            )
         if self.client_id and self.client_secret:
             check_credential("client_id", self.client_id)
             check_credential("client_secret", self.client_secret)

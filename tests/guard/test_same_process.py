@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from tests.fixtures.other_issuer import ask
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import open_server
+from tests.fixtures.servers import Server, open_server
 from tests.guard.test_guard import dpop
 
 from watchword.guard import Guard, Presented, Refused
 from watchword.jose import jwk
-from watchword.store import events
+from watchword.store import api_tokens, events
 
 
 async def test_it_answers_threads_and_other_loops_than_its_own(store: Store, tmp_path: Path) -> None:
@@ -51,3 +51,14 @@ async def test_it_answers_threads_and_other_loops_than_its_own(store: Store, tmp
                 await asyncio.to_thread(in_a_thread, another)
             assert refused.value.status == 503, "it would wait for ever"
             stopped.close()
+
+
+@pytest.mark.parametrize("sent", ["203.0.113.9", "203.0.113.9:52114"], ids=["alone", "with its port"])
+async def test_each_use_is_recorded_with_the_callers_address(server: Server, sent: str) -> None:
+    token = await server.token()
+    guard = Guard(server.app, clock=server.clock)
+    for uses in (1, 2):  # the second is answered from memory
+        assert await guard.authenticate(Presented(authorization=(f"Bearer {token.secret}",), address=sent))
+        await server.runtime.usage.flush(server.runtime.database)
+        (used,) = await server.runtime.database.read(api_tokens.list_secret_uses, token.token.id)
+        assert (used.outcomes, used.last_address) == ({"active": uses}, "203.0.113.9")

@@ -300,7 +300,7 @@ class LocalVerifier:
 
     def holds(self, known: Known, token: str, address: str | None) -> bool:
         """Whether the server would answer the very same about a token as before."""
-        return self._server.recall(token, address or "") is known.answer
+        return self._server.recall(token, without_port(address) or "") is known.answer
 
     async def verify(self, token: str, presented: Presented) -> Known:
         """Return a verified token; raise Invalid, or IssuerUnavailable when it cannot be verified now."""

@@ -20,6 +20,8 @@ from watchword.guard import Policy
 from watchword.guard.sessions import MemoryStore, SessionMiddleware
 from watchword.guard.starlette import Guard
 from watchword.settings import ScopeText
+from watchword.store import sessions as store
+from watchword.store.sessions import Session
 from watchword.testing.kit import Auth
 
 SAME, CROSS = {"sec-fetch-site": "same-origin"}, {"sec-fetch-site": "cross-site"}
@@ -77,6 +79,24 @@ async def test_a_session_of_the_server_in_this_process_is_a_credential(auth: Aut
         assert (await http.get("/orders", headers=cookie)).status_code == 401, (
             "only where sessions are wanted"
         )
+
+
+async def test_a_session_that_an_api_accepts_keeps_the_address_it_was_last_used_from(auth: Auth) -> None:
+    signed_in = auth.session()
+
+    def kept() -> Session | None:
+        reading = auth.runtime.database.read(store.get_session, signed_in.id, int(auth.clock()))
+        return auth.worker.run(reading)
+
+    before = kept()
+    auth.clock.advance(sessions.TOUCH_INTERVAL)
+    async with browser(api(auth)) as http:
+        assert (await http.get("/orders", headers=signed_in.headers)).status_code == 200
+    after = kept()
+    assert before is not None
+    assert after is not None
+    assert after.last_seen_at == before.last_seen_at + sessions.TOUCH_INTERVAL, "it is in use"
+    assert after.address == before.address != ""
 
 
 @pytest.mark.parametrize("auth_settings", [{"scopes": {"orders:read": ScopeText(groups=("staff",))}}])

@@ -35,6 +35,35 @@ NOW = 1_900_000_000
 MANY = 12
 
 
+async def test_a_session_ends_with_all_that_ends_with_it_though_its_limits_shrink_while_it_is_in_use(
+    database: Database,
+) -> None:
+    user = User(id="user_1", username="ada", created_at=NOW)
+    names = {"canonical_username": "ada", "skeleton": "ada", "canonical_email": None}
+    await database.write(users.create_user, user, **names, password_hash=None, actor="test")
+    session = Session(
+        id="s", user_id="user_1", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=NOW + 9000,
+        expires_at=NOW + 9000, acr="", amr=(), user_agent="", address="", remembered=True,
+    )  # fmt: skip
+    await database.write(sessions.create_session, session, b"s" * 32, limit=9, actor="user_1")
+    # Signed in again without being remembered, while a request of another tab has read how long the session was to last.
+    shorter = {
+        "acr": "",
+        "amr": (),
+        "authenticated_at": NOW,
+        "confirmed_at": NOW,
+        "limits": (False, NOW + 60, NOW + 60),
+    }
+    assert await database.write(
+        sessions.elevate_session, "s", b"t" * 32, **shorter, actor="user_1", now=NOW
+    )  # fmt: skip
+    await database.write(sessions.touch_session, "s", idle_expires_at=NOW + 9000, now=NOW, address="::1")
+    found = await database.read(sessions.get_session, "s", NOW)
+    assert found is not None
+    assert (found.idle_expires_at, found.expires_at, found.address) == (NOW + 60, NOW + 60, "::1")
+    assert await database.write(sessions.end_expired, NOW + 60) == 1
+
+
 async def test_what_is_under_way_for_an_account_that_is_deleted_meanwhile_comes_to_nothing(
     database: Database,
 ) -> None:

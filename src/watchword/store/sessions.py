@@ -192,9 +192,14 @@ async def owners_of(tx: Transaction, session_ids: Sequence[str]) -> dict[str, st
 async def touch_session(
     tx: Transaction, session_id: str, *, idle_expires_at: int, now: int, address: str
 ) -> None:
-    """Note that a session is in use."""
+    """Note that a session is in use; `address` is empty where nobody knows from where, as for an API in this process.
+
+    Its idle limit stays within the other one, which a sign-in may have brought nearer since it was read: `end_expired` goes by the idle
+    limit alone.
+    """
     await tx.run(
-        "UPDATE sessions SET last_seen_at = $1, idle_expires_at = $2, address = $3 WHERE id = $4 AND ended_at IS NULL",
+        "UPDATE sessions SET last_seen_at = $1, idle_expires_at = CASE WHEN expires_at < $2 THEN expires_at ELSE $2 END, "
+        "address = CASE WHEN $3 = '' THEN address ELSE $3 END WHERE id = $4 AND ended_at IS NULL",
         now,
         idle_expires_at,
         address,

@@ -136,10 +136,10 @@ async def pending_email(runtime: Runtime, user_id: str) -> str | None:
     return str(found.data.get("email")) if found else None
 
 
-async def tell_factors_removed(runtime: Runtime, user: User, origin: Origin) -> None:
+async def tell_factors_removed(runtime: Runtime, user: User) -> None:
     """Tell the owner that somebody with the right to do so removed the second factors."""
     await mail.notify(
-        runtime, user, "new_factor", origin, "/account/second_factors", change="factors_removed"
+        runtime, user, "new_factor", UNTOLD, "/account/second_factors", change="factors_removed"
     )
 
 

@@ -10,7 +10,6 @@ import msgspec
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
 from watchword.flows import account_changes, enrolment, membership, recovery
-from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import claims, groups
@@ -146,7 +145,7 @@ async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:
 async def remove_factors(runtime: Runtime, user: User, *, actor: str) -> None:
     """Remove every second factor of a person who lost them; the owner is told."""
     await runtime.database.write(user_changes.remove_factors, user.id, actor=actor, now=runtime.now())
-    await account_changes.tell_factors_removed(runtime, user, Origin("", actor))
+    await account_changes.tell_factors_removed(runtime, user)
 
 
 async def live_sessions(

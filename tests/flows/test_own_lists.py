@@ -1,14 +1,18 @@
-"""What people find of their own in lists of any length: all of it, a page at a time."""
+"""Lists of any length, a page at a time: people find all of their own, and programs all that they search for."""
 
 import html
 import re
+from pathlib import Path
 
 import pytest
 from tests.fixtures.accounts import user_of
 from tests.fixtures.applications import ada, application, connect
 from tests.fixtures.people import Person
+from tests.fixtures.servers import open_server
+from tests.flows.test_people_api import headers
 from tests.store.made import execute
 
+from watchword.flows import accounts
 from watchword.pages import account
 from watchword.store import grants
 
@@ -86,3 +90,27 @@ async def test_a_list_continues_only_where_its_own_pages_lead(
     assert (await ada.http.get(f"/account/tokens?cursor={cursor[1]}")).status_code == 200
     for path in (f"/account/applications?cursor={cursor[1]}", "/account/tokens?cursor=forged"):
         assert (await ada.http.get(path)).status_code == 400
+
+
+async def test_a_list_that_is_searched_goes_on_however_long_the_names_in_it_are(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        own = await headers(server, "watchword:admin")
+        long, address = 199 * "ж", f"{64 * 'z'}@{'.'.join(3 * [60 * 'z'])}"
+        for end in "ab":
+            await accounts.create(server.runtime, username=f"z{end}", email=f"{address}.{end}x", actor="test")
+            for kind, more in (
+                ("clients", {}),
+                ("tokens", {"scope": "notes:read", "owner": "application:notes"}),
+            ):
+                made = await server.http.post(
+                    f"/api/v1/{kind}", json={"name": long + end, **more}, headers=own
+                )
+                assert made.status_code == 201, made.text
+        for kind, search in (("users", address), ("clients", "ж"), ("tokens", "ж")):
+            asked = {"search": search[:100], "limit": "1"}
+            first = (await server.http.get(f"/api/v1/{kind}", params=asked, headers=own)).json()
+            following = asked | {"cursor": first["next"]}
+            second = await server.http.get(f"/api/v1/{kind}", params=following, headers=own)
+            assert second.status_code == 200, second.text
+            assert (len(first[kind]), len(second.json()[kind])) == (1, 1)
+            assert first[kind] != second.json()[kind]

@@ -85,7 +85,7 @@ class ClientQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    cursor: paging.Cursor = ""
 
 
 class ClientChange(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

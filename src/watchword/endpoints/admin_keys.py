@@ -54,7 +54,7 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     target: Annotated[str, msgspec.Meta(max_length=200)] = ""
     actor: Annotated[str, msgspec.Meta(max_length=200)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    cursor: paging.Cursor = ""
 
 
 async def list_keys(call: Call) -> KeyList:

@@ -70,7 +70,7 @@ class TokenQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
     state: Literal["all", "active", "expired", "revoked"] = "all"
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    cursor: paging.Cursor = ""
 
 
 class RotateInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -49,7 +49,7 @@ class TrustQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to page through rules."""
 
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    cursor: paging.Cursor = ""
 
 
 def view(rule: Rule) -> TrustView:

@@ -60,7 +60,7 @@ class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     search: Annotated[str, msgspec.Meta(max_length=200)] = ""
     group: Annotated[str, msgspec.Meta(max_length=200)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    cursor: paging.Cursor = ""
 
 
 class UserInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -126,7 +126,7 @@ class SessionQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     user: Annotated[str, msgspec.Meta(max_length=320)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
-    cursor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    cursor: paging.Cursor = ""
 
 
 class EndQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

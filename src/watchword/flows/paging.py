@@ -4,13 +4,17 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+import msgspec
 
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 
 T = TypeVar("T")
 SEAL = 16
+# As an operation takes it: a position has the name or address by which a list is ordered, and an identifier that may be a URL.
+Cursor = Annotated[str, msgspec.Meta(max_length=4096)]
 
 
 def make_cursor(runtime: Runtime, what: str, position: str) -> str:

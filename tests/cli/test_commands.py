@@ -140,10 +140,13 @@ TRUST = ["trust", "create", "x", "--issuer", "https://ci.example.com", "--scope"
         (["client", "create", "x", "--redirect-uri", "http://evil.example/cb"], 1, "redirect"),
         (["client", "create", "x", "--jwks", "latin-1.json"], 2, "readable JSON file"),
         ([*TRUST, "--jwks", "latin-1.json"], 2, "readable JSON file"),
+        (["user", "update", "ada", "--attributes", '{"a": 1, "a": 2}'], 2, "a duplicate member"),
+        (["user", "update", "ada", "--attributes", 2000 * "["], 2, "too deep"),
+        (["user", "update", "ada", "--attributes", "[]"], 2, "takes a JSON object"),
         (["no-such-command"], 2, "No such command"),
         (["token", "create"], 2, "Missing"),
     ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+    ids=lambda value: " ".join(value)[:80] if isinstance(value, list) else None,
 )
 def test_what_is_refused_says_what_to_change(
     tmp_path: Path, arguments: list[str], code: int, words: str

@@ -13,6 +13,8 @@ from watchword.endpoints.admin_users import UserView, view
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
+from watchword.jose import strict_json
+from watchword.jose.strict_json import StrictJSONError
 from watchword.store import users
 from watchword.store.users import User
 
@@ -197,10 +199,7 @@ def update(
     as_json: Json = False,
 ) -> None:
     """Change an account."""
-    try:
-        claims = msgspec.json.decode(attributes, type=dict[str, object]) if attributes is not None else None
-    except (msgspec.DecodeError, ValueError):
-        session.usage("--attributes takes a JSON object")
+    claims = None if attributes is None else _attributes(attributes)
     member_of = None if groups is None else tuple(groups.split())
     changes = Changes(name, email, email_verified, claims, admin, member_of)
 
@@ -208,6 +207,17 @@ def update(
         return await people.change(runtime, user, changes, actor=ACTOR)
 
     _one(who, change, database, config, as_json)
+
+
+def _attributes(text: str) -> dict[str, object]:
+    """Read what the admin API would take as attributes."""
+    try:
+        claims = strict_json.loads(text)
+    except StrictJSONError as error:
+        session.usage(f"--attributes takes a JSON object ({error})")
+    if not isinstance(claims, dict):
+        session.usage("--attributes takes a JSON object")
+    return claims
 
 
 @app.command()

@@ -309,6 +309,25 @@ async def test_a_user_name_that_is_an_address_follows_it(
         await _by_an_operator(server, other, "kim@exarnple.org")
 
 
+async def test_an_operator_makes_an_account_that_is_named_by_its_address_if_that_is_verified(
+    server: Server,
+) -> None:
+    own = {"username": "Kim@example.com", "email": "kim@EXAMPLE.com"}
+    for given in (own, own | {"email_verified": True, "email": "eve@example.com"}):
+        with pytest.raises(OAuthError, match="unless it is the account's own, verified e-mail address"):
+            await accounts.create(server.runtime, **given, actor="test")
+    made = await accounts.create(server.runtime, **own, email_verified=True, actor="test")
+    assert await people.find(server.runtime, "kim@example.com") == made
+    with pytest.raises(OAuthError) as taken:
+        await accounts.create(server.runtime, **own, email_verified=True, actor="test")
+    assert taken.value.code == "conflict"
+
+
+async def test_an_address_that_is_left_empty_is_none(server: Server) -> None:
+    made = await accounts.create(server.runtime, username="kim", email="", actor="test")
+    assert (await people.find(server.runtime, made.id)).email is None
+
+
 async def test_any_other_user_name_stays_when_the_address_changes(ada: Person) -> None:
     await _by_an_operator(ada.server, await user_of(ada.server), "ada@example.net")
     assert (await user_of(ada.server)).email == "ada@example.net"

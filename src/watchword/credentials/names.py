@@ -76,7 +76,9 @@ def beginnings(text: str) -> tuple[str, str]:
 
 def _own_address(name: str, email: str | None) -> str:
     if email is None or canonical_email(name) != canonical_email(email):
-        raise _refused("The user name must not contain @ unless it is the account's own e-mail address.")
+        raise _refused(
+            "The user name must not contain @ unless it is the account's own, verified e-mail address."
+        )
     return canonical_email(email)
 
 

@@ -123,8 +123,13 @@ async def create(
     groups: Iterable[str] = (),
     actor: str,
 ) -> User:
-    """Create an account; raise `invalid_request` naming what to change, or `conflict` when the name is taken."""
-    unique, member_of = check_names(username, email), check_groups(groups)
+    """Create an account; raise `invalid_request` naming what to change, or `conflict` when the name is taken.
+
+    The address may be the user name if it is verified; an empty one is none.
+    """
+    email = email or None
+    unique = check_names(username, email, own_address=email_verified)
+    member_of = check_groups(groups)
     password_hash = await _hash(runtime, password, username, email)
     user = new_user(
         runtime, username, email, email_verified=email_verified, is_admin=is_admin, groups=member_of

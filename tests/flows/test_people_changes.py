@@ -1,5 +1,6 @@
 """What is changed of an account by the JSON API is changed wholly or not at all, and nothing else is."""
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,9 @@ from tests.fixtures.people import letters
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_people_api import headers
 
+from watchword.flows import account_changes, people
+from watchword.flows.people import Changes
+from watchword.oauth.errors import OAuthError
 from watchword.store import faults
 from watchword.store.events import list_events
 from watchword.store.user_changes import mail_reset_link, set_disabled
@@ -134,3 +138,24 @@ async def test_ad_07_an_account_that_is_disabled_while_a_link_is_asked_for_gets_
     assert await mailed(b"a" * 32)
     await server.runtime.database.write(set_disabled, ada.id, True, actor="test", now=now)
     assert not await mailed(b"b" * 32)
+
+
+async def test_what_is_asked_of_an_account_that_was_deleted_since_it_was_read_leaves_no_trace(
+    server: Server,
+) -> None:
+    runtime = server.runtime
+    user = await make(server)
+    await account_changes.delete(runtime, user, actor="test")
+    acts: tuple[Callable[[], Awaitable[object]], ...] = (
+        lambda: people.change(runtime, user, Changes(display_name="Ada"), actor="test"),
+        lambda: people.change(runtime, user, Changes(email="ada@example.net"), actor="test"),
+        lambda: people.remove_factors(runtime, user, actor="test"),
+        lambda: account_changes.set_disabled(runtime, user, True, actor="test"),
+        lambda: account_changes.delete(runtime, user, actor="test"),
+    )
+    for act in acts:
+        with pytest.raises(OAuthError) as refused:
+            await act()
+        assert refused.value.code == "not_found"
+    trail = await runtime.database.read(list_events, target=user.id, limit=9)
+    assert trail[0].name == "user.deleted", "the newest comes first"

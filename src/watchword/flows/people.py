@@ -25,7 +25,7 @@ RESET_LIFETIME = 24 * 3600
 
 
 class Changes(msgspec.Struct, frozen=True):
-    """Changes to an account; None leaves a field as it is, an empty string removes it."""
+    """Changes to an account; None leaves a field as it is, an empty name removes it."""
 
     display_name: str | None = None
     email: str | None = None
@@ -117,7 +117,11 @@ def _address(user: User, changes: Changes) -> Address | None:
         return None
     email = user.email if changes.email is None else changes.email
     if not email:
-        raise OAuthError("invalid_request", "There is no address to verify.", field="email")
+        raise OAuthError(
+            "invalid_request",
+            "Give an address: there is none to verify, and one that is there can only be replaced.",
+            field="email",
+        )
     try:
         deliverable, unique = names.deliverable_email(email), names.canonical_email(email)
     except NameRefused as error:
@@ -143,8 +147,11 @@ async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:
 
 
 async def remove_factors(runtime: Runtime, user: User, *, actor: str) -> None:
-    """Remove every second factor of a person who lost them; the owner is told."""
-    await runtime.database.write(user_changes.remove_factors, user.id, actor=actor, now=runtime.now())
+    """Remove every second factor of a person who lost them; the owner is told. Raise `not_found` when the account is gone."""
+    removed = await runtime.database.write(
+        user_changes.remove_factors, user.id, actor=actor, now=runtime.now()
+    )
+    account_changes.check_outcome("changed" if removed else "unknown")
     await account_changes.tell_factors_removed(runtime, user)
 
 

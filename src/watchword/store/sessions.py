@@ -18,7 +18,6 @@ from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
 from watchword.store.several import in_parts, padded, places
 from watchword.store.tokens import Used, use_identifier
-from watchword.store.upstream_accounts import find_upstream
 from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, hold_user, outdate_proofs, user_of
@@ -339,14 +338,19 @@ async def end_sessions_from(
 ) -> list[str] | None:
     """Use up a provider's logout token and end the sessions that came from the session, or the person, that it names.
 
-    What the provider proved before begins no session any more, such as a sign-in that waits for its second factor.
+    What the provider proved before begins no session any more, such as a sign-in that waits for its second factor; where only a session is
+    named, that is so for whoever came from it before.
     Return the identifiers of the ended sessions; None when the token was used before, and then nothing ends.
     """
     if not await use_identifier(tx, *used):
         return None
-    known = await find_upstream(tx, issuer, subject)
-    if known is not None:
-        await outdate_proofs(tx, known.user_id)
+    await tx.run(
+        "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id IN (SELECT user_id FROM upstream_accounts WHERE issuer = $1 AND "
+        "(subject = $2 OR ($2 = '' AND subject IN (SELECT subject FROM upstream_sessions WHERE issuer = $1 AND sid = $3))))",
+        issuer,
+        subject,
+        sid,
+    )
     rows = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND id IN (SELECT session_id FROM upstream_sessions "
         "WHERE issuer = $2 AND ($3 = '' OR subject = $3) AND ($4 = '' OR sid = $4)) RETURNING id, user_id",

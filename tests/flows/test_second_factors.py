@@ -19,6 +19,7 @@ from tests.fixtures.accounts import (
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, together
 
+from watchword.credentials.email_code import MAX_ATTEMPTS
 from watchword.flows import people
 from watchword.flows.people import Changes
 from watchword.store import factors
@@ -156,7 +157,12 @@ async def test_a_code_by_mail_confirms_a_change_and_is_mailed_when_it_is_asked_f
     await ada.open("/account/passkeys")
     assert ada.path == "/step-up"
     assert len(await letters(ada.server)) == before + 1
-    await ada.send({"code": "00000000"}, having="method")
+    spent = await mailed_code(ada.server)
+    for _ in range(MAX_ATTEMPTS):
+        await ada.send({"code": "00000000"}, having="method")
+        assert ada.path == "/step-up"
+    assert len(await letters(ada.server)) == before + 2, "this page has no other way to ask for one"
+    await ada.send({"code": spent}, having="method")
     assert ada.path == "/step-up"
     await ada.send({"code": await mailed_code(ada.server)}, having="method")
     assert ada.path == "/account/passkeys"

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from watchword.credentials.email_code import Challenge
+from watchword.credentials.email_code import MAX_ATTEMPTS, Challenge
 from watchword.store.database import Transaction
 from watchword.store.users import hold_address, outdate_proofs
 
@@ -141,12 +141,13 @@ async def keep_email_code(
 
 
 async def has_live_email_code(tx: Transaction, user_id: str, purpose: str, now: int) -> bool:
-    """Whether a code was sent that can still be used."""
+    """Whether a code was sent that can still be used; it cannot after too many attempts."""
     row = await tx.one(
-        "SELECT 1 AS live FROM email_codes WHERE user_id = $1 AND purpose = $2 AND expires_at > $3 AND used_at IS NULL",
+        "SELECT 1 AS live FROM email_codes WHERE user_id = $1 AND purpose = $2 AND expires_at > $3 AND used_at IS NULL AND attempts < $4",
         user_id,
         purpose,
         now,
+        MAX_ATTEMPTS,
     )
     return row is not None
 

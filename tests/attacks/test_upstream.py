@@ -293,6 +293,25 @@ async def test_fd_03_a_disabled_account_stays_disabled(server: Server, provider:
     assert (await session_of(server)).amr == ("fed",)
 
 
+async def test_a_proof_at_a_provider_leaves_a_remembered_device_remembered(
+    server: Server, provider: Provider
+) -> None:
+    await link(server, provider)
+    person = Person(server, another(server))
+    await person.sign_in(remember="yes")
+    server.clock.advance(700)
+    before = await session_of(server)
+    assert before.remembered
+    assert await come_back(person, await begin(person, provider)) == "/account"
+    session = await session_of(server)
+    assert (session.id, session.remembered) == (before.id, True), "it is the same session"
+    assert session.confirmed_at > before.confirmed_at
+    eve = Person(server, another(server))
+    await eve.open("/account")
+    assert await come_back(eve, await begin(eve, provider)) == "/account"
+    assert not (await session_of(server)).remembered, "nobody asked for it in this browser"
+
+
 async def test_a_providers_own_session_proves_nothing_again_of_who_is_signed_in(
     server: Server, provider: Provider
 ) -> None:

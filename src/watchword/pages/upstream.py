@@ -272,11 +272,13 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:
     count("sign_ins", "provider", "accepted")
     came_from = _session_of(found.identity)
+    here = await visit.current(request)
     return await visit.proceed(
         request,
         user,
         (Method.UPSTREAM,),
-        remember=False,
+        # Somebody who proves again who they are said before whether this device is to be remembered.
+        remember=here is not None and here.user_id == user.id and here.remembered,
         back=found.back,
         came_from=came_from,
         proved_at=found.identity.auth_time or 0,

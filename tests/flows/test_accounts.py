@@ -224,6 +224,18 @@ async def test_another_address_counts_once_it_is_confirmed(ada: Person) -> None:
     assert "/recover" not in told[0], "that would mail a link to the new address only"
 
 
+async def test_who_confirms_an_address_that_another_account_has_got_meanwhile_is_told_so(ada: Person) -> None:
+    await ada.sign_in()
+    await ada.open("/account/email")
+    await ada.send({"email": "ada@example.net"})
+    await ada.open(next(link_in(text) for to, text in await letters(ada.server) if to == "ada@example.net"))
+    await accounts.create(ada.server.runtime, username="eve", email="ada@example.net", actor="test")
+    refused = await ada.send({}, having="link")
+    assert refused.status_code == 409
+    assert "This address is taken" in ada.text
+    assert (await user_of(ada.server)).email == EMAIL
+
+
 async def test_a_deleted_account_takes_what_it_was_issued_with_it(ada: Person) -> None:
     await ada.sign_in()
     await ada.open("/account/tokens/new")

@@ -55,7 +55,12 @@ def no_passwords(request: Request) -> Response:
     return _not_here(request, "no_passwords", "passwords")
 
 
-def _not_here(request: Request, problem: str, reference: str) -> Response:
+def address_taken(request: Request) -> Response:
+    """Say to whoever has proved that an address is theirs that another account has it."""
+    return _not_here(request, "address_taken", "address", status=409)
+
+
+def _not_here(request: Request, problem: str, reference: str, *, status: int = 404) -> Response:
     issuer = request.runtime.settings.issuer
     context = {
         "problem_name": problem,
@@ -63,4 +68,4 @@ def _not_here(request: Request, problem: str, reference: str) -> Response:
         "links": {"home": f"{issuer}/sign-in"},
         "developer": None,
     }
-    return browser.page(request, "error", context, status=404)
+    return browser.page(request, "error", context, status=status)

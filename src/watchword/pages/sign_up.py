@@ -197,6 +197,8 @@ async def verify(request: Request) -> Response:
     wish = await account_changes.wish_of_link(request.runtime, link)
     told = acting.runtime_from(request.runtime, request.address)
     outcome = await account_changes.confirm_email(told, link, visit.origin_of(request))
+    if outcome == "taken":
+        return errors.address_taken(request)
     if wish is None or outcome != "changed":
         return errors.expired(request)
     session = await visit.current(request)

@@ -138,6 +138,21 @@ async def test_ps_02_a_credential_that_somebody_has_is_nobody_elses(ada: Person)
     assert await register(eve, own.create(options_in(eve), origin=ORIGIN)), "the honest variant"
 
 
+async def test_a_passkey_more_than_an_account_may_have_is_refused_with_the_way_out(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(passkeys, "MAX_PASSKEYS", 2)
+    eve = await signed_in(server)
+    for number in range(passkeys.MAX_PASSKEYS + 1):
+        await eve.open("/account/passkeys")
+        device = SoftwareAuthenticator()
+        kept = await register(eve, device.create(options_in(eve), origin=ORIGIN))
+        assert kept is (number < passkeys.MAX_PASSKEYS)
+    assert "Remove one that you no longer need first." in eve.text
+    await eve.send({"do": "remove"}, having="passkey")
+    assert await register(eve, device.create(options_in(eve), origin=ORIGIN))
+
+
 def nested(depth: int) -> bytes:
     """Return CBOR arrays in one another."""
     return b"\x81" * depth + b"\x00"

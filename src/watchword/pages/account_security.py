@@ -162,7 +162,10 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
             name=name,
         )
     except PasskeyRefused as refused:
-        return await _passkeys(request, person, {"form": refused_proof.problem(refused)})
+        problem = refused_proof.problem(refused)
+        listed = await request.runtime.database.read(passkey_store.list_passkeys, person[1].id)
+        many = len(listed) >= passkey_store.MAX_PASSKEYS
+        return await _passkeys(request, person, {"form": "passkey_many" if many else problem})
     await _tell(request, person, "passkey_added")
     return account.done(request, "passkeys", "passkey_added", await account.changed(request, person, form))
 

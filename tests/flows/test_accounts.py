@@ -335,7 +335,9 @@ async def test_an_operator_makes_an_account_that_is_named_by_its_address_if_that
     assert taken.value.code == "conflict"
 
 
-async def test_an_address_that_is_left_empty_is_none(server: Server) -> None:
+async def test_an_address_that_is_left_empty_is_none_and_cannot_be_verified(server: Server) -> None:
+    with pytest.raises(OAuthError, match="there is none to verify"):
+        await accounts.create(server.runtime, username="kim", email="", email_verified=True, actor="test")
     made = await accounts.create(server.runtime, username="kim", email="", actor="test")
     assert (await people.find(server.runtime, made.id)).email is None
 

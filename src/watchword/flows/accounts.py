@@ -29,6 +29,7 @@ from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
 MIN_PASSWORD = passwords.MIN_SINGLE_FACTOR
+NO_ADDRESS = "Give an address: there is none to verify, and one that is there can only be replaced."
 TAKEN = "This name or address, or one that looks like it, is taken."
 
 
@@ -128,6 +129,8 @@ async def create(
     The address may be the user name if it is verified; an empty one is none.
     """
     email = email or None
+    if email_verified and email is None:
+        raise OAuthError("invalid_request", NO_ADDRESS, field="email")
     unique = check_names(username, email, own_address=email_verified)
     member_of = check_groups(groups)
     password_hash = await _hash(runtime, password, username, email)

@@ -9,7 +9,7 @@ import msgspec
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import account_changes, enrolment, membership, recovery
+from watchword.flows import account_changes, accounts, enrolment, membership, recovery
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import claims, groups
@@ -117,11 +117,7 @@ def _address(user: User, changes: Changes) -> Address | None:
         return None
     email = user.email if changes.email is None else changes.email
     if not email:
-        raise OAuthError(
-            "invalid_request",
-            "Give an address: there is none to verify, and one that is there can only be replaced.",
-            field="email",
-        )
+        raise OAuthError("invalid_request", accounts.NO_ADDRESS, field="email")
     try:
         deliverable, unique = names.deliverable_email(email), names.canonical_email(email)
     except NameRefused as error:

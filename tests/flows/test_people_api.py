@@ -8,12 +8,24 @@ from urllib.parse import urlencode
 
 import pytest
 import pytest_asyncio
-from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
+from tests.fixtures.accounts import (
+    EMAIL,
+    add_passkey,
+    add_totp,
+    another,
+    code_of,
+    make,
+    options_in,
+    session_of,
+    user_of,
+)
 from tests.fixtures.code_flow import answer_of, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
+from watchword.credentials import methods
+from watchword.credentials.methods import Method
 from watchword.flows import accounts, sessions
 from watchword.flows import people as people_flow
 from watchword.flows.people import Changes, change
@@ -271,6 +283,26 @@ async def test_an_application_asks_for_more_and_gets_it_without_losing_the_place
         claims = _claims(tokens["id_token"])
         assert claims["acr"] == "urn:watchword:aal2"
         assert claims["auth_time"] == server.runtime.now(), "RFC 9470: the time of the step-up"
+
+
+async def test_who_came_by_an_identity_is_asked_for_the_passkey_that_reaches_what_an_application_asks(
+    server: Server,
+) -> None:
+    await make(server)
+    client = await register(server)
+    async with another(server) as browser:
+        person = Person(server, browser)
+        device = await add_passkey(person)
+        acr, amr = methods.assurance((Method.IDENTITY,))
+        cookie = await sessions.elevate(server.runtime, await session_of(server), acr=acr, amr=amr)
+        browser.cookies.set("ww-session", cookie or "", domain="localhost.local")
+        wanted = request(client, acr_values=methods.PHISHING_RESISTANT, scope="openid")
+        await person.open(f"/authorize?{urlencode(wanted)}")
+        assert person.path == "/step-up"
+        proof = device.get(options_in(person), origin=server.settings.issuer)
+        await person.send({"credential": proof}, having="challenge")
+        assert person.path == "/authorize/resume"
+        assert (await session_of(server)).acr == methods.PHISHING_RESISTANT
 
 
 async def _trust(person: Person, key: bytes) -> None:

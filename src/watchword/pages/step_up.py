@@ -163,7 +163,7 @@ async def _situation(request: Request, sealed: str) -> tuple[Session | None, Use
 
 
 _METHODS = {
-    "passkey": Method.PASSKEY,
+    "passkey": Method.PASSKEY_VERIFIED,  # the most that it can prove, if the device checks the person
     "totp": Method.TOTP,
     "password": Method.PASSWORD,
     "email_code": Method.EMAIL_CODE,

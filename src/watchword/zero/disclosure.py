@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero.derivation import attribute_salt, decoy
-from watchword.zero.records import Secret, decode_base64url, encode_base64url, parse_json
+from watchword.zero.records import MAX_ATTRIBUTES, Secret, decode_base64url, encode_base64url, parse_json
 
 Value = str | int | bool
 
@@ -28,6 +28,8 @@ _MAX_INTEGER = 2**53 - 1
 
 def pack_attributes(attributes: Mapping[str, object]) -> tuple[str, ...]:
     """Check attributes and write them as a secret keeps them, sorted by name; raise ZeroError."""
+    if len(attributes) > MAX_ATTRIBUTES:
+        raise ZeroError("attribute", f"an identity has at most {MAX_ATTRIBUTES} attributes")
     return tuple(_compact([check_name(name), check_value(attributes[name])]) for name in sorted(attributes))
 
 

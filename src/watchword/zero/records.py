@@ -17,6 +17,7 @@ from watchword.jose.jwk import b64decode, b64encode
 from watchword.jose.strict_json import StrictJSONError
 
 MAX_RECORD = 64 * 1024
+MAX_ATTRIBUTES = 64
 MAGIC = b"WWZ1"
 VERSION = 1
 
@@ -26,7 +27,8 @@ Bytes32 = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 Seconds = Annotated[int, msgspec.Meta(ge=0, le=2**53 - 1)]
 Label = Annotated[str, msgspec.Meta(min_length=1, max_length=512, pattern=_PRINTABLE)]
 Digest = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_-]{43}\Z")]
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=8192)]
+# A disclosure is the longest: of 2048 control characters, each of which takes six in JSON, and then base64url.
+Text = Annotated[str, msgspec.Meta(min_length=1, max_length=17 * 1024)]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -51,7 +53,7 @@ class Secret(Record, frozen=True):
     """What only the holder has: the seed, and the attributes as JSON arrays `["name", value]`."""
 
     seed: Bytes32
-    attributes: Annotated[tuple[Text, ...], msgspec.Meta(max_length=64)]
+    attributes: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
 
     def __repr__(self) -> str:
         return f"Secret(seed=..., attributes={len(self.attributes)})"
@@ -87,7 +89,7 @@ class Proof(Record, frozen=True):
     issued: Seconds
     expires: Seconds
     channel: Annotated[bytes, msgspec.Meta(max_length=256)]
-    disclosures: Annotated[tuple[Text, ...], msgspec.Meta(max_length=64)]
+    disclosures: Annotated[tuple[Text, ...], msgspec.Meta(max_length=MAX_ATTRIBUTES)]
     commitment: Bytes32
     response: Bytes32
 

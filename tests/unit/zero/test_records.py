@@ -88,6 +88,31 @@ def test_what_could_not_be_read_again_is_not_written(form: files.Format) -> None
     assert refused(lambda: sealed(written + 1)) == "malformed"
 
 
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        pytest.param({f"a{number}": number for number in range(64)}, id="as many attributes as may be"),
+        pytest.param({"a" * 64: "\x01" * 2048}, id="the longest text, of what JSON escapes"),
+    ],
+)
+def test_whatever_attributes_are_taken_can_be_read_and_opened_again(attributes: dict[str, object]) -> None:
+    """Or their holder has an identity and no secret for it."""
+    secret = Secret(bytes(32), disclosure.pack_attributes(attributes))
+    sealed = sealing.seal(secret, "open sesame", b"s" * 16, b"n" * 24, 1, 8)
+    opened = sealing.unseal(files.load(files.dump(sealed, "text"), Sealed), "open sesame")
+    asked = Challenge("https://api.example", "login", b"c" * 32, 5, 125)
+    answer = proof.prove(opened, asked, channel=None, disclose=attributes, now=6, randomness=b"r" * 32)
+    known = disclosure.commitments(secret)
+    shown = files.load(files.dump(answer, "text"), Proof).disclosures
+    assert disclosure.check_opened(shown, known) == attributes
+
+
+def test_more_attributes_than_a_secret_can_hold_are_refused() -> None:
+    assert refused(lambda: disclosure.pack_attributes({f"a{n}": n for n in range(65)})) == "attribute"
+    many = Secret(bytes(32), tuple(f'["a{number}",1]' for number in range(65)))
+    assert refused(lambda: sealing.seal(many, "open sesame", b"s" * 16, b"n" * 24, 1, 8)) == "malformed"
+
+
 def loads(data: bytes, cls: type[Record]) -> bool:
     with contextlib.suppress(ZeroError):
         return bool(files.load(data, cls))
@@ -253,7 +278,7 @@ BOUNDS: list[tuple[type[Record], str, object, object]] = [
     (Challenge, "challenge", b"c" * 16, b"c" * 15),
     (Challenge, "challenge", b"c" * 64, b"c" * 65),
     (Proof, "channel", b"h" * 256, b"h" * 257),
-    (Proof, "disclosures", ["d" * 8192], ["d" * 8193]),
+    (Proof, "disclosures", ["d" * 17408], ["d" * 17409]),
     (Proof, "disclosures", ["d"], [""]),
     (Proof, "disclosures", ["d"] * 64, ["d"] * 65),
     (Sealed, "passes", 16, 17),

@@ -40,10 +40,10 @@ def read_attestation(raw: bytes) -> AuthenticatorData:
     document = _whole(raw)
     if not isinstance(document, dict) or set(document) != {"fmt", "attStmt", "authData"}:
         raise MalformedError("malformed")
-    statement, inner = document["attStmt"], document["authData"]
-    if document["fmt"] not in FORMATS or not isinstance(statement, dict):
+    form, statement, inner = document["fmt"], document["attStmt"], document["authData"]
+    if not isinstance(form, str) or form not in FORMATS or not isinstance(statement, dict):
         raise MalformedError("attestation")
-    if document["fmt"] == "none" and statement:  # §8.7
+    if form == "none" and statement:  # §8.7
         raise MalformedError("attestation")
     if not isinstance(inner, bytes):
         raise MalformedError("malformed")

@@ -75,6 +75,7 @@ def test_a_key_that_was_not_asked_for_is_refused(key: Any, reason: str) -> None:
     [
         pytest.param({"att_stmt": {"sig": b"x"}}, {"attestation"}, id="none with a statement"),
         pytest.param({"fmt": "garbage"}, {"attestation"}, id="a format that nobody knows"),
+        pytest.param({"fmt": ["none"]}, {"attestation"}, id="a list of formats"),
         pytest.param(
             {"fmt": "tpm", "att_stmt": {"ver": "2.0"}}, {"attestation"}, id="a format that was not asked for"
         ),

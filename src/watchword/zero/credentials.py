@@ -77,7 +77,7 @@ def private_key(path: str) -> Key:
             return _new_key(path)
         keys = [
             key
-            for key in _parse(read_private(path))
+            for key in _parse(read_private(path), is_private=True)
             if key.private is not None and key.alg in sd_jwt.ALGORITHMS
         ]
         if len(keys) != 1:
@@ -102,11 +102,12 @@ def _new_key(path: str) -> Key:
     return key
 
 
-def _parse(data: bytes) -> Sequence[Key]:
+def _parse(data: bytes, *, is_private: bool = False) -> Sequence[Key]:
     document = parse_json(data)
+    read = jwk.parse if is_private else jwk.parse_public
     try:
         if isinstance(document, dict) and "keys" in document:
-            return jwk.parse_set(document)
-        return [jwk.parse(document if isinstance(document, dict) else {})]
+            return jwk.parse_set(document, is_private=is_private)
+        return [read(document if isinstance(document, dict) else {})]
     except JoseError as error:
         raise ZeroError("malformed", f"not a JWK: {error.reason}") from None

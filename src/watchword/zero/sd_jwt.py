@@ -194,7 +194,7 @@ def _confirmed(claims: Mapping[str, object]) -> jwk.Key:
     document = confirmation.get("jwk") if isinstance(confirmation, Mapping) else None
     if not isinstance(document, Mapping):
         raise ZeroError("sd_jwt", "no key to confirm the holder by")
-    return jwk.parse(document)
+    return jwk.parse_public(document)
 
 
 def _check_binding(claims: Mapping[str, object], wanted: Mapping[str, str], now: int, leeway: int) -> None:

@@ -92,10 +92,29 @@ def test_a_modulus_with_the_marks_of_a_flawed_library_is_no_key() -> None:
         parse(marked)
 
 
-@pytest.mark.parametrize("document", [EC, OKP, RSA], ids=["EC", "OKP", "RSA"])
-def test_a_key_for_what_is_not_supported_stands_in_nobodys_way(document: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("document", "unknown"),
+    [
+        pytest.param(EC, {"crv": "secp256k1"}, id="another curve"),
+        pytest.param(OKP, {"crv": "Ed448"}, id="another curve of Edwards"),
+        pytest.param(RSA, {"alg": "RSA-OAEP"}, id="an RSA key for encryption"),
+    ],
+)
+def test_a_key_for_what_is_not_supported_stands_in_nobodys_way(
+    document: dict[str, Any], unknown: dict[str, str]
+) -> None:
     """RFC 7517 §5: an unknown algorithm or curve makes one key of a set unusable, not the set."""
-    unknown = {"EC": {"crv": "secp256k1"}, "OKP": {"crv": "Ed448"}, "RSA": {"alg": "RSA-OAEP"}}
-    keys = [document | {"kid": "one"}, document | {"kid": "two"} | unknown[document["kty"]]]
+    keys = [document | {"kid": "one"}, document | {"kid": "two"} | unknown]
     public = [{name: value for name, value in key.items() if name in PUBLIC} for key in keys]
     assert {key.kid for key in jwk.parse_set({"keys": public})} == {"one"}
+
+
+@pytest.mark.parametrize("document", [EC, OKP, RSA], ids=["EC", "OKP", "RSA"])
+def test_of_what_others_send_the_private_part_is_not_looked_at(document: dict[str, Any]) -> None:
+    """Of the largest RSA key, to check it keeps the whole process from working for a quarter of a minute."""
+    wrong = document | {name: "AQ" for name in ("d", "p", "q") if name in document}
+    with pytest.raises(JoseError):
+        jwk.parse(wrong)
+    for keys in (jwk.parse_set({"keys": [wrong]}), jwk.parse_published({"keys": [wrong]})):
+        assert [(key.thumbprint, key.private) for key in keys] == [(jwk.parse(document).thumbprint, None)]
+    assert jwk.parse_set({"keys": [document]}, is_private=True)[0].private is not None

@@ -31,6 +31,7 @@ CURVES: dict[str, tuple[ec.EllipticCurve, int, str]] = {
 # RFC 9864 §2.2: the name that includes the curve. EdDSA has only Ed25519 keys here, so both are the same algorithm.
 FULLY_SPECIFIED = {"Ed25519": "EdDSA"}
 RSA_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512")
+ALGORITHMS = (*RSA_ALGORITHMS, *(alg for _, _, alg in CURVES.values()), *FULLY_SPECIFIED, "EdDSA")
 MIN_RSA_BITS = 2048
 MAX_RSA_BITS = 8192
 GENERATED_RSA_BITS = 3072
@@ -288,6 +289,8 @@ def _names_are_text(member: Mapping[str, Any]) -> bool:
 
 def _is_known(member: Mapping[str, Any]) -> bool:
     alg, crv = member.get("alg"), member.get("crv")
+    if isinstance(alg, str) and alg not in ALGORITHMS:  # for encryption, though it may not say so by `use`
+        return False
     if member["kty"] == "RSA":
         return alg is None or alg in RSA_ALGORITHMS
     return crv == "Ed25519" if member["kty"] == "OKP" else crv in CURVES

@@ -97,6 +97,7 @@ def test_a_modulus_with_the_marks_of_a_flawed_library_is_no_key() -> None:
     [
         pytest.param(EC, {"crv": "secp256k1"}, id="another curve"),
         pytest.param(OKP, {"crv": "Ed448"}, id="another curve of Edwards"),
+        pytest.param(EC, {"alg": "ECDH-ES"}, id="a key for encryption on a curve that signs as well"),
         pytest.param(RSA, {"alg": "RSA-OAEP"}, id="an RSA key for encryption"),
     ],
 )

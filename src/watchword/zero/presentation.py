@@ -30,17 +30,31 @@ def answer(
 ) -> str:
     """Answer a challenge with an SD-JWT: an issuer's credential or, without one, a self-asserted one. Raise ZeroError."""
     check_challenge(challenge, now=now, leeway=LIFETIME)
-    names = tuple(disclose)
+    names, key = tuple(disclose), sd_jwt.binding_key(secret)
+    if credential is not None:
+        _check_credential(credential, key)
     return sd_jwt.present(
         credential or sd_jwt.issue_own(secret, now, names),
         secret,
         names,
-        sd_jwt.binding_key(secret),
+        key,
         audience=challenge.verifier,
         nonce=encode_base64url(challenge.challenge),
         now=now,
         bound=_bound(challenge, channel),
     )
+
+
+def _check_credential(credential: str, key: jwk.Key) -> None:
+    """Raise ZeroError for what is no credential, or not one of the holder of this key: no verifier would take the answer."""
+    if credential.count("~") != 1 or not credential.endswith(
+        "~"
+    ):  # or all that it opens would be opened with it
+        raise ZeroError("malformed", "the credential is not what an issuer signed: it has been shown already")
+    if sd_jwt.peek_key(credential).thumbprint != key.thumbprint:
+        raise ZeroError(
+            "identity", "the credential was signed for another identity than the one that answers"
+        )
 
 
 def verify_own(

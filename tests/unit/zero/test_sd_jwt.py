@@ -336,6 +336,21 @@ def test_attack_with_the_credential_of_another(holder: Any) -> None:
     assert refused(lambda: presentation.check_same(presented, stranger(holder))) == "identity"
 
 
+def test_no_answer_is_made_with_what_is_no_credential_of_the_holder(holder: Any) -> None:
+    signed = issued(holder, sd_jwt.binding_key(holder.secret), ("age",))
+    assert own(holder, credential=signed).startswith(signed)
+    (email,) = disclosure.open_attributes(holder.secret, ["email"])
+    for text in (
+        show(holder),
+        f"{signed}{email}~",
+        signed[:-1],
+    ):  # an answer, one that opens more, a mere JWT
+        assert refused(partial(own, holder, credential=text)) == "malformed"
+    derived = derivation.derive(holder.secret, AUDIENCE, "login", holder.secret.attributes)
+    for key in (sd_jwt.binding_key(derived), jwk.generate("ES256")):
+        assert refused(partial(own, holder, credential=issued(holder, key, ("age",)))) == "identity"
+
+
 def test_a_challenge_that_has_expired_is_not_answered(holder: Any) -> None:
     assert own(holder)
     assert refused(lambda: own(holder, now=holder.now + 1000)) == "expired"

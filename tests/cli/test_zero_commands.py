@@ -261,6 +261,11 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
         2,
         "Only one input",
     ),
+    "a credential as a record": (
+        (*PROVE, "--credential", "credential", "--format", "json"),
+        2,
+        "A credential is shown as SD-JWT",
+    ),
     "a challenge and a credential on a stream": (
         ("prove", "--challenge", "-", *PROVE[3:], "--credential", "-"),
         2,

@@ -26,6 +26,7 @@ def folder(tmp_path: Path) -> Path:
 CONTRADICTIONS = {
     "a scope of no token": (("--scope", "orders:read"), "give --client-id"),
     "a client without its identifier": (("--as-client",), "give --client-id"),
+    "a key on a stream": (("--client-id", "app", "--dpop-key", "-"), "this has to be a file"),
     "another identity than that of the secret": (("--id", "zid_" + "A" * 32), "leave out --id or --secret"),
 }
 

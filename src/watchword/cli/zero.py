@@ -27,7 +27,15 @@ from watchword.zero import agent as agents
 from watchword.zero import files
 from watchword.zero.commands import zero_app
 from watchword.zero.identity import identity_id as identity_id_of
-from watchword.zero.options import AgentSocket, DeriveFor, IdentityId, Json, PassphraseFile, SecretFile
+from watchword.zero.options import (
+    AgentSocket,
+    DeriveFor,
+    IdentityId,
+    Json,
+    PassphraseFile,
+    SecretFile,
+    in_a_file,
+)
 from watchword.zero.proof import dpop_channel
 from watchword.zero.records import (
     Challenge,
@@ -116,7 +124,8 @@ def sign_in(
     ] = False,
     scope: Annotated[str, typer.Option(help="Scopes to ask for.")] = "",
     dpop_key: Annotated[
-        str, typer.Option(help="File of the key that the token is bound to; made if absent.")
+        str,
+        typer.Option(callback=in_a_file, help="File of the key that the token is bound to; made if absent."),
     ] = "dpop-key.json",
     as_json: Json = False,
 ) -> None:

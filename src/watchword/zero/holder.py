@@ -141,6 +141,8 @@ def prove(
         one_holder(secret, identity_id)
         apart(secret, out, passphrase_file)
         one_stream(challenge, credential)
+        if credential is not None and form in ("json", "binary"):
+            raise typer.BadParameter("A credential is shown as SD-JWT: leave out --format or --credential.")
         asked = read_record(required(challenge, "--challenge", "Challenge file"), Challenge)
         if asked.verifier != required(verifier, "--verifier", "Who are you proving it to"):
             raise ZeroError("verifier", f"the challenge comes from {asked.verifier}")

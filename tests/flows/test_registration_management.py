@@ -3,8 +3,12 @@
 from typing import Any
 
 import pytest
+from tests.fixtures.code_flow import REDIRECT, answer_of, decide, sign_in
 from tests.fixtures.registering import HONEST, bearer, begin, path_of, register, server
 from tests.fixtures.servers import Server
+from tests.flows.test_first_sign_in import PASSWORD
+
+from watchword.flows import accounts
 
 __all__ = ["server"]
 
@@ -98,3 +102,38 @@ async def test_dc_05_nobody_else_manages_a_client(server: Server) -> None:
     refused = await server.http.get(f"/register/{hand_made.client.client_id}", headers=bearer(registered))
     assert refused.status_code == 401
     assert (await server.http.get(path, headers=bearer(registered))).status_code == 200, "it lives on"
+
+
+OTHER = "https://other.example.com/cb"
+CONFIDENTIAL = {"token_endpoint_auth_method": "client_secret_post"}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "uri"),
+    [
+        pytest.param(CONFIDENTIAL | {"redirect_uris": [REDIRECT, OTHER]}, CONFIDENTIAL, REDIRECT, id="seen"),
+        pytest.param(
+            CONFIDENTIAL | {"redirect_uris": [REDIRECT, OTHER]},
+            CONFIDENTIAL | {"redirect_uris": [OTHER]},
+            OTHER,
+            id="not seen",
+        ),
+        pytest.param({}, CONFIDENTIAL, REDIRECT, id="public before"),
+    ],
+)
+async def test_dc_07_a_consent_for_one_time_is_not_remembered_after_a_change(
+    server: Server, before: dict[str, Any], after: dict[str, Any], uri: str
+) -> None:
+    registered = (await register(server, **before)).json()
+    client_id, path, headers = registered["client_id"], path_of(registered), bearer(registered)
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    back = await sign_in(server, await begin(server, client_id))
+    assert "code" in answer_of(await decide(server, await server.http.get(back.headers["location"])))
+    wanted = HONEST | {"client_id": client_id} | after
+    assert (await server.http.put(path, json=wanted, headers=headers)).status_code == 200
+    page = await begin(server, client_id, redirect_uri=uri)
+    assert "A newcomer" in page.text, "the person is asked again"
+    assert (await decide(server, page)).headers["location"].startswith(f"{uri}?code=")
+    assert (await server.http.put(path, json=wanted, headers=headers)).status_code == 200
+    silent = await begin(server, client_id, redirect_uri=uri, prompt="none")
+    assert silent.headers["location"].startswith(f"{uri}?code="), "from then on it is remembered"

@@ -8,7 +8,6 @@ import msgspec
 
 from watchword.flows import detail_types, membership
 from watchword.flows.runtime import Runtime
-from watchword.oauth import redirect_uri
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.authorization_details import Detail, is_within
 from watchword.oauth.clients import Client
@@ -63,17 +62,10 @@ def chosen(settings: Settings, request: AuthorizationRequest, ticked: tuple[str,
 def is_remembered(settings: Settings, request: AuthorizationRequest, client: Client) -> bool:
     """Whether the consent to a request is remembered for the next one.
 
-    It is not for a client that anybody could impersonate, for one that registered itself with several destinations, of which the
-    person saw one, and for details of a type that is granted once.
+    It is not for a client that another could be taken for, and for details of a type that is granted once.
     """
-    is_proven = not client.is_public and client.origin != "document" and _has_one_destination(client)
-    is_known = client.origin == "registered" and client.application_type != "native"  # RFC 8252 §8.6
     asked_once = any(_is_once(settings, detail) for detail in request.authorization_details)
-    return (is_proven or is_known) and not asked_once
-
-
-def _has_one_destination(client: Client) -> bool:
-    return len({redirect_uri.destination(uri).lower() for uri in client.redirect_uris}) == 1
+    return client.is_recognized and not asked_once
 
 
 async def earlier(

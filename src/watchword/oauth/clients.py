@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from watchword.oauth import redirect_uri
+
 ApplicationType = Literal["web", "native"]
 SecurityProfile = Literal["default", "fapi2"]
 SubjectType = Literal["public", "pairwise"]
@@ -144,6 +146,19 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     def is_public(self) -> bool:
         """Whether the client can keep no secret (RFC 6749 §2.1)."""
         return self.token_endpoint_auth_method == "none"
+
+    @property
+    def is_recognized(self) -> bool:
+        """Whether nobody can pass for the client where people saw it, so that what they agreed to is remembered.
+
+        Anybody can pass for a public client; of one that registered itself with several destinations the person saw one (RFC 6749 §10.2,
+        RFC 8252 §8.6).
+        """
+        is_proven = not self.is_public and self.origin != "document" and self._has_one_destination()
+        return is_proven or (self.origin == "registered" and self.application_type != "native")
+
+    def _has_one_destination(self) -> bool:
+        return len({redirect_uri.destination(uri).lower() for uri in self.redirect_uris}) == 1
 
     @property
     def rotates_refresh_tokens(self) -> bool:

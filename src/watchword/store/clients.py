@@ -195,7 +195,8 @@ async def update_client(
     """Replace a client's metadata; return None when it changed or vanished meanwhile (AD-09).
 
     `kill` ends what the client was granted: every token, and every code that waits to be redeemed. With an authentication method that uses
-    none, its secrets end: they would work again, unnoticed, once it is changed back.
+    none, its secrets end: they would work again, unnoticed, once it is changed back. When consent to it begins to be remembered, what people
+    agreed to before is forgotten: it was for that one time (DC-07).
     """
     if kill:  # whatever is being granted right now is committed first, and ended below; see `hold_client`
         await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
@@ -231,6 +232,8 @@ async def update_client(
     if client.token_endpoint_auth_method not in SECRET_METHODS:
         for secret in await list_secrets(tx, client.client_id):
             await delete_secret(tx, client.client_id, secret.id, actor=actor, now=now)
+    if client.is_recognized and not _decode(kept["document"]).is_recognized:
+        await tx.run("DELETE FROM consents WHERE client_id = $1", client.client_id)
     if kill:  # exactly what the revocation feed says has ended
         await tx.run(
             "UPDATE clients SET valid_from = $1 WHERE client_id = $2",

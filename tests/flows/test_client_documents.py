@@ -6,6 +6,7 @@ import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -375,3 +376,15 @@ async def test_what_it_may_ask_for_is_the_operators_choice(tmp_path: Path, docum
         assert wider["error"] == "invalid_scope"
         other = answer_of(await begin(opened, client_id, **allowed | {"resource": "https://other.example"}))
         assert other["error"] == "invalid_target"
+
+
+async def test_a_client_that_an_operator_registered_under_an_address_is_that_client(
+    server: Server, documents: Documents
+) -> None:
+    client_id = documents.describe("/billing", client_name="Somebody else")
+    given = client_registry.ClientInput(name="Billing", scope="orders:read")
+    made = await client_registry.register(server.runtime, given, client_id=client_id, actor="test")
+    form, proof = {"grant_type": "client_credentials"}, (quote(client_id, safe=""), made.client_secret or "")
+    answer = await server.http.post("/token", data=form, auth=proof)
+    assert answer.status_code == 200, answer.text
+    assert documents.asked["/billing"] == 0, "what its address says does not count"

@@ -35,9 +35,14 @@ _DOTS = re.compile(r"/\.{1,2}(?:/|$)|%2[eEfF]|%5[cC]|%[01]|%7[fF]")
 
 
 async def find(runtime: Runtime, client_id: str) -> Client | None:
-    """Return a client by its identifier, fetching its document when that is due; None when there is no such client."""
-    if not client_id.startswith(("https://", "http://")):
-        return await client_registry.find(runtime, client_id)
+    """Return a client by its identifier, fetching its document when that is due; None when there is no such client.
+
+    An operator may have registered a client under an address; nothing is fetched for it.
+    """
+    registered = await client_registry.find(runtime, client_id)
+    is_address = client_id.startswith(("https://", "http://"))
+    if not is_address or (registered is not None and registered.origin != "document"):
+        return registered
     if not is_allowed(runtime.settings, client_id):
         return None
     known = await _last_reading(runtime, client_id)

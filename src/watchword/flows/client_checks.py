@@ -11,8 +11,11 @@ from watchword.oauth.errors import OAuthError
 MAX_BYTES = 64 * 1024
 
 
-async def check(runtime: Runtime, client: Client) -> None:
-    """Check a client before it is registered or changed; raise `invalid_client_metadata`."""
+async def check(runtime: Runtime, client: Client, *, read: Client | None = None) -> None:
+    """Check a client before it is registered or changed; raise `invalid_client_metadata`.
+
+    `read` is the client as its own document described it before: what its sector document said of these addresses is known then.
+    """
     fapi.check_signing(client, runtime.settings.signing_algorithms)
     answers.check(client, runtime.settings.signing_algorithms)
     authorization_details.check_registered(
@@ -20,15 +23,19 @@ async def check(runtime: Runtime, client: Client) -> None:
     )
     groups.check(client.groups)
     client_certificates.check_registered(runtime.settings, client)
-    await _check_sector(runtime, client)
+    if client.sector_identifier_uri is not None and not (read and _same_sector(client, read)):
+        await _check_sector(runtime, client, client.sector_identifier_uri)
 
 
-async def _check_sector(runtime: Runtime, client: Client) -> None:
-    if client.sector_identifier_uri is None:
-        return
+def _same_sector(client: Client, read: Client) -> bool:
+    known = (read.sector_identifier_uri, read.redirect_uris)
+    return read.disabled_at is None and known == (client.sector_identifier_uri, client.redirect_uris)
+
+
+async def _check_sector(runtime: Runtime, client: Client, address: str) -> None:
     try:
         answer = await runtime.fetcher_for(client).get(
-            client.sector_identifier_uri,
+            address,
             max_bytes=MAX_BYTES,
             allow_loopback=runtime.settings.fetch_allow_loopback,
             now=runtime.clock(),

@@ -81,7 +81,7 @@ async def _read_again(runtime: Runtime, client_id: str, known: Reading | None) -
             client_id, max_bytes=MAX_BYTES, allow_loopback=settings.fetch_allow_loopback, now=runtime.clock()
         )
         client = check_document(settings, client_id, answer.body, before)
-        await client_checks.check(runtime, client)
+        await client_checks.check(runtime, client, read=before)
     except FetchError as error:
         log.info("client_document.unread", client=client_id, reason=error.reason)
         if error.is_outage:

@@ -51,7 +51,7 @@ async def test_what_an_operator_said_of_a_client_stays_when_it_replaces_its_regi
         "access_token_status": True,
         "security_profile": "fapi2",
     }
-    assert {*said, "token_exchange", "owner"} == {*OPERATORS}
+    assert {*said, "token_exchange"} == {*OPERATORS}
     await say(server.runtime, client_id, **said)
     wanted = named | {"client_id": client_id}
     renamed = await server.http.put(path, json=wanted | {"client_name": "Renamed"}, headers=headers)

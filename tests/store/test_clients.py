@@ -47,7 +47,7 @@ async def live(database: Database, now: int) -> list[str]:
 
 
 async def test_a_client_is_read_as_it_was_stored(database: Database) -> None:
-    made = client(redirect_uris=("https://app.example/callback",), scope=("a", "b"), owner="u_1")
+    made = client(redirect_uris=("https://app.example/callback",), scope=("a", "b"), groups=("staff",))
     assert await create(database, made)
     found = await database.read(clients.find_client, "cl_1")
     assert found is not None

@@ -120,9 +120,7 @@ async def find_facts(runtime: Runtime, client_id: str) -> ClientFacts | None:
     return found
 
 
-def to_client(
-    given: ClientInput, client_id: str, *, origin: Origin = "registered", owner: str | None = None
-) -> Client:
+def to_client(given: ClientInput, client_id: str, *, origin: Origin = "registered") -> Client:
     """Check metadata and return the client; raise `invalid_client_metadata`, `invalid_redirect_uri`, `invalid_scope` or `invalid_target`."""
     fapi = given.security_profile == "fapi2"
     chosen = fapi_rules.Binds(
@@ -176,7 +174,6 @@ def to_client(
         frontchannel_logout_session_required=given.frontchannel_logout_session_required,
         token_exchange=_exchange(given, grants),
         origin=origin,
-        owner=owner,
     )
 
 
@@ -367,7 +364,7 @@ async def change(
     client, now = existing, runtime.now()
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
     if not is_disabled or given != to_input(existing):  # today's rules keep nobody from disabling it
-        client = to_client(given, client_id, origin=existing.origin, owner=existing.owner)
+        client = to_client(given, client_id, origin=existing.origin)
     if not is_disabled:  # it can be disabled whatever its addresses answer
         await client_checks.check(runtime, client)
     changed = await runtime.database.write(

@@ -112,7 +112,6 @@ def read(
     if stated.backchannel_logout_uri is not None:
         check_own_host(stated.backchannel_logout_uri, (client_id, *stated.redirect_uris))
     kept = _operators(known, grants, method)
-    owner = kept.pop("owner", None)
     given = ClientInput(
         name=stated.client_name or fallback_name,
         redirect_uris=stated.redirect_uris,
@@ -144,7 +143,7 @@ def read(
         **fields_of(stated),
         **kept,
     )
-    client = to_client(given, client_id, origin=origin, owner=owner)
+    client = to_client(given, client_id, origin=origin)
     algorithm = _id_token_algorithm(settings, stated, client.security_profile)
     return msgspec.structs.replace(client, id_token_signed_response_alg=algorithm)
 

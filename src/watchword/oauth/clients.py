@@ -77,7 +77,6 @@ OPERATORS = (
     "access_token_status",
     "security_profile",
     "token_exchange",
-    "owner",
 )
 
 # FAPI 2.0 Security Profile §5.4.1
@@ -132,12 +131,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     introspection_signed_response_alg: str | None = None
     introspection_encrypted_response_alg: str | None = None
     introspection_encrypted_response_enc: str | None = None
-    logo_uri: str | None = None
-    policy_uri: str | None = None
-    tos_uri: str | None = None
-    client_uri: str | None = None
     origin: Origin = "registered"
-    owner: str | None = None
     created_at: int = 0
     disabled_at: int | None = None
     version: int = 1

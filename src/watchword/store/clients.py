@@ -84,12 +84,11 @@ async def create_client(
     """
     document = document_of(client)
     row = await tx.one(
-        "INSERT INTO clients (client_id, document, name, owner, origin, created_at, updated_at, disabled_at, valid_from) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $6, $7, $8) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
+        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, disabled_at, valid_from) "
+        "VALUES ($1, $2, $3, $4, $5, $5, $6, $7) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
         client.client_id,
         document,
         client.name,
-        client.owner,
         client.origin,
         now,
         client.disabled_at,
@@ -205,11 +204,10 @@ async def update_client(
     if kept is None:
         return None
     row = await tx.one(
-        "UPDATE clients SET document = $1, name = $2, owner = $3, disabled_at = $4, updated_at = $5, version = version + 1 "
-        "WHERE client_id = $6 AND version = $7 RETURNING document, created_at, disabled_at, version",
+        "UPDATE clients SET document = $1, name = $2, disabled_at = $3, updated_at = $4, version = version + 1 "
+        "WHERE client_id = $5 AND version = $6 RETURNING document, created_at, disabled_at, version",
         document_of(client, kept["document"]),
         client.name,
-        client.owner,
         disabled_at,
         now,
         client.client_id,

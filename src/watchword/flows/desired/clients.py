@@ -79,7 +79,7 @@ async def describe(runtime: Runtime) -> tuple[ClientState, ...]:
 
 
 def _is_administered(client: Client) -> bool:
-    return client.origin == "registered" and client.owner is None
+    return client.origin == "registered"
 
 
 async def _administered(runtime: Runtime) -> list[Client]:

@@ -208,6 +208,18 @@ async def test_no_rule_is_satisfied_with_the_keys_of_another(server: Server) -> 
     assert signed_by_weak.json()["scope"] == "read"
 
 
+async def test_keys_out_of_reach_keep_no_other_rule_from_accepting(
+    server: Server, documents: Documents
+) -> None:
+    client, issuer = await register(server), documents.base
+    await trust(server, name="former", issuer=issuer, jwks=None, jwks_uri=issuer + "/former")
+    await trust(server, name="given", issuer=issuer)
+    documents.publish("/former", b"out of order", status=503)
+    assert (await present(server, client, identity(server, iss=issuer))).status_code == 200
+    perhaps_its = await present(server, client, identity(server, iss=issuer, key=OTHER))
+    assert refusal(perhaps_its) == (503, "temporarily_unavailable")
+
+
 async def test_keys_come_from_the_issuers_own_metadata(server: Server, documents: Documents) -> None:
     client = await register(server)
     issuer = documents.base

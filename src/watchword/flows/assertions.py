@@ -89,8 +89,8 @@ async def _workload(
     for source in dict.fromkeys(map(_source, rules)):
         # Rules are grouped by where the issuer's keys come from: none may be satisfied by a signature with the keys of another.
         group = [rule for rule in rules if _source(rule) == source]
-        keys = await foreign_keys.keys_of(runtime, group[0], kid)
         try:
+            keys = await foreign_keys.keys_of(runtime, group[0], kid)
             found = trust.check_assertion(
                 asked.assertion,
                 [trust_rules.pure(rule) for rule in group],
@@ -99,7 +99,8 @@ async def _workload(
                 now=runtime.now(),
             )
         except OAuthError as error:
-            last = error
+            # Keys that cannot be read now may be those that signed: unless another rule accepts it, the assertion is not called bad.
+            last = last if last.code == "temporarily_unavailable" else error
             continue
         rule = next(rule for rule in group if rule.id == found.rule.name)
         return Accepted(

@@ -73,7 +73,7 @@ async def test_ad_07_a_client_by_document_is_switched_off_like_any_other(
     tmp_path: Path, documents: Documents
 ) -> None:
     async with open_server(tmp_path, fetch_allow_loopback=True) as server:
-        client_id = documents.describe()
+        client_id = documents.describe(f"/{'c' * 500}")  # as long as an address may be
         asked = {
             "client_id": client_id,
             "redirect_uri": "https://app.example.com/cb",
@@ -85,6 +85,10 @@ async def test_ad_07_a_client_by_document_is_switched_off_like_any_other(
         path = f"/clients/{quote(client_id, safe='')}"
         shown = (await call(server, admin, "GET", path)).json()
         assert (shown["client_id"], shown["origin"]) == (client_id, "document")
+        about = f"/events?target={quote(client_id, safe='')}"
+        assert [one["name"] for one in (await call(server, admin, "GET", about)).json()["events"]] == [
+            "client.created"
+        ]
         given = {"name": shown["name"], "token_endpoint_auth_method": "none", "grant_types": []}
         body = {"client": given, "version": shown["version"], "disabled": True}
         assert (await call(server, admin, "PUT", path, body)).status_code == 200

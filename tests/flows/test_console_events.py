@@ -147,3 +147,14 @@ async def test_what_a_person_did_is_found_by_name_and_nobody_hides_another_by_a_
     assert {one["actor"] for one in await lines(admin, "?actor=ada")} == {(await user_of(server)).id}
     assert {one["actor"] for one in await lines(admin, "?actor=system")} == {"system"}
     assert not await lines(admin, "?actor=nobody%20at%20all")
+
+
+async def test_what_happened_to_a_client_of_the_longest_identifier_is_found(admin: Person) -> None:
+    client_id = "https://app.example.com/" + "c" * 700
+
+    async def write(tx: Transaction) -> None:
+        await tx.record("client.created", actor=client_id, target=client_id, at=admin.server.runtime.now())
+
+    await admin.server.runtime.database.write(write)
+    for query in (f"target={client_id}", f"actor={client_id}"):
+        assert [event["name"] for event in await lines(admin, f"?{query}")] == ["client.created"]

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.flows import paging
+from watchword.flows.identifiers import LONGEST
 from watchword.oauth.errors import OAuthError
 from watchword.operation import Call, Operation
 from watchword.store import events
@@ -51,8 +52,8 @@ class EventQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to filter and page through audit events."""
 
     name: Annotated[str, msgspec.Meta(max_length=100)] = ""
-    target: Annotated[str, msgspec.Meta(max_length=200)] = ""
-    actor: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    target: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
+    actor: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: paging.Cursor = ""
 

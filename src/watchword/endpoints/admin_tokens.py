@@ -6,6 +6,7 @@ import msgspec
 
 from watchword.flows import api_tokens, paging, token_verification
 from watchword.flows.api_tokens import Issued, NarrowInput, TokenInput
+from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth.errors import OAuthError
@@ -66,7 +67,7 @@ class TokenPage(msgspec.Struct, frozen=True):
 class TokenQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to filter and page through tokens; `search` is a prefix of a name, or an identifier."""
 
-    owner: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    owner: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
     search: Annotated[str, msgspec.Meta(max_length=100)] = ""
     state: Literal["all", "active", "expired", "revoked"] = "all"
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
@@ -88,7 +89,7 @@ class RevokeInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class RevokeAllInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Whose tokens end, and why."""
 
-    owner: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    owner: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST)]
     reason: Literal["revoked", "compromised"] = "revoked"
 
 

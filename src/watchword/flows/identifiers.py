@@ -3,6 +3,7 @@
 import os
 import time
 
+LONGEST = 800  # characters: of a client whose identifier is the address of its document
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]  # ten bits at a time
 

@@ -11,6 +11,7 @@ from urllib.parse import quote, urlencode
 
 from watchword.flows import factors, paging
 from watchword.flows.acting import NO_ADMINISTRATOR, runtime_in
+from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
@@ -153,7 +154,7 @@ def problems(
     return {field if sent.has(field) else "form": refused(error)}
 
 
-def filter_of(request: Request, name: str, longest: int = 200) -> str:
+def filter_of(request: Request, name: str, longest: int = LONGEST) -> str:
     """Return one filter of a list from the query, "" when it is not set."""
     return (request.query().get(name) or "").strip()[:longest]
 

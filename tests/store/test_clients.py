@@ -6,7 +6,7 @@ from tests.fixtures.postgres import race
 from tests.store.made import NOW, client, count, digest, select
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
-from watchword.store import clients, events, registrations
+from watchword.store import clients, consents, events, registrations
 from watchword.store import ended as endings
 from watchword.store.database import Database
 
@@ -138,6 +138,17 @@ async def test_deleting_a_client_ends_its_secrets_and_leaves_its_namesake_nothin
     second = await database.read(clients.find_client, "cl_1")
     assert second is not None
     assert second.valid_from > NOW, "what was issued to the first one was issued before"
+
+
+async def test_ap_09_a_namesake_inherits_nothing_that_a_clock_which_is_ahead_has_dated(
+    database: Database,
+) -> None:
+    await create(database, client())
+    given = {"session_id": "s", "scope": ("a",), "now": NOW + 2}
+    await database.write(consents.remember_consent, "u", "cl_1", "b", **given)
+    assert await count(database, "consents") == 1
+    await database.write(clients.delete_client, "cl_1", actor="test", now=NOW)
+    assert await count(database, "consents") == 0
 
 
 async def test_a_secret_and_the_deletion_of_its_client_do_not_meet_in_an_error(nodes: Nodes) -> None:

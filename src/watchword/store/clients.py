@@ -231,7 +231,7 @@ async def update_client(
         for secret in await list_secrets(tx, client.client_id):
             await delete_secret(tx, client.client_id, secret.id, actor=actor, now=now)
     if client.is_recognized and not _decode(kept["document"]).is_recognized:
-        await tx.run("DELETE FROM consents WHERE client_id = $1", client.client_id)
+        await tx.run(FORGET_CONSENTS, client.client_id)
     if kill:  # exactly what the revocation feed says has ended
         await tx.run(
             "UPDATE clients SET valid_from = $1 WHERE client_id = $2",
@@ -259,10 +259,14 @@ ENDED_WITH_CLIENT = (
     "WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
     END_DEVICE_CODES,
     END_GRANTS,
-    "DELETE FROM consents WHERE granted_at <= $1 AND client_id = $2",
-    "DELETE FROM session_clients WHERE since <= $1 AND client_id = $2",
-    "DELETE FROM logout_notices WHERE created_at <= $1 AND client_id = $2",
     "UPDATE identities SET revoked_at = $1 WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
+)
+FORGET_CONSENTS = "DELETE FROM consents WHERE client_id = $1"
+# Whatever their dates, which another node's clock may have set.
+FORGOTTEN_WITH_CLIENT = (
+    FORGET_CONSENTS,
+    "DELETE FROM session_clients WHERE client_id = $1",
+    "DELETE FROM logout_notices WHERE client_id = $1",
 )
 
 
@@ -273,6 +277,8 @@ async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int
         return False
     for statement in ENDED_WITH_CLIENT:
         await tx.run(statement, now, client_id)
+    for statement in FORGOTTEN_WITH_CLIENT:
+        await tx.run(statement, client_id)
     await tx.record("client.deleted", actor=actor, target=client_id, at=now)
     return True
 

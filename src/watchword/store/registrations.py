@@ -76,7 +76,7 @@ async def replace_registration(
     if changed is None:
         return None
     if not keeps_consents:
-        await tx.run("DELETE FROM consents WHERE client_id = $1", client.client_id)
+        await tx.run(clients.FORGET_CONSENTS, client.client_id)
     if secret is not None:
         await clients.add_first_secret(tx, client.client_id, secret, actor=client.client_id, now=now)
     return changed

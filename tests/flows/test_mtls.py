@@ -220,6 +220,9 @@ def test_mt_03_a_bound_token_is_worth_nothing_without_its_certificate(secured: S
     for shows in (None, other):
         refused = secured.get("/api/v1/tokens", shows, authorization=authorization)
         assert (refused.status_code, refused.json()["error"]) == (401, "invalid_token")
+    # RFC 9449 §7.1: with the scheme DPoP there is a proof, and the token is bound to its key
+    posing = secured.get("/api/v1/tokens", secured.client, authorization=f"DPoP {token}")
+    assert (posing.status_code, posing.json()["error"]) == (401, "invalid_token")
 
 
 def jwt_claims(token: str) -> dict[str, Any]:

@@ -106,10 +106,10 @@ async def authenticate(
         scheme = bearer.scheme_to_name((credentials.authorization or "",))
         raise _refused(f"not active or not for this server: {answer.reason}", scheme)
     cnf = claims.get("cnf")
+    if presented.scheme == "dpop" and not (isinstance(cnf, dict) and "jkt" in cnf):  # RFC 9449 §7.1
+        raise _refused("the token is not bound to a key")
     if isinstance(cnf, dict):
         await _check_possession(runtime, credentials, presented, path, cnf)
-    elif presented.scheme == "dpop":
-        raise _refused("the token is not bound to a key")
     exp = claims.get("exp")
     return Caller(
         actor=str(claims["jti"]) if claims["token_kind"] == "api_token" else answer.subject,

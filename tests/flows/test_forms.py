@@ -134,6 +134,16 @@ async def test_a_rotation_that_is_loaded_again_rotates_once_and_another_token_st
     assert [len(uses) for _, uses in listed] == [2, 2]
 
 
+async def test_a_form_that_does_not_say_what_to_do_with_a_token_ends_none(ada: Person) -> None:
+    issued = await ada.server.token("notes:read", owner="ada")
+    for what, left in (({}, 1), ({"do": "renew"}, 1), ({"do": "revoke"}, 0)):
+        await ada.open("/account/tokens")
+        form = {"csrf": ada.form(having="token")["csrf"], "token": issued.token.id, **what}
+        assert (await ada.http.post("/account/tokens", data=form)).status_code == 303
+        listed = await personal_tokens.own(ada.server.runtime, await user_of(ada.server))
+        assert [token.revoked_at for token, _ in listed].count(None) == left, what
+
+
 async def test_recovery_codes_that_are_loaded_again_stay_the_same(ada: Person) -> None:
     await add_totp(ada)
     await ada.open("/account/second_factors")

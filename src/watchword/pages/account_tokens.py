@@ -72,11 +72,13 @@ async def change(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     form = account.form_of(request, found)
-    runtime, user = request.runtime, found[1]
-    if form.get("do") == "rotate" and await demanded.is_lacking(request, user):
+    runtime, user, what = request.runtime, found[1], form.get("do")
+    if what not in ("rotate", "revoke"):
+        return account.done(request, "tokens", "")
+    if what == "rotate" and await demanded.is_lacking(request, user):
         return demanded.set_up(request)
     token = await personal_tokens.find_own(runtime, user, form.get("token") or "")
-    if form.get("do") == "rotate":
+    if what == "rotate":
         if not await once.is_first(request, found[0], form, token.id):
             return account.done(request, "tokens", "token_once")
         overlap = overlap_of(form)

@@ -1,5 +1,7 @@
 """The console's API tokens: found, made for whoever owns them, rotated, revoked, and nothing done that no form says."""
 
+import secrets
+
 import httpx
 import pytest
 from tests.fixtures.accounts import make, user_of
@@ -46,6 +48,13 @@ async def test_a_life_that_is_not_offered_is_refused_beside_its_field(admin: Per
         form = {**admin.form(having="owner"), **GIVEN, "days": typed}
         form.pop("")
         assert (await admin.http.post(NEW, data=form)).status_code == status
+
+
+async def test_an_owner_that_is_too_long_is_refused_beside_its_field(admin: Person) -> None:
+    """Not compressible: PostgreSQL keeps an owner in an index, whose entries have 2.7 kB at most."""
+    for typed, status in (("ci", 200), (secrets.token_hex(2500), 400)):
+        answer = await _sent(admin, NEW, **{**GIVEN, "owner": typed})
+        assert (answer.status_code, 'id="owner-error"' in answer.text) == (status, status == 400)
 
 
 async def test_an_application_is_found_by_the_identifier_that_the_list_shows(admin: Person) -> None:

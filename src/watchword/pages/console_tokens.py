@@ -4,6 +4,7 @@ from watchword.flows import api_tokens
 from watchword.flows.api_tokens import NEVER, Issued, TokenInput
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
+from watchword.operation import convert
 from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS
@@ -222,9 +223,10 @@ async def create(request: Request) -> Response:
     if not await once.is_first(request, session, form):
         return console.done(request, "token_once", "tokens")
     try:
-        owner = await api_tokens.resolve_owner(runtime, (form.get("owner") or "").strip())
+        given = convert(_given(form), TokenInput)
+        owner = await api_tokens.resolve_owner(runtime, given.owner)
         inside = console.acting(request, found)
-        issued = await api_tokens.create(inside, _given(form), owner=owner, actor=user.id, may_reserve=True)
+        issued = await api_tokens.create(inside, given, owner=owner, actor=user.id, may_reserve=True)
     except OAuthError as error:
         return _new(request, found, form, console.problems(error, form, FIELDS))
     return await _secret(request, found, issued, "created", None)
@@ -246,11 +248,13 @@ def _wrong(request: Request, form: Form) -> dict[str, object]:
     return wrong
 
 
-def _given(form: Form) -> TokenInput:
+def _given(form: Form) -> dict[str, object]:
+    """Return the form's values as the admin API takes them."""
     days = form.get("days") or ""
-    return TokenInput(
-        name=(form.get("name") or "").strip(),
-        scope=" ".join((form.get("scope") or "").split()),
-        resource=form.get("resource") or None,
-        expires_in=NEVER if days == NEVER else int(days) * account_tokens.DAY if days else None,
-    )
+    return {
+        "name": (form.get("name") or "").strip(),
+        "owner": (form.get("owner") or "").strip(),
+        "scope": " ".join((form.get("scope") or "").split()),
+        "resource": form.get("resource") or None,
+        "expires_in": NEVER if days == NEVER else int(days) * account_tokens.DAY if days else None,
+    }

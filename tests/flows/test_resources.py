@@ -1,12 +1,24 @@
 """RFC 8707: what a client calls a resource, and what the token that it gets calls it."""
 
+import secrets
+
 import httpx
 import msgspec
 import pytest
-from tests.fixtures.code_flow import answer_of, decide, obtain_code, redeem, refresh, register, request
+from tests.fixtures.code_flow import (
+    answer_of,
+    decide,
+    obtain_code,
+    redeem,
+    refresh,
+    register,
+    request,
+    sign_in,
+)
 from tests.fixtures.servers import Server
+from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import client_registry
+from watchword.flows import accounts, client_registry
 from watchword.jose import jwk, jwt
 from watchword.oauth.errors import OAuthError
 from watchword.store.database import Transaction
@@ -95,3 +107,23 @@ async def test_a_client_from_before_its_resource_was_refused_is_disabled_like_an
         server.runtime, known.client_id, given, expected_version=None, disabled=True, actor="test"
     )
     assert off.disabled_at is not None
+
+
+@pytest.mark.parametrize(("length", "remembered"), [(20, True), (500, False)])
+async def test_resources_with_names_of_any_length_are_agreed_to(
+    server: Server, length: int, remembered: bool
+) -> None:
+    """PostgreSQL keeps what a consent is for in an index, whose entries have 2.7 kB at most: what is longer is asked for every time."""
+    names = [f"https://{n}.example/{secrets.token_hex(length // 2)}" for n in range(10)]
+    client = await register(server, resources=names)
+    asked = [*request(client).items(), *(("resource", name) for name in names)]
+    await accounts.create(server.runtime, username="ada", password=PASSWORD, actor="test")
+    back = await sign_in(server, await server.http.get("/authorize", params=httpx.QueryParams(asked)))
+    page = await server.http.get(back.headers["location"])
+    code = answer_of(await decide(server, page))["code"]
+    tokens = (await redeem(server, client, code)).json()
+    assert audience_of(tokens) == names
+    again = await server.http.get("/authorize", params=httpx.QueryParams(asked))
+    assert (again.status_code == 303 and "code=" in again.headers["location"]) is remembered
+    if not remembered:
+        assert answer_of(await decide(server, again))["code"]

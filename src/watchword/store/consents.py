@@ -7,6 +7,10 @@ import msgspec
 from watchword.store.database import Transaction
 from watchword.store.several import padded, places
 
+# Bytes of an audience that is kept, which is in the table's index: PostgreSQL refuses entries of more than 2.7 kB, and a client whose
+# identifier is an address takes up to 0.8 of them.
+LONGEST = 1800
+
 
 class Consent(msgspec.Struct, frozen=True):
     """What a person answered so far; scopes are separated by spaces, `authorization_details` is JSON.
@@ -70,26 +74,13 @@ async def remember_consent(
     """Add what a person answered to their earlier answers; `details` returns the earlier authorization details with the new ones added.
 
     Nothing is stored for a client that is gone: a later one under its identifier must inherit nothing (AP-09). Nor for one that has
-    changed since the `version` named: its addresses may be others now, and then people are asked again (DC-07).
+    changed since the `version` named: its addresses may be others now, and then people are asked again (DC-07). What is for a longer
+    audience than LONGEST is recorded alone: people are asked every time.
     """
     if await tx.one(_ASKS, client_id, version) is None:
         return
-    before = await find_consent(tx, user_id, client_id, audience, held=True) or Consent("")
-    answered = {*scope, *declined}
-    agreed = [*(old for old in before.scope.split() if old not in answered), *scope]
-    left_out = [*(old for old in before.declined.split() if old not in answered), *declined]
-    await tx.run(
-        "INSERT INTO consents (user_id, client_id, audience, scope, declined, authorization_details, granted_at) "
-        "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, client_id, audience) DO UPDATE SET scope = excluded.scope, "
-        "declined = excluded.declined, authorization_details = excluded.authorization_details, granted_at = excluded.granted_at",
-        user_id,
-        client_id,
-        audience,
-        " ".join(agreed),
-        " ".join(left_out),
-        before.authorization_details if details is None else details(before.authorization_details),
-        now,
-    )
+    if len(audience.encode()) <= LONGEST:
+        await _keep(tx, (user_id, client_id, audience), scope, declined, details, now)
     await tx.record(
         "consent.given",
         actor=user_id,
@@ -99,6 +90,30 @@ async def remember_consent(
         scope=" ".join(scope),
         audience=audience,
         declined=" ".join(declined),
+    )
+
+
+async def _keep(
+    tx: Transaction,
+    whose: tuple[str, str, str],
+    scope: tuple[str, ...],
+    declined: tuple[str, ...],
+    details: Callable[[str], str] | None,
+    now: int,
+) -> None:
+    before = await find_consent(tx, *whose, held=True) or Consent("")
+    answered = {*scope, *declined}
+    agreed = [*(old for old in before.scope.split() if old not in answered), *scope]
+    left_out = [*(old for old in before.declined.split() if old not in answered), *declined]
+    await tx.run(
+        "INSERT INTO consents (user_id, client_id, audience, scope, declined, authorization_details, granted_at) "
+        "VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (user_id, client_id, audience) DO UPDATE SET scope = excluded.scope, "
+        "declined = excluded.declined, authorization_details = excluded.authorization_details, granted_at = excluded.granted_at",
+        *whose,
+        " ".join(agreed),
+        " ".join(left_out),
+        before.authorization_details if details is None else details(before.authorization_details),
+        now,
     )
 
 

@@ -15,11 +15,12 @@ from tests.fixtures.code_flow import (
     request,
     sign_in,
 )
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import accounts, client_registry
 from watchword.jose import jwk, jwt
+from watchword.oauth.clients import TokenFormat
 from watchword.oauth.errors import OAuthError
 from watchword.store.database import Transaction
 
@@ -127,3 +128,22 @@ async def test_resources_with_names_of_any_length_are_agreed_to(
     assert (again.status_code == 303 and "code=" in again.headers["location"]) is remembered
     if not remembered:
         assert answer_of(await decide(server, again))["code"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "length", "issued"), [("jwt", 20, True), ("jwt", 500, False), ("opaque", 500, True)]
+)
+async def test_no_token_is_issued_that_is_too_long_to_be_presented(
+    server: Server, kind: TokenFormat, length: int, issued: bool
+) -> None:
+    """Many resources, details or groups make a JWT of more than 16 kB, which neither introspection nor a guard reads any more."""
+    names = [f"https://{n}.example/{secrets.token_hex(length // 2)}" for n in range(30)]
+    client = await server.client(resources=names, access_token_format=kind)
+    form = {"grant_type": "client_credentials", "resource": names}
+    answer = await server.http.post("/token", data=form, headers={"authorization": basic(client)})
+    if not issued:
+        assert (answer.status_code, answer.json()["error"]) == (400, "invalid_request")
+        assert "ask for less" in answer.json()["error_description"]
+        return
+    seen = await server.post("/introspect", client, token=answer.json()["access_token"])
+    assert seen.json()["active"] is True

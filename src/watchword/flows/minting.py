@@ -8,13 +8,17 @@ import msgspec
 from watchword.flows import client_auth, client_registry, lineage, subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
-from watchword.oauth import claims, ended, status_list, targets, token_format
+from watchword.oauth import bearer, claims, ended, status_list, targets, token_format
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope
 from watchword.store import dating, tokens, users
 from watchword.store.statuses import StatusMarks
 from watchword.store.tokens import AccessToken, StoredToken
+
+TOO_LONG = (
+    "The access token would be too long to be presented: ask for less, or let this client get opaque tokens."
+)
 
 
 class AccessGrant(msgspec.Struct, frozen=True):
@@ -50,7 +54,8 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """Make an access token; an opaque one is valid only once its row is stored. `now` is in Unix seconds.
 
-    Raises `invalid_target`, and `invalid_client` or `invalid_grant` when the client or the account has ended during the request.
+    Raises `invalid_target`, `invalid_request` for a JWT that would be too long to be presented, and `invalid_client` or `invalid_grant`
+    when the client or the account has ended during the request.
     """
     claims.check_audience(grant.audience, grant.client.client_id)
     lifetime, since = grant.lifetime, await _valid_since(runtime, grant)
@@ -70,7 +75,10 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     row = None
     if runtime.statuses.concern(grant.client, grant.audience):
         row = _with_status(runtime, grant, said, now)
-    return Minted(await runtime.signatures.sign(key, said, "at+jwt"), token_type, lifetime, row)
+    token = await runtime.signatures.sign(key, said, "at+jwt")
+    if len(token) > bearer.MAX_TOKEN:  # by many groups, resources or details: nobody reads such a token
+        raise OAuthError("invalid_request", TOO_LONG)
+    return Minted(token, token_type, lifetime, row)
 
 
 async def _valid_since(runtime: Runtime, grant: AccessGrant) -> int:

@@ -40,6 +40,18 @@ def test_a_token_from_creation_to_revocation(tmp_path: Path) -> None:
     assert document(tmp_path, "audit", "--verify")["sound"] is True
 
 
+def test_a_token_that_is_bound_to_a_key_is_accepted_with_that_key_alone(tmp_path: Path) -> None:
+    key, other = "A" * 43, "B" * 43
+    made = document(
+        tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read", "--bind", key
+    )
+    for proven, reason in ((["--bind", key], "active"), (["--bind", other], "unbound"), ([], "unbound")):
+        said = document(
+            tmp_path, "token", "verify", made["token"], *proven, code=0 if reason == "active" else 1
+        )
+        assert said["reason"] == reason, proven
+
+
 def test_a_client_from_creation_to_deletion(tmp_path: Path) -> None:
     made = document(
         tmp_path, "client", "create", "billing", "--scope", "orders:read", "--grant", "client_credentials"
@@ -115,6 +127,8 @@ def test_keys_rotate(tmp_path: Path) -> None:
     after = {key["kid"] for key in document(tmp_path, "key", "rotate", "--algorithm", "ES256")["keys"]}
     assert len(after - before.keys()) == 1
     assert before.keys() <= after, "KR-01: what was published stays published"
+    refused = document(tmp_path, "key", "rotate", "--algorithm", "RS256", code=1)
+    assert (refused["error"], refused["field"]) == ("invalid_request", "algorithm")
 
 
 TRUST = ["trust", "create", "x", "--issuer", "https://ci.example.com", "--scope", "a"]

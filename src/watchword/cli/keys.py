@@ -70,6 +70,10 @@ def rotate(
     """Promote the next key and publish another; what the old one signed stays valid until it expires."""
 
     async def work(runtime: Runtime) -> list[Entry]:
+        if algorithm not in (None, *runtime.settings.signing_algorithms):
+            raise OAuthError(
+                "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
+            )
         for name in [algorithm] if algorithm else runtime.settings.signing_algorithms:
             if not await runtime.keyring.rotate(name, actor=ACTOR):
                 raise OAuthError(

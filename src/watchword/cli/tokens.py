@@ -187,6 +187,9 @@ def verify(
     resource: Annotated[str | None, typer.Option(help="The API that it is presented to.")] = None,
     address: Annotated[str | None, typer.Option(help="The address that it comes from.")] = None,
     path: Annotated[str | None, typer.Option(help="The path that it is used on.")] = None,
+    bind: Annotated[
+        str, typer.Option(help="Thumbprint of the key whose possession was proven with it (DPoP).")
+    ] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -195,7 +198,8 @@ def verify(
     secret = _read_secret(token)
 
     async def work(runtime: Runtime) -> tuple[token_verification.Verdict, int]:
-        use = Use(address, path, None if resource is None else (resource,), parse_scope(scope))
+        # "" matches no key, as in the admin API: without a proof a bound token is not accepted.
+        use = Use(address, path, None if resource is None else (resource,), parse_scope(scope), bind)
         return await token_verification.verify(runtime, secret, use), runtime.now()
 
     verdict, now = session.run(work, database=database, config=config, as_json=as_json)

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from tests.fixtures.accounts import user_of
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
@@ -126,6 +127,25 @@ async def test_a_refresh_token_that_waited_too_long_has_expired(server: Server) 
     ]
     server.clock.advance(server.settings.refresh_token_idle)
     assert await found(server, token) == ("r", "expired")
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [{"grant_types": ["authorization_code"]}, {"scope": "profile orders:read"}, {"groups": ["staff"]}],
+    ids=["the right to refresh", "a sign-in's scope", "everybody who is no member"],
+)
+async def test_a_refresh_token_does_not_work_whose_client_lost_what_it_needs(
+    server: Server, taken: dict[str, Any]
+) -> None:
+    client = await register(server)
+    given = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
+    token = (await refresh(server, client, given["refresh_token"])).json()["refresh_token"]
+    assert await found(server, token) == ("r", "active")
+    changed = msgspec.structs.replace(client_registry.to_input(client.client), **taken)
+    client_id = client.client.client_id
+    await client_registry.change(server.runtime, client_id, changed, expected_version=None, actor="test")
+    assert await found(server, token) == ("r", "grant_ended")
+    assert (await refresh(server, client, token)).status_code == 400
 
 
 @pytest.mark.parametrize("form", ["opaque", "jwt"])

@@ -8,7 +8,14 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import introspection, issuing, refresh_tokens, subjects, token_verification
+from watchword.flows import (
+    client_registry,
+    introspection,
+    issuing,
+    refresh_tokens,
+    subjects,
+    token_verification,
+)
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jws, jwt
@@ -155,7 +162,7 @@ async def _refresh_token(runtime: Runtime, credential: str) -> Finding:
     grant = found.grant
     return Finding(
         "r",
-        _standing(runtime, found, redemption.generation_of(found, presented.digest)),
+        await _standing(runtime, found, redemption.generation_of(found, presented.digest)),
         client_id=grant.client_id,
         subject=grant.user_id,
         scope=grant.scope,
@@ -164,16 +171,25 @@ async def _refresh_token(runtime: Runtime, credential: str) -> Finding:
     )
 
 
-def _standing(runtime: Runtime, found: Standing, generation: int) -> str:
+async def _standing(runtime: Runtime, found: Standing, generation: int) -> str:
     outcome = refresh.decide(
         redemption.family_of(found.grant), generation, refresh_tokens.limits(runtime), runtime.now()
     )
-    if outcome == "rotate":
-        try:
-            issuing.owner_of(found)
-        except OAuthError:
-            return "grant_ended"
+    if outcome == "rotate" and not await _can_refresh(runtime, found):
+        return "grant_ended"
     return _FAMILY[outcome]
+
+
+async def _can_refresh(runtime: Runtime, found: Standing) -> bool:
+    """Whether all that a grant stands on is left: client and person may have lost what it needs, or they and the session may be gone."""
+    client = await client_registry.find(runtime, found.grant.client_id)
+    if client is None or client.disabled_at is not None or not client.may("refresh_token"):
+        return False
+    try:
+        issuing.remaining(runtime, client, found.grant, issuing.owner_of(found))
+    except OAuthError:
+        return False
+    return True
 
 
 async def _jwt(runtime: Runtime, credential: str) -> Finding:

@@ -56,7 +56,7 @@ async def make(
     `invalid_target`, `invalid_authorization_details`, or as `minting.mint` and `id_tokens.make`.
     """
     grant, user = standing.grant, owner_of(standing)
-    extent = _narrowed(runtime, client, form, _remaining(runtime, client, grant, user), scope)
+    extent = _narrowed(runtime, client, form, remaining(runtime, client, grant, user), scope)
     minted = await _access_token(runtime, client, grant, user, extent, binding)
     if "openid" not in extent.scope:
         return Issued(extent, minted, None)
@@ -76,7 +76,7 @@ def owner_of(standing: Standing) -> User:
     return user
 
 
-def _remaining(runtime: Runtime, client: Client, grant: Grant, user: User) -> Extent:
+def remaining(runtime: Runtime, client: Client, grant: Grant, user: User) -> Extent:
     """Return what is left of a grant; raise `invalid_grant` when nothing useful is left (TK-03).
 
     The client may have lost scopes, resources and details types since, the person scopes that a group opened (TK-08), and the server's

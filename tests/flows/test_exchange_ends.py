@@ -19,7 +19,7 @@ from tests.flows.test_token_exchange import (
 from watchword.flows import account_changes
 from watchword.flows.client_registry import Registered
 from watchword.jose import jws
-from watchword.oauth import status_list
+from watchword.oauth import exchange, status_list
 
 
 async def switch_off_and_on(server: Server, client: Registered) -> None:
@@ -80,6 +80,19 @@ async def test_ad_07_so_has_what_was_made_for_a_person_between_two_ends_of_the_a
             await account_changes.set_disabled(server.runtime, ada, disabled, actor="test")
     for token in issued:
         assert await look(server, api, token) == {"active": False}
+
+
+async def test_ad_07_what_cannot_end_with_the_account_offline_is_not_issued(server: Server) -> None:
+    """Whoever verifies a JWT offline learns of the account's end by its mark, which would join the names that pairwise clients know."""
+    await make(server)
+    sent = (await server.token(owner="ada", resource=API)).secret
+    for subject_type, status in (("public", 200), ("pairwise", 400)):
+        api = await service(server, subject_type=subject_type, name=subject_type)
+        answer = await swap(server, api, sent, audience=DOWN, requested_token_type=exchange.JWT)
+        assert answer.status_code == status, answer.text
+        opaque = (await swap(server, api, sent, audience=DOWN)).json()["access_token"]
+        assert (await look(server, api, opaque))["active"] is True
+    assert answer.json()["field"] == "requested_token_type"
 
 
 @FORMATS

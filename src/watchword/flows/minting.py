@@ -19,6 +19,7 @@ from watchword.store.tokens import AccessToken, StoredToken
 TOO_LONG = (
     "The access token would be too long to be presented: ask for less, or let this client get opaque tokens."
 )
+NO_JWT = "A JWT would tell who is behind this pairwise subject: leave requested_token_type out."
 
 
 class AccessGrant(msgspec.Struct, frozen=True):
@@ -54,8 +55,8 @@ def lifetime_of(runtime: Runtime, client: Client) -> int:
 async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
     """Make an access token; an opaque one is valid only once its row is stored. `now` is in Unix seconds.
 
-    Raises `invalid_target`, `invalid_request` for a JWT that would be too long to be presented, and `invalid_client` or `invalid_grant`
-    when the client or the account has ended during the request.
+    Raises `invalid_target`, `invalid_request` for a JWT that would be too long to be presented or tell too much, and `invalid_client` or
+    `invalid_grant` when the client or the account has ended during the request.
     """
     claims.check_audience(grant.audience, grant.client.client_id)
     lifetime, since = grant.lifetime, await _valid_since(runtime, grant)
@@ -115,10 +116,13 @@ def _ended() -> OAuthError:
 
 
 def _format(runtime: Runtime, grant: AccessGrant) -> TokenFormat:
+    if subjects.is_pairwise(grant.client, grant.claims) and _names_account(grant):
+        # A JWT would have to name the account, which its pairwise `sub` is to hide, for its end to be noticed offline
+        if grant.format == "jwt":
+            raise OAuthError("invalid_request", NO_JWT, field="requested_token_type")
+        return "opaque"
     if grant.format is not None:
         return grant.format
-    if subjects.is_pairwise(grant.client, grant.claims) and _names_account(grant):
-        return "opaque"  # a JWT would have to name the account, which its pairwise `sub` is to hide
     default = grant.client.access_token_format
     return targets.format_for(grant.audience, runtime.settings.token_formats, default)
 
@@ -147,7 +151,7 @@ def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]
     extra = grant.claims
     if grant.grant_id:
         extra = {**extra, "grant_id": grant.grant_id}
-    elif _names_account(grant) and not subjects.is_pairwise(grant.client, grant.claims):
+    elif _names_account(grant):
         parents = (*lineage.parents_of(extra), f"account:{lineage.account_handle(runtime, grant.subject)}")
         extra = {**extra, "parents": parents}
     return claims.access_token_claims(

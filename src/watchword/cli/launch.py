@@ -130,8 +130,9 @@ def run(settings: Settings) -> int:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    # Worker processes get the settings, command-line options included, through the environment.
-    variables = {}
+    # Worker processes get the settings, command-line options included, through the environment, and read no file: one of this folder need
+    # not be the one that was named, and may have been changed since it was checked.
+    variables = {PREFIX + "CONFIG": os.devnull}
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
         if value is not None:

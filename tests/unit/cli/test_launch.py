@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import typer
@@ -81,3 +82,16 @@ def test_worker_processes_read_exactly_the_settings_that_the_server_was_started_
     assert settings.load({}, launch._environment(started)) == started
     with pytest.raises(settings.SettingsError, match="WATCHWORD_SCOPES"):
         settings.load({}, {"WATCHWORD_SCOPES": "{nothing"})
+
+
+def test_no_file_adds_to_the_settings_that_worker_processes_are_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "named.toml"
+    named.write_text('service_name = "Acme"')
+    started = settings.load({}, {}, config=str(named))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "watchword.toml").write_text('help_url = "https://help.example"\nmisspelt = 1')
+    with pytest.raises(settings.SettingsError, match="misspelt"):
+        settings.load({}, {})  # it would be read
+    assert settings.load({}, launch._environment(started)) == started

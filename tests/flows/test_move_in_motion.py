@@ -11,7 +11,7 @@ from tests.fixtures.accounts import make
 from tests.fixtures.postgres import fresh_postgres, impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import move
+from watchword.flows import backup, move
 from watchword.flows.master_key import existing_master_keys
 from watchword.flows.move import Moved, Progress
 from watchword.oauth.errors import OAuthError
@@ -128,3 +128,35 @@ async def test_a_move_that_goes_on_elsewhere_is_not_gone_on_with(tmp_path: Path,
         await asyncio.to_thread(to_target, again)
         assert len(refusals) == 1
         assert "open elsewhere" in refusals[0] or "let another restore or move finish" in refusals[0]
+
+
+async def test_a_restore_into_a_database_that_is_being_moved_ends_the_move(tmp_path: Path) -> None:
+    """The triggers that note changes go with the tables: a move that went on would lose what changed after it had compared."""
+    kept, target = tmp_path / "backup.gz", f"sqlite:///{tmp_path}/target.db"
+    loop = asyncio.get_running_loop()
+
+    def stop(progress: Progress) -> None:
+        raise Killed
+
+    async with open_server(tmp_path) as server:
+        settings, user, now = server.settings, await make(server), server.runtime.now()
+        enrolled = {"step": 0, "actor": "test", "now": now}
+        await server.runtime.database.write(factors.add_totp, user.id, b"a sealed key", **enrolled)
+        masters = existing_master_keys(settings)
+        await backup.write_backup(settings, kept, now)
+        with pytest.raises(Killed):
+            await move.move(settings.database, target, masters, report=stop)
+    await backup.restore_backup(settings, kept, now, replace=True, exact=True)
+    async with open_server(tmp_path) as server:
+
+        def use(progress: Progress) -> None:
+            if progress.phase == "switching":
+                asyncio.run_coroutine_threadsafe(use_code(server, user.id, STEP), loop).result(10)
+
+        def go_on(*, replace: bool) -> Moved:
+            return asyncio.run(move.move(settings.database, target, masters, report=use, replace=replace))
+
+        with pytest.raises(OAuthError, match="conflict"):
+            await asyncio.to_thread(go_on, replace=False)
+        await asyncio.to_thread(go_on, replace=True)
+    assert await is_used(tmp_path / "target.db", user.id, STEP)

@@ -17,6 +17,10 @@ from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.schema import Table
 
 BATCH = 1000
+# The notes of what changes while a database is moved away (`capture`), and which move that is. The triggers that write them go with the tables
+# that they are on: notes that stayed behind would be those of a move that misses every further change.
+CHANGES = "moving_changes"
+IDENTITY = "moving_identity"
 Values = tuple[object, ...]
 
 _encode = msgspec.json.Encoder().encode
@@ -100,9 +104,9 @@ async def make_tables(bulk: Bulk, upto: int, now: int) -> None:
 
 
 async def drop_tables(bulk: Bulk) -> None:
-    """Drop every table of this release or an earlier one, within the transaction that is open."""
+    """Drop every table of this release or an earlier one, and what a move noted of them, within the transaction that is open."""
     now = [table.name for table in reversed(schema.tables(schema.newest()))]
-    for name in (*schema.taken_away(), *now, schema.VERSIONS):
+    for name in (*schema.taken_away(), *now, schema.VERSIONS, CHANGES, IDENTITY):
         await bulk.run(f"DROP TABLE IF EXISTS {name}")
 
 

@@ -7,12 +7,10 @@ know of it. The fence is a trigger as well: it refuses every change, even from a
 
 import msgspec
 
-from watchword.store.bulk import Bulk, Values
+from watchword.store.bulk import CHANGES, IDENTITY, Bulk, Values
 from watchword.store.migrate import MOVED
 from watchword.store.schema import VERSIONS, Table
 
-CHANGES = "moving_changes"
-IDENTITY = "moving_identity"
 FENCE = "this database was moved away by watchword move"
 EVENTS = ("INSERT", "UPDATE", "DELETE")
 

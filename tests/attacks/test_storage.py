@@ -20,6 +20,7 @@ from tests.flows.test_first_sign_in import csrf_of
 from watchword.flows import accounts
 from watchword.store import faults, soundness
 from watchword.store.database import Transaction
+from watchword.telemetry import own_tally
 
 FAST = 2.0  # seconds within which an outage is said; the wait for a connection is one
 
@@ -39,6 +40,11 @@ def failing(specification: str) -> Iterator[None]:
         yield
     finally:
         faults.arm(None)
+
+
+def outages() -> int:
+    """How many answers of this process were 503 because of the database, as its metrics tell."""
+    return sum(count for name, _, _, count in own_tally().counts if name == "storage_unavailable")
 
 
 @pytest.fixture
@@ -177,9 +183,11 @@ async def test_st_03_a_database_that_takes_no_writes_serves_what_needs_none(
         assert int(answer.headers["retry-after"]) >= 1, name
         assert "set-cookie" not in answer.headers or name != "sign-in", "nobody is half signed in"
     capsys.readouterr()
+    counted = outages()
     probed = await server.http.get("/readyz")
     assert (probed.status_code, probed.headers["retry-after"]) == (503, "2")
     assert '"event": "storage.unavailable"' in capsys.readouterr().err, "why is in the log"
+    assert outages() == counted + 1, "a node that no balancer sends anything tells of its outage as well"
     for path in (
         "/healthz",
         "/livez",

@@ -5,7 +5,7 @@ import os
 from watchword.http import NO_STORE, UNAVAILABLE, Request, Response, json_response
 from watchword.store import keys
 from watchword.store.database import StorageUnavailable
-from watchword.telemetry import log
+from watchword.telemetry import count, log
 
 RETRY = (*NO_STORE, (b"retry-after", str(UNAVAILABLE.retry_after).encode()))
 
@@ -22,7 +22,8 @@ async def readyz(request: Request) -> Response:
         await runtime.database.write(keys.touch, os.urandom(8).hex())
         await runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
     except (StorageUnavailable, ValueError) as error:
-        # The log says why even where nobody but the balancer asks.
+        # Log and metrics tell of it even where nobody but the balancer asks: it sends a node like this nothing else.
+        count("storage_unavailable")
         log.error("storage.unavailable", path=request.path, reason=str(error))
         return json_response(503, {"status": "unavailable"}, RETRY)
     return json_response(200, {"status": "ready"})

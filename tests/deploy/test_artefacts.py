@@ -53,6 +53,13 @@ def test_the_unit_hands_the_master_key_over_as_a_credential_and_in_no_variable()
     assert "key_file" in Settings.__struct_fields__
 
 
+def test_the_unit_starts_again_while_a_database_is_away_and_not_with_wrong_options() -> None:
+    options = unit_options()
+    assert options["Restart"] == ["on-failure"]
+    assert options["StartLimitIntervalSec"] == ["0"], "five attempts take ten seconds"
+    assert options["RestartPreventExitStatus"] == ["2"], "what `serve` exits with for wrong usage"
+
+
 def test_a_command_beside_the_unit_names_the_place_of_the_key_in_full() -> None:
     guide = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
     command = re.search(r"^systemd-run .*?watchword token list.*?$", guide, re.DOTALL | re.MULTILINE)

@@ -189,6 +189,14 @@ def test_the_chart_keeps_secrets_in_the_secret_that_exists() -> None:
         assert re.search(rf"name: {variable}\n\s+valueFrom:\n\s+secretKeyRef:", text), variable
 
 
+def test_the_notes_find_the_link_that_still_works_among_those_of_all_nodes() -> None:
+    notes = (CHART / "templates" / "NOTES.txt").read_text()
+    [command] = [line.strip() for line in notes.splitlines() if line.strip().startswith("kubectl")]
+    assert "--tail=-1" in command, "with a selector kubectl shows ten lines of each pod"
+    assert "--timestamps" in command
+    assert command.endswith("| grep /setup | sort | tail -n 1"), "each link ends the one before it"
+
+
 def test_the_monitor_names_the_job_that_the_alerts_ask_for() -> None:
     """Prometheus Operator names a job after the service, which has the release's name, unless a label is named."""
     label = re.search(r"^  jobLabel: (\S+)$", dict(templates())["servicemonitor.yaml"], re.MULTILINE)

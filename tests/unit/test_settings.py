@@ -58,6 +58,7 @@ REFUSED: dict[str, tuple[str, object, str]] = {
         "authorization_details", {"pay": {"sentence": "Pay", "members": {"to": []}}}, "pay.members.to must be one of"
     ),
     "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is not an absolute URI"),
+    "a wait for the database that SQLite takes for none": ("database_timeout", 2_592_000, "database_timeout is not valid: .* <= 86400"),
 }  # fmt: skip
 
 

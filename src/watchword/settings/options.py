@@ -105,7 +105,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     database: str = "watchword.db"
     key_file: str | None = None
     audit_retention: Seconds = 400 * DAY
-    database_timeout: Seconds = 5
+    database_timeout: Annotated[int, msgspec.Meta(ge=1, le=DAY)] = 5  # beyond 31 bits of ms: none
     database_replica: str | None = None
     database_pool: Annotated[int, msgspec.Meta(ge=1, le=1000)] = 10
 

@@ -1,6 +1,8 @@
 """The embedded database among several event loops, and while it closes: whoever waits for it is answered."""
 
 import asyncio
+import contextlib
+import os
 import threading
 from pathlib import Path
 
@@ -106,3 +108,29 @@ async def test_a_reading_of_the_turn_in_which_the_database_is_closed_disturbs_no
         await asyncio.sleep(0)
     await asyncio.sleep(0)
     assert disturbances == []
+
+
+def _descriptors(path: str) -> int:
+    found = 0
+    for descriptor in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing itself
+            found += os.readlink(f"/proc/self/fd/{descriptor}") == path
+    return found
+
+
+async def test_a_thread_that_has_ended_leaves_no_connection_behind(file: Store) -> None:
+    """A guard in the server's process may be asked by a framework that makes a thread for every request."""
+    database, versions = await file.node(), set()
+
+    def ask() -> None:
+        asking = threading.Thread(target=lambda: versions.add(database.version()))
+        asking.start()
+        asking.join()
+
+    for _ in range(2):  # what a connection leaves is closed or used again once another one has been opened
+        await asyncio.to_thread(ask)
+    open_by_now = _descriptors(file.address)
+    for _ in range(5):
+        await asyncio.to_thread(ask)
+    assert len(versions) == 1, "each was answered"
+    assert 0 < _descriptors(file.address) <= open_by_now

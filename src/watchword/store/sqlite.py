@@ -24,7 +24,7 @@ from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
 from watchword.store.sqlite_job import Job, answer, deliver, reach
-from watchword.store.sqlite_reader import Commits, Reader
+from watchword.store.sqlite_reader import Commits, Reader, Readers
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, all_bound, placeholders, stepped
 
 P = ParamSpec("P")
@@ -62,7 +62,7 @@ class SqliteDatabase:
         # Jobs accepted in the present turns of a loop: handed over together, so that one commit holds them all.
         self._accepted: dict[asyncio.AbstractEventLoop, list[Job]] = {}
         self._local = threading.local()
-        self._readers: list[Reader] = []
+        self._readers = Readers()
         self._commits = Commits()
         self._thread: threading.Thread | None = None
         self._chain = Chain()
@@ -127,9 +127,7 @@ class SqliteDatabase:
             self._queue.put(None)
         await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
         self._thread = None
-        for reader in self._readers:
-            reader.connection.close()
-        self._readers.clear()
+        self._readers.close()
         self._local = threading.local()
         self._writer.close()
 
@@ -139,7 +137,7 @@ class SqliteDatabase:
             connection = self._connect()
             connection.execute("PRAGMA query_only=ON")
             reader = self._local.reader = Reader(connection, self._commits)
-            self._readers.append(reader)
+            self._readers.keep(reader)
         return reader
 
     async def read(

@@ -9,6 +9,7 @@ Without an event loop there are no turns, and every read stands alone.
 import asyncio
 import contextlib
 import sqlite3
+import threading
 import time
 from dataclasses import dataclass
 
@@ -69,3 +70,29 @@ class Reader:
             # Closed meanwhile, and the snapshot with it; or damaged, which the next read reports.
             with contextlib.suppress(sqlite3.Error):
                 self.connection.rollback()
+
+
+class Readers:
+    """The readers of one database. That of a thread which has ended is closed when another thread gets one: there may be one a request."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[tuple[threading.Thread, Reader]] = []
+
+    def keep(self, reader: Reader) -> None:
+        """Keep the reader of the calling thread."""
+        living = [(threading.current_thread(), reader)]
+        with self._lock:
+            for thread, one in self._kept:
+                if thread.is_alive():
+                    living.append((thread, one))
+                else:
+                    one.connection.close()
+            self._kept = living
+
+    def close(self) -> None:
+        """Close all of them."""
+        with self._lock:
+            for _, reader in self._kept:
+                reader.connection.close()
+            self._kept = []

@@ -284,7 +284,7 @@ def standby(store: Store, delay: str) -> Iterator[tuple[str, Cluster]]:
 
 @pytest.mark.postgres
 async def test_mn_08_a_standby_that_is_behind_answers_lists_and_never_whether_a_token_lives(
-    postgres_store: Store, tmp_path: Path
+    postgres_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await postgres_store.node()
     await postgres_store.close()
@@ -309,5 +309,9 @@ async def test_mn_08_a_standby_that_is_behind_answers_lists_and_never_whether_a_
             while not await listed():
                 assert time.monotonic() - begun < 15
                 await asyncio.sleep(0.05)
+            assert "replica.unavailable" not in capsys.readouterr().err
             copy.stop()
             assert await listed(), "without the standby the primary answers"
+            assert '"event": "replica.unavailable"' in capsys.readouterr().err, (
+                "nobody would see it otherwise"
+            )

@@ -15,8 +15,9 @@ from tests.store.backends import cluster_of
 from tests.store.made import count, note
 from tests.store.test_postgres_sessions import SHOWN, shown
 
-from watchword.store.database import Database, StorageUnavailable
+from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.postgres import PostgresDatabase
+from watchword.store.postgres_replica import Replica
 
 pytestmark = pytest.mark.pgbouncer
 
@@ -75,3 +76,21 @@ async def test_pgbouncer_in_transaction_mode_is_refused_at_the_start(postgres_st
         pytest.raises(StorageUnavailable, match="pool_mode = session"),
     ):
         await behind(port, postgres_store)
+
+
+async def takes_no_writes(tx: Transaction) -> bool:
+    row = await tx.one("SELECT current_setting('default_transaction_read_only') AS setting")
+    return row is not None and row["setting"] == "on"
+
+
+async def test_lists_are_read_through_pgbouncer_too(postgres_store: Store) -> None:
+    cluster = cluster_of(postgres_store)
+    with pgbouncer(cluster, "session") as port:
+        primary = await behind(port, postgres_store)
+        assert not await primary.read(takes_no_writes)
+        replica = Replica(postgres_store.address.replace(f":{cluster.port}/", f":{port}/"), primary, 5)
+        await replica.open()
+        for _ in range(2):
+            assert await replica.read(takes_no_writes), "the primary answered in its place"
+        await replica.close()
+        await postgres_store.close()

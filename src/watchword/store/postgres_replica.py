@@ -1,7 +1,7 @@
 """A PostgreSQL standby for reads that may be stale: lists for administrators, and nothing that decides whether a token is valid (MN-08).
 
 Owns its own few connections and the fallback: what the standby does not answer the primary does, and a standby that failed is not
-asked again for a while.
+asked again for a while. Nobody would notice that, so the log says so.
 """
 
 import time
@@ -11,8 +11,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 
 from watchword.store.database import Database, StorageUnavailable, Transaction
-from watchword.store.postgres_errors import FAILURES, OPENING
+from watchword.store.postgres_errors import FAILURES, OPENING, unavailable
 from watchword.store.postgres_transaction import PostgresTransaction
+from watchword.telemetry import log
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -41,10 +42,8 @@ class Replica:
                 max_size=CONNECTIONS,
                 timeout=PATIENCE,
                 command_timeout=self._timeout,
-                server_settings={
-                    "application_name": "watchword-lists",
-                    "default_transaction_read_only": "on",
-                },
+                server_settings={"application_name": "watchword-lists"},
+                setup=_read_only,
             )
         except OPENING as error:
             raise StorageUnavailable("database_replica is not a valid address") from error
@@ -65,6 +64,12 @@ class Replica:
             try:
                 async with self._pool.acquire(timeout=PATIENCE) as connection:
                     return await operation(PostgresTransaction(connection, None), *args, **kwargs)
-            except FAILURES:
+            except FAILURES as error:
                 self._until = time.monotonic() + LEFT_ALONE
+                log.warning("replica.unavailable", reason=unavailable(error).reason, seconds=LEFT_ALONE)
         return await self._primary.read(operation, *args, **kwargs)
+
+
+async def _read_only(connection: Any) -> None:
+    # A statement, because PgBouncer refuses it as a connection parameter; with each loan, because the pool resets what it takes back.
+    await connection.execute("SET default_transaction_read_only = on")

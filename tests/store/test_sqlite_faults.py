@@ -293,6 +293,28 @@ async def test_another_writer_that_holds_the_file_makes_writes_wait_and_then_ref
     await file.close()
 
 
+async def test_all_who_wait_for_the_file_are_refused_at_once_and_not_one_batch_after_the_other(
+    file: Store,
+) -> None:
+    """Otherwise the last of a thousand would wait for four times as long as a write may."""
+    database = await file.node(timeout=1)
+    with contextlib.closing(sqlite3.connect(file.address, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        waiting: list[asyncio.Task[None]] = []
+        for each in range(4):  # handed over one after the other
+            waiting += [asyncio.create_task(database.write(note, f"{each} {n}")) for n in range(200)]
+            for _ in range(4):
+                await asyncio.sleep(0)
+        refused, _ = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert all("locked" in str(one.exception()) for one in refused)
+        for _ in range(4):
+            await asyncio.sleep(0)
+        assert [one for one in waiting if not one.done()] == [], "nobody waits another time"
+        assert all(isinstance(one.exception(), StorageUnavailable) for one in waiting)
+    await assert_heals(database, 0)
+    await file.close()
+
+
 async def test_a_list_that_has_no_thread_is_no_closed_database(file: Store) -> None:
     """A process that finds no memory is replaced for what is said of it here."""
 

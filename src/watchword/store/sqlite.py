@@ -23,7 +23,7 @@ from watchword.store.database import Change, Entry, StorageUnavailable, check_va
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
-from watchword.store.sqlite_job import Job, answer, deliver, reach
+from watchword.store.sqlite_job import Job, Queue, answer, deliver, reach, waiting_in
 from watchword.store.sqlite_reader import Commits, Reader, Readers
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, all_bound, placeholders, stepped
 
@@ -56,7 +56,7 @@ class SqliteDatabase:
         self._durable = durable
         self._audit_key = audit_key
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[list[Job] | None] = queue.SimpleQueue()
+        self._queue: Queue = queue.SimpleQueue()
         self._gate = threading.Lock()  # nothing is queued after the None that ends the queue
         self._is_closing = False
         # Jobs accepted in the present turns of a loop: handed over together, so that one commit holds them all.
@@ -293,6 +293,8 @@ class SqliteDatabase:
             self._chain = Chain() if committing else saved
             self._recover(error)
             unavailable = StorageUnavailable(str(error), unknown=committing)
+            if _kind(error) == sqlite3.SQLITE_BUSY and not committing:
+                batch += waiting_in(self._queue)  # or they would wait for the file one batch after the other
             for job in batch:
                 job.result, job.error = None, unavailable
 
@@ -305,7 +307,7 @@ class SqliteDatabase:
             written(self._events)
 
     def _recover(self, error: Exception) -> None:
-        usable = getattr(error, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_READONLY
+        usable = _kind(error) != sqlite3.SQLITE_READONLY
         try:
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
@@ -367,6 +369,11 @@ class SqliteDatabase:
                 self._writer.execute("ROLLBACK TO job")
         if not single:
             self._writer.execute("RELEASE job")
+
+
+def _kind(error: BaseException) -> int:
+    """Return the code of an error of SQLite, without its subdivision; 0 for any other error."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _is_unreadable_text(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import queue
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,19 @@ class Job:
     entry: Entry | None = None
     result: Any = None
     error: BaseException | None = None
+
+
+Queue = queue.SimpleQueue[list[Job] | None]  # None is its end
+
+
+def waiting_in(queued: Queue) -> list[Job]:
+    """Take all jobs out of a queue; its end stays in it."""
+    jobs: list[Job] = []
+    with contextlib.suppress(queue.Empty):
+        while (some := queued.get_nowait()) is not None:
+            jobs += some
+        queued.put(None)
+    return jobs
 
 
 def reach(step: str, jobs: list[Job]) -> None:

@@ -48,7 +48,7 @@ HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 _encode = msgspec.json.Encoder().encode
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
-_HOST = re.compile(rb"(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
+_HOST = re.compile(rb"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
 class Unreadable(OAuthError):

@@ -237,6 +237,12 @@ async def test_md_05_a_malformed_host_is_refused(server: Server, host: str) -> N
     assert answer.status_code in (400, 421) or answer.json() == honest
 
 
+@pytest.mark.parametrize("host", ["localhost:8000", "auth_server:8000", "[::1]:8000", "10.0.0.7"])
+async def test_a_host_is_served_as_whoever_runs_the_server_names_it(server: Server, host: str) -> None:
+    """An underscore is what networks of containers put into names; RFC 3986 §3.2.2 allows it."""
+    assert (await server.http.get("/readyz", headers={"host": host})).status_code == 200
+
+
 async def test_md_05_headers_of_a_proxy_that_nobody_trusts_change_nothing(server: Server) -> None:
     address = "/.well-known/oauth-authorization-server"
     honest = (await server.http.get(address)).json()

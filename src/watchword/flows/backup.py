@@ -286,6 +286,7 @@ async def _fill(bulk: Bulk, path: Path, report: Report, root: Secret, now: int, 
                 "conflict", "The database is not empty: give --replace to put the backup in its place."
             )
         seen = await restoring.changes(bulk)
+    await store.refuse_others(bulk)
     await store.drop_tables(bulk)
     await store.make_tables(bulk, report.schema_version, now)
     await store.clear(bulk, "facts")

@@ -189,6 +189,7 @@ async def _begin(
         return begun
     if not replace and await target.has_table(schema.VERSIONS):
         raise OAuthError("conflict", "The target is not empty: give --replace to remove what is there.")
+    await store.refuse_others(target)
     identity = secrets.token_hex(8)
     await _end_capture(source, tables, postgres)
     await _begin_alone(source, lambda: capture.begin_capture(source, tables, identity, postgres=postgres))

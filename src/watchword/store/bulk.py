@@ -11,6 +11,7 @@ from typing import Protocol
 import msgspec
 
 from watchword.extras import POSTGRES, needing
+from watchword.oauth.errors import OAuthError
 from watchword.store import migrate, schema
 from watchword.store.chain import Chain
 from watchword.store.database import StorageUnavailable, Transaction
@@ -21,6 +22,10 @@ BATCH = 1000
 # that they are on: notes that stayed behind would be those of a move that misses every further change.
 CHANGES = "moving_changes"
 IDENTITY = "moving_identity"
+OTHERS = (
+    "The database holds a table {} of something else, which would be deleted: name a database that is Watchword's alone, "
+    "or on PostgreSQL a schema of its own (?search_path=…)."
+)
 Values = tuple[object, ...]
 
 _encode = msgspec.json.Encoder().encode
@@ -103,11 +108,25 @@ async def make_tables(bulk: Bulk, upto: int, now: int) -> None:
             await bulk.run(f"INSERT INTO {schema.VERSIONS} VALUES ($1, $2, $3)", number, name, now)  # noqa: S608 - a literal
 
 
+def _ours() -> tuple[str, ...]:
+    """Return the names of the tables of this release or an earlier one, each before those that it refers to."""
+    now = [table.name for table in reversed(schema.tables(schema.newest()))]
+    return (*schema.taken_away(), *now, CHANGES, IDENTITY)
+
+
 async def drop_tables(bulk: Bulk) -> None:
     """Drop every table of this release or an earlier one, and what a move noted of them, within the transaction that is open."""
-    now = [table.name for table in reversed(schema.tables(schema.newest()))]
-    for name in (*schema.taken_away(), *now, schema.VERSIONS, CHANGES, IDENTITY):
+    for name in (*_ours(), schema.VERSIONS):
         await bulk.run(f"DROP TABLE IF EXISTS {name}")
+
+
+async def refuse_others(bulk: Bulk) -> None:
+    """Raise `conflict` where a table has the name of one of ours and is another program's: whoever makes room for ours would drop it."""
+    if await bulk.has_table(schema.VERSIONS):
+        return
+    for name in _ours():
+        if await bulk.has_table(name):
+            raise OAuthError("conflict", OTHERS.format(name))
 
 
 async def clear(tx: Transaction, table: str) -> None:

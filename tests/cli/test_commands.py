@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,9 @@ def test_a_token_from_creation_to_revocation(tmp_path: Path) -> None:
     assert names[-3:] == ["token.created", "token.rotated", "token.revoked"] or set(names) >= {
         "token.revoked"
     }
+    day = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(made["expires_at"]))
+    told = run_cli(tmp_path, "audit", "--name", "token.created").stdout
+    assert f"expires_at={day} " in " ".join(told.split()), "people read days, not seconds"
     assert document(tmp_path, "audit", "--verify")["sound"] is True
 
 

@@ -51,8 +51,19 @@ def test_a_tls_connection_is_a_channel(ada: Run, tmp_path: Path) -> None:
 def test_people_read_lines_of_names_and_values(ada: Run) -> None:
     lines = ada("verify", "ada.id").out.decode().splitlines()
     said = dict(line.split(maxsplit=1) for line in lines)
-    assert (said["valid"], said["kind"], said["commitments"]) == ("True", "identity", "4")
+    assert (said["valid"], said["kind"], said["commitments"]) == ("yes", "identity", "4")
     assert len({line.index(line.split()[1]) for line in lines}) == 1, "values stand below each other"
+
+
+def test_people_read_days_and_programs_seconds(ada: Run, tmp_path: Path) -> None:
+    seconds = ada("info", "ada.id", "--json").json["expires"]
+    day = time.strftime("%Y-%m-%d %H:%M:%SZ", time.gmtime(seconds))
+    said = dict(line.split(maxsplit=1) for line in ada("info", "ada.id").out.decode().splitlines())
+    assert said["expires"] == day
+    beyond = Challenge("https://api.example", "login", bytes(16), 0, 2**53 - 1)  # Python's calendar
+    files.write_record(str(tmp_path / "late"), beyond, "text")
+    late = ada("info", "late")
+    assert (late.code, str(2**53 - 1) in late.out.decode()) == (0, True)
 
 
 @pytest.mark.parametrize("form", ["text", "sd-jwt"])

@@ -108,9 +108,18 @@ def _emit(event: Event, as_json: bool) -> None:
 
 
 def _print(event: Event) -> None:
-    detail = " ".join(f"{key}={value}" for key, value in event.data.items() if value not in (None, "", False))
+    detail = " ".join(
+        f"{key}={_text(key, value)}" for key, value in event.data.items() if value not in (None, "", False)
+    )
     session.out.print(f"[dim]{session.when(event.at)}[/] [bold]{event.name}[/]", end=" ")
     session.out.print(f"{event.target} by {event.actor} {detail}".rstrip(), markup=False)
+
+
+def _text(key: str, value: object) -> str:
+    """Return a value as people read it: a moment without a blank, as the next member follows after one."""
+    if isinstance(value, int) and key.endswith(("_at", "_until")):
+        return session.when(value).replace(" ", "T")
+    return str(value)
 
 
 def _verify(database: str | None, config: str | None, as_json: bool) -> None:

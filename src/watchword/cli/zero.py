@@ -48,7 +48,7 @@ from watchword.zero.records import (
     to_json,
 )
 from watchword.zero.sealing import unseal
-from watchword.zero.terminal import exits, one_holder, passphrase, secret_path
+from watchword.zero.terminal import exits, one_holder, passphrase, secret_path, show
 
 app: typer.Typer = zero_app
 
@@ -176,7 +176,7 @@ def submit(
         if as_json:
             session.print_json(answer)
         else:
-            session.print_fields(list(answer.items()))
+            show(answer, as_json)
 
 
 def _open(path: str, passphrase_file: str | None) -> Secret:

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 
 import typer
 
@@ -25,6 +26,8 @@ ENVIRONMENT_VARIABLE = "WATCHWORD_ZERO_PASSPHRASE"
 
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_MOMENTS = ("created", "renewed", "issued", "expires", "revoked")
+_END_OF_DAYS = 253_402_300_800  # the year 10000, which Python's calendar lacks: a record may name it
 
 
 @contextlib.contextmanager
@@ -128,7 +131,7 @@ def show(document: Mapping[str, object], as_json: bool) -> None:
         return
     width = max(len(name) for name in document)
     for name, value in document.items():
-        typer.echo(f"{name:<{width}}  {printable(_plain(value))}")
+        typer.echo(f"{name:<{width}}  {printable(_plain(name, value))}")
 
 
 def give(record: Record, out: str, form: Format, as_json: bool) -> None:
@@ -160,7 +163,11 @@ def printable(text: str) -> str:
     )
 
 
-def _plain(value: object) -> str:
+def _plain(name: str, value: object) -> str:
     if isinstance(value, Mapping):
-        return ", ".join(f"{name}={item}" for name, item in value.items()) or "none"
+        return ", ".join(f"{key}={item}" for key, item in value.items()) or "none"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int) and name in _MOMENTS and 0 <= value < _END_OF_DAYS:
+        return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return str(value)

@@ -28,7 +28,10 @@ app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args
 @app.command()
 def create(
     name: Annotated[str, typer.Argument(help="What the token is for.")],
-    owner: Annotated[str, typer.Option(help="User name, client identifier, or the name of an application.")],
+    owner: Annotated[
+        str,
+        typer.Option(help="User name, verified address, client identifier, or the name of an application."),
+    ],
     scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")],
     expires: Annotated[
         str | None, typer.Option(help="Such as 90d or 12h; 'never' where the policy allows it.")

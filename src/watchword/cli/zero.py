@@ -80,7 +80,9 @@ Server = Annotated[str, typer.Argument(help="The server's address, such as https
 @zero_app.command()
 def register(
     identity: Annotated[str, typer.Argument(help="The public identity's file, - for standard input.")],
-    owner: Annotated[str, typer.Option(help="User name or client identifier that it proves.")],
+    owner: Annotated[
+        str, typer.Option(help="User name, verified address, or client identifier that it proves.")
+    ],
     name: Annotated[str, typer.Option(help="The owner's name for it.")] = "command line",
     database: Database = None,
     config: Config = None,

@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from watchword.credentials.names import NameRefused, canonical_username
 from watchword.flows import membership, sessions, token_limits, token_notices
 from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
+from watchword.flows.sign_in import canonical
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope, is_reserved, parse_scope
@@ -72,15 +72,13 @@ class Issued(msgspec.Struct, frozen=True):
 
 
 async def resolve_owner(runtime: Runtime, who: str) -> tuple[str, str]:
-    """Return kind and identifier of an owner: a user by name or identifier, a client by identifier, else an application by name.
+    """Return kind and identifier of an owner: a user by name, verified address or identifier, a client by identifier, else an application
+    by name.
 
     An application may also be given by its identifier, as lists and events show it.
     """
     check_text("owner", who)
-    try:
-        user = await runtime.database.read(users.find_user, canonical_username(who))
-    except NameRefused:
-        user = None
+    user = await runtime.database.read(users.find_user, *canonical(who))
     if user is None and who.startswith("user_"):
         user = await runtime.database.read(users.get_user, who)
     if user is not None:

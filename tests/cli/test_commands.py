@@ -158,6 +158,8 @@ TRUST = ["trust", "create", "x", "--issuer", "https://ci.example.com", "--scope"
         (["client", "create", "x", "--redirect-uri", "http://evil.example/cb"], 1, "redirect"),
         (["client", "create", "x", "--jwks", "latin-1.json"], 2, "readable JSON file"),
         ([*TRUST, "--jwks", "latin-1.json"], 2, "readable JSON file"),
+        ([*TRUST, "--jwks", "twice.json"], 2, "a duplicate member"),
+        (["client", "create", "x", "--exchange-rules", "deep.json"], 2, "too deep"),
         (["user", "update", "ada", "--attributes", '{"a": 1, "a": 2}'], 2, "a duplicate member"),
         (["user", "update", "ada", "--attributes", 2000 * "["], 2, "too deep"),
         (["user", "update", "ada", "--attributes", "[]"], 2, "takes a JSON object"),
@@ -171,6 +173,8 @@ def test_what_is_refused_says_what_to_change(
 ) -> None:
     if "token_nothing" in arguments:
         document(tmp_path, "migrate")
+    (tmp_path / "twice.json").write_text('{"keys": [], "keys": []}')
+    (tmp_path / "deep.json").write_text('{"serves": ' + 400 * "[" + 400 * "]" + "}")
     (tmp_path / "latin-1.json").write_bytes(b'{"keys": [{"kid": "\xe4"}]}')
     done = run_cli(tmp_path, *arguments)
     assert done.returncode == code, done.stdout + done.stderr

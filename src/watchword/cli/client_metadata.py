@@ -11,6 +11,8 @@ import msgspec
 
 from watchword.cli import session
 from watchword.flows.client_registry import ClientInput
+from watchword.jose import strict_json
+from watchword.jose.strict_json import StrictJSONError
 from watchword.oauth.answers import KINDS
 from watchword.oauth.clients import ExchangeRules
 
@@ -107,15 +109,17 @@ def _jwks(value: str | None) -> Metadata:
         return {}
     if value.startswith(("https://", "http://")):
         return {"jwks": None, "jwks_uri": value}
-    return {"jwks": _json(value, "--jwks", "or an https address") if value else None, "jwks_uri": None}
+    return {"jwks": read_json(value, "--jwks", "or an https address") if value else None, "jwks_uri": None}
 
 
-def _json(path: str, option: str, also: str = "") -> object:
+def read_json(path: str, option: str, also: str = "") -> object:
+    """Return what the admin API would take of a JSON file; exit with 2 and the reason for any other."""
     try:
-        return msgspec.json.decode(Path(path).read_bytes())
-    except (OSError, ValueError, RecursionError):  # ValueError: not JSON, or not UTF-8
+        return strict_json.loads(Path(path).read_bytes())
+    except (OSError, StrictJSONError) as error:
+        why = f" ({error})" if isinstance(error, StrictJSONError) else ""
         return session.usage(
-            f"{option} takes {' '.join(['a readable JSON file', also]).strip()}, not {path!r}"
+            f"{option} takes {' '.join(['a readable JSON file', also]).strip()}, not {path!r}{why}"
         )
 
 
@@ -141,7 +145,7 @@ def _by_kind(options: Options, option: str) -> Iterator[tuple[str, str]]:
 def _exchange(options: Options, before: ClientInput | None) -> Metadata:
     """Return the rules of token exchange: the former ones, changed by the options."""
     if (path := options.get("exchange_rules")) is not None:
-        return {"token_exchange": _json(path, "--exchange-rules") if path else None}
+        return {"token_exchange": read_json(path, "--exchange-rules") if path else None}
     said: Metadata = {}
     for option, member in (("exchange_from", "serves"), ("exchange_for", "audiences")):
         if options.get(option):

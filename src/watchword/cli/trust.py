@@ -1,12 +1,11 @@
 """`watchword trust …`: trust rules: which issuers' assertions get which tokens."""
 
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
 import typer
 
-from watchword.cli import session
+from watchword.cli import client_metadata, session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_trust
 from watchword.endpoints.admin_trust import TrustView
@@ -39,10 +38,7 @@ def _jwks(value: str | None) -> dict[str, object]:
         return {}
     if value.startswith(("https://", "http://")):
         return {"jwks_uri": value}
-    try:
-        return {"jwks": msgspec.json.decode(Path(value).read_bytes())}
-    except (OSError, ValueError, RecursionError):  # ValueError: not JSON, or not UTF-8
-        session.usage(f"--jwks takes a readable JSON file or an https address, not {value!r}")
+    return {"jwks": client_metadata.read_json(value, "--jwks", "or an https address")}
 
 
 @app.command()

@@ -13,6 +13,7 @@ import msgspec
 
 from watchword.flows import acting, caller
 from watchword.flows.caller import Caller
+from watchword.flows.identifiers import LONGEST
 from watchword.http import Endpoint, Request, Response, json_response
 from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
@@ -191,7 +192,7 @@ def _describe_operation(one: Operation) -> dict[str, object]:
             "name": name,
             "in": "path",
             "required": True,
-            "schema": {"type": "string", "minLength": 1, "maxLength": 200},
+            "schema": {"type": "string", "minLength": 1, "maxLength": LONGEST},
         }
         for name in re.findall(r"\{(\w+)\}", one.path)
     ]

@@ -2,7 +2,13 @@
 
 from tests.fixtures.servers import Server
 
-from watchword.flows import client_registry
+from watchword.flows import accounts, client_registry
+from watchword.store.clients import create_client
+
+
+async def _admin(server: Server) -> dict[str, str]:
+    admin = await server.token(scope="watchword:admin", name="admin")
+    return {"authorization": f"Bearer {admin.secret}"}
 
 
 async def test_a_list_goes_on_after_the_longest_names(server: Server) -> None:
@@ -11,11 +17,32 @@ async def test_a_list_goes_on_after_the_longest_names(server: Server) -> None:
         long_id = f"{number}{'~' * 199}"
         await client_registry.register(server.runtime, given, client_id=long_id, actor="test")
         await server.token(name=f"0{'ж' * 198}{number}")
-    admin = await server.token(scope="watchword:admin", name="admin")
-    headers = {"authorization": f"Bearer {admin.secret}"}
+    headers = await _admin(server)
     for path in ("/clients?search=", "/clients?search=0", "/tokens?search=0"):
         page = f"/api/v1{path}&limit=1"
         first = (await server.http.get(page, headers=headers)).json()
         second = await server.http.get(f"{page}&cursor={first['next']}", headers=headers)
         assert second.status_code == 200, second.text
         assert second.json() != first
+
+
+async def test_the_longest_names_and_identifiers_are_found_when_they_are_written_out(server: Server) -> None:
+    name, document = "n" * 200, f"https://app.example.com/{'a' * 700}"
+    address = f"{'a' * 64}@{'.'.join(['b' * 61] * 3)}.cc"
+    given = client_registry.ClientInput(name=name)
+    await client_registry.register(server.runtime, given, actor="test")
+    client = client_registry.to_client(given, document, origin="document")
+    await server.runtime.database.write(create_client, client, actor="test", now=server.runtime.now())
+    await server.token(name=name)
+    await accounts.create(server.runtime, username="ada", email=address, actor="test")
+    headers = await _admin(server)
+    described = (await server.http.get("/api/v1/openapi.json")).json()["paths"]
+    (longest,) = {
+        one["schema"]["maxLength"] for one in described["/api/v1/clients/{id}"]["get"]["parameters"]
+    }
+    assert len(document) <= longest, "what is generated from the description asks for no other"
+    for members, what in (("clients", document), ("tokens", name), ("users", address)):
+        query = {"search": what}
+        answer = await server.http.get(f"/api/v1/{members}", params=query, headers=headers)
+        assert answer.status_code == 200, answer.text
+        assert len(answer.json()[members]) == 1

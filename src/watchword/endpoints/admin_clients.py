@@ -6,6 +6,7 @@ import msgspec
 
 from watchword.flows import client_registry, paging
 from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import Client, ExchangeRules
@@ -83,7 +84,7 @@ class ClientPage(msgspec.Struct, frozen=True):
 class ClientQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to filter and page through clients; `search` is a prefix of a name or an identifier."""
 
-    search: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    search: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: paging.Cursor = ""
 

@@ -68,7 +68,7 @@ class TokenQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to filter and page through tokens; `search` is a prefix of a name, or an identifier."""
 
     owner: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
-    search: Annotated[str, msgspec.Meta(max_length=100)] = ""
+    search: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
     state: Literal["all", "active", "expired", "revoked"] = "all"
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: paging.Cursor = ""

@@ -10,6 +10,7 @@ from typing import Annotated
 import msgspec
 
 from watchword.flows import account_changes, accounts, acting, paging, people, sign_up
+from watchword.flows.identifiers import LONGEST
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
@@ -57,7 +58,7 @@ class UserQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How to search and page through accounts; `search` is a prefix of a user name or an address, or an identifier;
     with `group` only people who are in it."""
 
-    search: Annotated[str, msgspec.Meta(max_length=200)] = ""
+    search: Annotated[str, msgspec.Meta(max_length=LONGEST)] = ""
     group: Annotated[str, msgspec.Meta(max_length=200)] = ""
     limit: Annotated[int, msgspec.Meta(ge=1, le=200)] = 50
     cursor: paging.Cursor = ""

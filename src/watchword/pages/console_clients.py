@@ -29,7 +29,7 @@ async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
-    filters = {"search": console.filter_of(request, "search", 100)}
+    filters = {"search": console.filter_of(request, "search")}
     lists, after = request.runtime.lists, console.after(request, "clients")
     if filters["search"]:
         rows = await lists.read(store.search_clients, after=after, limit=console.PAGE + 1, **filters)

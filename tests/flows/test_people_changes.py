@@ -94,6 +94,21 @@ async def test_an_address_that_is_written_again_stays_verified_and_another_is_no
     assert (await change(email="kim@other.example", email_verified=False))["email_verified_at"] is None
 
 
+@pytest.mark.parametrize("verified", [True, False])
+async def test_an_address_is_kept_in_one_form_whether_verified_or_not(
+    server: Server, verified: bool
+) -> None:
+    power = await headers(server, "watchword:users:write")
+    given = {"username": "kim", "email": "Kim@BÜCHER.example", "email_verified": verified}
+    made = (await server.http.post("/api/v1/users", json=given, headers=power)).json()
+    assert made["email"] == "Kim@xn--bcher-kva.example"
+    account = f"/api/v1/users/{made['id']}"
+    link = (await server.http.post(f"{account}/reset-link", json={}, headers=power)).json()["link"]
+    again = await server.http.patch(account, json={"email": "Kim@BÜCHER.example"}, headers=power)
+    assert again.json()["email"] == made["email"]
+    assert (await server.http.get(link)).status_code == 200, "nothing was changed"
+
+
 async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: Server) -> None:
     power = await headers(server, "watchword:users:write")
     made = await server.http.post("/api/v1/users", json={"username": "eve"}, headers=power)

@@ -105,7 +105,7 @@ def new_user(
     return User(
         id=user_id or f"user_{uuid.uuid4().hex}",
         username=username,
-        email=names.deliverable_email(email) if email and email_verified else email,
+        email=names.deliverable_email(email) if email else None,
         email_verified_at=now if email and email_verified else None,
         is_admin=is_admin,
         created_at=now,

@@ -86,7 +86,7 @@ def test_an_account_has_the_same_members_everywhere_and_none_of_the_servers_own(
     (listed,) = document(tmp_path, "user", "list")["users"]
     shown = document(tmp_path, "user", "show", "ada")
     assert made == listed
-    assert shown == made | {"passkeys": 0, "totp": False, "recovery_codes": 0}
+    assert shown == made | {"passkeys": 0, "totp": False, "recovery_codes": 0, "email_code": False}
     assert (made["is_admin"], made["email"], made["disabled_at"]) == (False, None, None)
     assert not {"proof_epoch", "valid_from", "password_hash"} & set(made)
 

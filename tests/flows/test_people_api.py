@@ -116,19 +116,6 @@ async def test_what_an_administrator_does_is_told_in_the_language_that_the_accou
     assert says in (await letters(people, None))[0][1]
 
 
-async def test_whose_second_steps_an_administrator_removes_is_not_told_who_or_where_that_was(
-    people: Server,
-) -> None:
-    user = await make(people)
-    own = await headers(people, "watchword:users:write")
-    assert (await people.http.delete(f"/api/v1/users/{user.id}/factors", headers=own)).status_code == 200
-    told = [text for to, text in await letters(people) if to == EMAIL]
-    assert len(told) == 1
-    assert "removed every second step" in told[0]
-    assert "Device:" not in told[0], "the actor of the audit trail is no device"
-    assert "From:" not in told[0]
-
-
 async def test_who_deletes_an_account_of_their_own_is_told_from_where_it_was_done(people: Server) -> None:
     await make(people)
     async with another(people) as browser:

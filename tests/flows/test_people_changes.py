@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 from tests.fixtures.accounts import EMAIL, make, user_of
 from tests.fixtures.people import letters
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_people_api import headers
 
 from watchword.flows import account_changes, people
 from watchword.flows.people import Changes
 from watchword.oauth.errors import OAuthError
-from watchword.store import faults
+from watchword.store import factors, faults
 from watchword.store.events import list_events
 from watchword.store.user_changes import mail_reset_link, set_disabled
 from watchword.store.users import find_user
@@ -77,6 +78,40 @@ async def test_an_account_is_made_as_it_was_wished_or_not_at_all_wherever_the_da
     assert outcomes == {(503, True), (201, False)}
 
 
+async def test_one_account_is_shown_in_every_answer_with_what_its_person_has_set_up(server: Server) -> None:
+    own = await headers(server, "watchword:users:read watchword:users:write")
+    user = await make(server)
+    assert await server.runtime.database.write(
+        factors.set_email_code, user.id, True, actor=user.id, now=server.runtime.now()
+    )
+    acts = (("GET", ""), ("PATCH", ""), ("POST", "/disable"), ("POST", "/enable"), ("DELETE", "/factors"))
+    for method, path in acts:
+        given = {} if method in ("PATCH", "POST") else None
+        answer = await server.http.request(method, f"/api/v1/users/{user.id}{path}", json=given, headers=own)
+        shown = answer.json()
+        has = {name: shown[name] for name in ("passkeys", "totp", "recovery_codes", "email_code")}
+        lost = method == "DELETE"
+        assert has == {"passkeys": 0, "totp": False, "recovery_codes": 0, "email_code": not lost}, path
+
+
+async def test_whose_second_steps_an_administrator_removes_is_told_once_and_not_who_or_where_that_was(
+    store: Store, tmp_path: Path
+) -> None:
+    async with open_server(tmp_path, on=store.address, mode="development") as server:
+        user, database = await make(server), server.runtime.database
+        own, now = await headers(server, "watchword:users:write"), server.runtime.now()
+        await database.write(factors.set_email_code, user.id, True, actor=user.id, now=now)
+        for _ in range(2):
+            gone = await server.http.delete(f"/api/v1/users/{user.id}/factors", headers=own)
+            assert gone.status_code == 200
+        trail = [event.name for event in await database.read(list_events, limit=50)]
+        assert trail.count("user.factors_removed") == 1, "the second time there was none"
+        (told,) = [text for to, text in await letters(server) if to == EMAIL]
+    assert "removed every second step" in told
+    assert "Device:" not in told, "the actor of the audit trail is no device"
+    assert "From:" not in told
+
+
 async def test_an_address_that_is_written_again_stays_verified_and_another_is_not(server: Server) -> None:
     power = await headers(server, "watchword:users:write")
     given = {"username": "kim", "email": "kim@example.com", "email_verified": True}
@@ -95,9 +130,7 @@ async def test_an_address_that_is_written_again_stays_verified_and_another_is_no
 
 
 @pytest.mark.parametrize("verified", [True, False])
-async def test_an_address_is_kept_in_one_form_whether_verified_or_not(
-    server: Server, verified: bool
-) -> None:
+async def test_an_address_is_kept_in_one_form_whether_verified_or_not(server: Server, verified: bool) -> None:
     power = await headers(server, "watchword:users:write")
     given = {"username": "kim", "email": "Kim@BÜCHER.example", "email_verified": verified}
     made = (await server.http.post("/api/v1/users", json=given, headers=power)).json()

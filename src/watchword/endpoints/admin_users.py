@@ -29,7 +29,7 @@ Password = Annotated[str, msgspec.Meta(min_length=1, max_length=4096)]
 
 
 class UserView(msgspec.Struct, frozen=True):
-    """An account; times are Unix seconds. The last three members are returned for a single account only, not in lists."""
+    """An account; times are Unix seconds. The last four members, what its person has set up, are left out of lists, and of a new account."""
 
     id: str
     username: str
@@ -45,6 +45,7 @@ class UserView(msgspec.Struct, frozen=True):
     passkeys: int | msgspec.UnsetType = msgspec.UNSET
     totp: bool | msgspec.UnsetType = msgspec.UNSET
     recovery_codes: int | msgspec.UnsetType = msgspec.UNSET
+    email_code: bool | msgspec.UnsetType = msgspec.UNSET
 
 
 class UserPage(msgspec.Struct, frozen=True):
@@ -159,6 +160,7 @@ def view(user: User, have: Enrolled | None = None) -> UserView:
         passkeys=have.passkeys if have else msgspec.UNSET,
         totp=have.totp if have else msgspec.UNSET,
         recovery_codes=have.recovery_codes if have else msgspec.UNSET,
+        email_code=have.email_code if have else msgspec.UNSET,
     )
 
 
@@ -236,8 +238,11 @@ async def create_user(call: Call) -> UserView:
 
 async def show_user(call: Call) -> UserView:
     """Show one account with what its person has set up."""
-    runtime = call.request.runtime
-    user = await people.find(runtime, call.path("id"))
+    return await _whole(call.request.runtime, call.path("id"))
+
+
+async def _whole(runtime: Runtime, who: str) -> UserView:
+    user = await people.find(runtime, who)
     return view(user, await people.factors_of(runtime, user))
 
 
@@ -247,7 +252,8 @@ async def change_user(call: Call) -> UserView:
     _check_power(call, bool(body.is_admin))
     user, runtime = await _subject(call, opens=body.email is not None or body.email_verified is not None)
     changes = Changes(**msgspec.structs.asdict(body))
-    return view(await people.change(runtime, user, changes, actor=call.caller.actor))
+    await people.change(runtime, user, changes, actor=call.caller.actor)
+    return await _whole(runtime, user.id)
 
 
 async def delete_user(call: Call) -> None:
@@ -269,7 +275,7 @@ async def enable_user(call: Call) -> UserView:
 async def _switch(call: Call, disabled: bool) -> UserView:
     user, runtime = await _subject(call, opens=not disabled)  # whoever has its password gets in again
     await account_changes.set_disabled(runtime, user, disabled, actor=call.caller.actor)
-    return view(await people.find(runtime, user.id))
+    return await _whole(runtime, user.id)
 
 
 async def invite_user(call: Call) -> OneTimeLink:
@@ -297,7 +303,7 @@ async def remove_factors(call: Call) -> UserView:
     """Remove every second factor of a person who lost them."""
     user, runtime = await _subject(call, opens=True)
     await people.remove_factors(runtime, user, actor=call.caller.actor)
-    return view(user, await people.factors_of(runtime, user))
+    return await _whole(runtime, user.id)
 
 
 async def list_sessions(call: Call) -> SessionPage:

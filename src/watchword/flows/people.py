@@ -143,12 +143,14 @@ async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:
 
 
 async def remove_factors(runtime: Runtime, user: User, *, actor: str) -> None:
-    """Remove every second factor of a person who lost them; the owner is told. Raise `not_found` when the account is gone."""
-    removed = await runtime.database.write(
+    """Remove every second factor of a person who lost them; the owner is told, where there was one. Raise `not_found` when the account is
+    gone."""
+    outcome = await runtime.database.write(
         user_changes.remove_factors, user.id, actor=actor, now=runtime.now()
     )
-    account_changes.check_outcome("changed" if removed else "unknown")
-    await account_changes.tell_factors_removed(runtime, user)
+    account_changes.check_outcome(outcome)
+    if outcome == "changed":
+        await account_changes.tell_factors_removed(runtime, user)
 
 
 async def live_sessions(

@@ -340,13 +340,17 @@ async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int,
     return row["sessions"], row["applications"], row["tokens"]
 
 
-async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> bool:
-    """Remove every second factor of an account; return False when it is gone."""
-    held = "UPDATE users SET email_code_on = 0, proof_epoch = proof_epoch + 1 WHERE id = $1"
+async def remove_factors(tx: Transaction, user_id: str, *, actor: str, now: int) -> str:
+    """Remove every second factor of an account: "changed", "unchanged" where there is none, or "unknown" when the account is gone."""
+    held = "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id = $1"
     if not await tx.run(held, user_id):
-        return False
+        return "unknown"
+    had = await has_factors(tx, user_id)
+    await tx.run("UPDATE users SET email_code_on = 0 WHERE id = $1", user_id)
     for table in ("passkeys", "totp_keys", "recovery_codes", "email_codes"):
         await tx.run(f"DELETE FROM {table} WHERE user_id = $1", user_id)  # noqa: S608 - literals
     await forget_trust(tx, user_id)
+    if not had:
+        return "unchanged"
     await tx.record("user.factors_removed", actor=actor, target=user_id, at=now)
-    return True
+    return "changed"

@@ -43,6 +43,17 @@ def test_a_page_says_how_to_go_on_until_there_is_no_more(tmp_path: Path, kind: s
     assert document(tmp_path, kind, "list")["next"] is None
 
 
+@pytest.mark.parametrize("kind", ["client", "user", "token"])
+def test_a_search_says_that_there_is_more_than_it_shows(tmp_path: Path, kind: str) -> None:
+    for name in ("one", "once"):
+        document(tmp_path, kind, "create", name, *MAKE[kind])
+    shown = run_cli(tmp_path, kind, "list", "--search", "on", "--limit", "1").stdout
+    assert "once" in shown
+    assert "more: give more of the name, or raise --limit" in shown
+    assert document(tmp_path, kind, "list", "--search", "on", "--limit", "1")["next"] is None
+    assert "more" not in run_cli(tmp_path, kind, "list", "--search", "on").stdout
+
+
 def test_people_are_listed_by_their_group(tmp_path: Path) -> None:
     document(tmp_path, "user", "create", "two", "--groups", "north")
     made = sorted(

@@ -141,11 +141,11 @@ def list_(
         found = await runtime.database.read(store.search_clients, search=search, after=after, limit=limit + 1)
         shown, following = session.page(found, limit, lambda one: one[0].client.client_id)
         views = [admin_clients.view(facts.client, facts.last_used_at) for facts, _ in shown]
-        return views, None if search else following
+        return views, following
 
     clients, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"clients": clients, "next": following})
+        session.print_json({"clients": clients, "next": None if search else following})
         return
     rows = [
         (
@@ -158,7 +158,7 @@ def list_(
         for client in clients
     ]
     session.print_table(("client_id", "name", "auth", "scope", "last used"), rows)
-    session.print_more(following)
+    session.print_more(following, search)
 
 
 @app.command()

@@ -120,9 +120,11 @@ def page(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequ
     return found[:limit], name(found[limit - 1]) if len(found) > limit else None
 
 
-def print_more(following: str | None) -> None:
-    """Print how to continue a list, where it continues."""
-    if following:
+def print_more(following: str | None, search: str = "") -> None:
+    """Print how to see the rest of a list, where there is more of it; that of a search continues after no identifier."""
+    if following and search:
+        out.print("[dim]more: give more of the name, or raise --limit[/]")
+    elif following:
         out.print(f"[dim]more: --after {following}[/]")
 
 

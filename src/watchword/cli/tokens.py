@@ -135,18 +135,18 @@ def list_(
             now=runtime.now(),
         )
         shown, following = session.page(found, limit, lambda one: one[0].id)
-        return [admin_tokens.view(token, runtime.now()) for token, _ in shown], None if search else following
+        return [admin_tokens.view(token, runtime.now()) for token, _ in shown], following
 
     tokens, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"tokens": tokens, "next": following})
+        session.print_json({"tokens": tokens, "next": None if search else following})
         return
     rows = [
         (token.id, token.name, token.owner, token.scope, token.state, session.when(token.expires_at))
         for token in tokens
     ]
     session.print_table(("id", "name", "owner", "scope", "state", "expires"), rows)
-    session.print_more(following)
+    session.print_more(following, search)
 
 
 @app.command()

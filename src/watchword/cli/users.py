@@ -101,11 +101,11 @@ def list_(
             users.search_users, search=search, group=group, after=after, limit=limit + 1
         )
         shown, following = session.page(found, limit, lambda one: one[0].id)
-        return [user for user, _ in shown], None if search else following
+        return [user for user, _ in shown], following
 
     found, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"users": [view(user) for user in found], "next": following})
+        session.print_json({"users": [view(user) for user in found], "next": None if search else following})
         return
     session.print_table(
         ("id", "username", "email", "admin", "state", "created"),
@@ -121,7 +121,7 @@ def list_(
             for user in found
         ],
     )
-    session.print_more(following)
+    session.print_more(following, search)
 
 
 def _one(

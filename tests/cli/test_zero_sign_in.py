@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from tests.fixtures.commands import run_cli
 from tests.fixtures.other_issuer import OtherIssuer
-from tests.fixtures.servers import free_port
+from tests.fixtures.people import letters
+from tests.fixtures.servers import free_port, open_server
 
 from watchword.jose import jwk
 
@@ -20,6 +21,24 @@ def folder(tmp_path: Path) -> Path:
     made = run_cli(tmp_path, "zero", "create", "--secret", "me.zero", "--out", "me.id", variables=WORD)
     assert made.returncode == 0, made.stderr
     return tmp_path
+
+
+@pytest.mark.parametrize("owner", ["ada", "ada@example.com"])
+async def test_who_gets_a_way_in_from_an_operator_is_told_by_mail(folder: Path, owner: str) -> None:
+    options = {"database": str(folder / "here.db"), "key_file": str(folder / "key"), "mode": "development"}
+    (folder / "watchword.toml").write_text(
+        "".join(f"{name} = {value!r}\n" for name, value in options.items())
+    )
+    for command in (
+        ("user", "create", "ada", "--email", "ada@example.com", "--email-verified"),
+        ("zero", "register", "me.id", "--owner", owner),
+    ):
+        done = run_cli(folder, *command)
+        assert done.returncode == 0, done.stderr
+    async with open_server(folder, **options) as server:
+        (told,) = [text for to, text in await letters(server) if to == "ada@example.com"]
+    assert "a key of your own was registered" in told
+    assert "From:" not in told, "where an operator is concerns nobody"
 
 
 # more options, what is said of them

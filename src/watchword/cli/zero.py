@@ -17,7 +17,7 @@ from watchword.client.addresses import origin_of
 from watchword.client.errors import WrongAddress
 from watchword.client.server import NO_ANSWER
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import api_tokens, identities
+from watchword.flows import account_changes, api_tokens, identities
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk, jwt
 from watchword.jose.jwk import Key
@@ -96,9 +96,11 @@ def register(
             kind, owner_id = await api_tokens.resolve_owner(runtime, owner)
             if kind == "application":
                 raise OAuthError("invalid_request", "There is no such user or client.", field="owner")
-            return await identities.register(
+            registered = await identities.register(
                 runtime, document, owner=(kind, owner_id), name=name, actor=ACTOR, given=None
             )
+            await identities.tell_added(runtime, registered, account_changes.UNTOLD)
+            return registered
 
         registered = session.run(work, database=database, config=config, as_json=as_json)
         if as_json:

@@ -229,14 +229,23 @@ async def revoke(runtime: Runtime, statement: Revocation, origin: Origin) -> Non
         await tell_revoked(runtime, registered, origin)
 
 
+async def tell_added(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
+    """Tell the person for whom an identity was registered, by mail."""
+    await _tell(runtime, registered, origin, "identity_added")
+
+
 async def tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
     """Tell the person whose identity was revoked, by mail."""
+    await _tell(runtime, registered, origin, "identity_revoked")
+
+
+async def _tell(runtime: Runtime, registered: RegisteredIdentity, origin: Origin, change: str) -> None:
     if registered.owner_kind != "user":
         return
     owner = await runtime.database.read(users.get_user, registered.owner_id)
     if owner is not None:
         page = "/account/identities"
-        await mail.notify(runtime, owner, "new_factor", origin, page, change="identity_revoked")
+        await mail.notify(runtime, owner, "new_factor", origin, page, change=change)
 
 
 async def throttle(runtime: Runtime, address: str) -> None:

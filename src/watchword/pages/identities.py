@@ -7,7 +7,7 @@ from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities as flow
-from watchword.flows import mail, proofs, sessions, ways_in
+from watchword.flows import proofs, sessions, ways_in
 from watchword.flows.client_registry import check_text
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
@@ -167,10 +167,6 @@ async def change(request: Request) -> Response:
             return await _page(request, session, user, None, {"form": "passkey_last"})
     elif errors := await _register(request, session, form):
         return await _page(request, session, user, form, errors)
-    else:
-        origin = visit.origin_of(request)
-        page = "/account/identities"
-        await mail.notify(request.runtime, user, "new_factor", origin, page, change="identity_added")
     return redirect(
         f"{request.runtime.settings.issuer}/account/identities",
         await account.changed(request, (session, user), form),
@@ -188,7 +184,7 @@ async def _register(request: Request, session: Session, form: Form) -> dict[str,
         return {"identity": "identity_invalid"}
     try:
         given = flow.read_proof(form.get("proof") or "")
-        await flow.register(
+        registered = await flow.register(
             request.runtime,
             document,
             owner=("user", session.user_id),
@@ -204,4 +200,5 @@ async def _register(request: Request, session: Session, form: Form) -> dict[str,
             raise
         many = await request.runtime.database.read(store.has_many, session.user_id, request.runtime.now())
         return {"identity": "identity_many" if many else "identity_taken"}
+    await flow.tell_added(request.runtime, registered, visit.origin_of(request))
     return {}

@@ -129,6 +129,33 @@ async def test_an_address_that_is_written_again_stays_verified_and_another_is_no
     assert (await change(email="kim@other.example", email_verified=False))["email_verified_at"] is None
 
 
+@pytest.mark.parametrize(
+    "wish",
+    [
+        {"email_verified": True},
+        {"email": "kim@example.com", "email_verified": True},
+        {"is_admin": True, "groups": ["staff"], "display_name": "Kim"},
+    ],
+    ids=" ".join,
+)
+async def test_what_is_so_already_ends_nothing_when_it_is_written_again(
+    server: Server, wish: dict[str, object]
+) -> None:
+    power = await headers(server, "watchword:admin")
+    given = {"username": "kim", "email": "kim@example.com", "email_verified": True}
+    given |= {"is_admin": True, "groups": ["staff"]}
+    made = (await server.http.post("/api/v1/users", json=given, headers=power)).json()
+    account = f"/api/v1/users/{made['id']}"
+    link = (await server.http.post(f"{account}/reset-link", json={}, headers=power)).json()["link"]
+    server.clock.advance(60)
+    again = await server.http.patch(account, json=wish, headers=power)
+    assert again.json()["email_verified_at"] == made["email_verified_at"], "since when"
+    assert (await server.http.get(link)).status_code == 200
+    changed = await server.http.patch(account, json={"email_verified": False}, headers=power)
+    assert changed.json()["email_verified_at"] is None
+    assert (await server.http.get(link)).status_code == 404
+
+
 @pytest.mark.parametrize("verified", [True, False])
 async def test_an_address_is_kept_in_one_form_whether_verified_or_not(server: Server, verified: bool) -> None:
     power = await headers(server, "watchword:users:write")

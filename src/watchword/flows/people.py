@@ -122,11 +122,10 @@ def _address(user: User, changes: Changes) -> Address | None:
         deliverable, unique = names.deliverable_email(email), names.canonical_email(email)
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field="email") from None
-    is_same = deliverable == user.email
-    if is_same and changes.email_verified is None:
+    is_same = changes.email is None or deliverable == user.email
+    if is_same and changes.email_verified in (None, user.email_verified_at is not None):
         return None
-    only = changes.email is None or is_same
-    return Address(deliverable, unique, verified=bool(changes.email_verified), only=only)
+    return Address(deliverable, unique, verified=bool(changes.email_verified), only=is_same)
 
 
 async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:

@@ -47,7 +47,7 @@ async def update_profile(
     """
     if is_admin is False and await is_last_admin(tx, user_id):
         return "last"
-    was_admin = is_admin is False and await _administers(tx, user_id)
+    was_admin = is_admin is not None and await _administers(tx, user_id)
     if address is not None:
         outcome = await set_email(tx, user_id, **msgspec.structs.asdict(address), actor=actor, now=now)
         if outcome != "changed":
@@ -63,10 +63,10 @@ async def update_profile(
     )
     if row is None:
         return "unknown"
-    if is_admin:
+    if is_admin and not was_admin:
         # A link made while the account was ordinary must not open an administrator's account.
         await forget_links_of(tx, user_id)
-    if was_admin:
+    if was_admin and not is_admin:
         await _end_tokens(tx, user_id, is_reserved, "no longer an administrator", actor=actor, now=now)
     if groups is not None:
         await _set_groups(tx, user_id, groups, actor=actor, now=now)

@@ -41,6 +41,16 @@ async def test_who_gets_a_way_in_from_an_operator_is_told_by_mail(folder: Path, 
     assert "From:" not in told, "where an operator is concerns nobody"
 
 
+def test_nobody_gets_a_way_in_to_an_account_that_is_switched_off_and_it_is_said_why(folder: Path) -> None:
+    for command in ("create", "disable"):
+        assert run_cli(folder, "user", command, "ada").returncode == 0
+    refused = run_cli(folder, "zero", "register", "me.id", "--owner", "ada")
+    assert refused.returncode == 1
+    assert "disabled" in refused.stderr
+    assert run_cli(folder, "user", "enable", "ada").returncode == 0
+    assert run_cli(folder, "zero", "register", "me.id", "--owner", "ada").returncode == 0
+
+
 # more options, what is said of them
 CONTRADICTIONS = {
     "a scope of no token": (("--scope", "orders:read"), "give --client-id"),

@@ -155,7 +155,7 @@ async def register(
     """Register an identity for a user or client. `given` is the holder's proof for this owner; only an operator on the command line
     may do without. `session` is that of the person who asks for it on a page.
 
-    Raises ZeroError, `invalid_request` for the name, `conflict` when the point is registered already or the owner has too many, or as
+    Raises ZeroError, `invalid_request` for the name, `conflict` when the point is registered already or the owner is gone or has too many, or as
     `sessions.act`.
     """
     now = runtime.now()
@@ -175,7 +175,9 @@ async def register(
     more = {"actor": actor, "used": used}
     if not await sessions.act(runtime, session, store.register_identity, registered, document.public, **more):
         raise OAuthError(
-            "conflict", "This identity is registered already, or its owner has too many.", field="identity"
+            "conflict",
+            "This identity is registered already, or its owner is disabled or has too many.",
+            field="identity",
         )
     return registered
 

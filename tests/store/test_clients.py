@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 from tests.fixtures.postgres import race
-from tests.store.made import NOW, client, count, digest, select
+from tests.store.made import NOW, add_token, client, count, digest, select
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
 from watchword.store import clients, consents, events, registrations
@@ -121,6 +121,19 @@ async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(databas
         after = await database.read(clients.find_client, "cl_1")
         assert after is not None
         assert after.valid_from == valid_from
+
+
+async def test_the_trail_tells_of_every_token_that_ends_with_its_client(database: Database) -> None:
+    await create(database, client())
+    await add_token(database, owner_kind="client", owner_id="cl_1")
+    await add_token(database, "tok_2", owner_kind="client", owner_id="cl_1", parent_id="tok_1", depth=1)
+    await add_token(database, "tok_3", owner_kind="application", owner_id="cl_1")
+    assert await database.write(clients.delete_client, "cl_1", actor="test", now=NOW)
+    ended = {}
+    for one in ("tok_1", "tok_2", "tok_3"):
+        found = await database.read(events.list_events, target=one, name="token.revoked", limit=9)
+        ended[one] = [(event.actor, event.data["reason"]) for event in found]
+    assert ended == {"tok_1": [("test", "owner deleted")], "tok_2": [("test", "owner deleted")], "tok_3": []}
 
 
 async def test_deleting_a_client_ends_its_secrets_and_leaves_its_namesake_nothing(database: Database) -> None:

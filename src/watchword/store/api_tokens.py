@@ -323,6 +323,12 @@ async def revoke_tokens_of(tx: Transaction, owner_id: str, *, reason: str, actor
     return await _revoke(tx, _DESCENDANTS.format(condition="owner_id = $1"), owner_id, reason, actor, now)
 
 
+async def revoke_tokens_of_client(tx: Transaction, client_id: str, *, actor: str, now: int) -> list[str]:
+    """Revoke every token of a client that is deleted; an application of that identifier keeps its own."""
+    condition = "owner_kind = 'client' AND owner_id = $1"
+    return await _revoke(tx, _DESCENDANTS.format(condition=condition), client_id, "owner deleted", actor, now)
+
+
 async def _revoke(tx: Transaction, sql: str, root: str, reason: str, actor: str, now: int) -> list[str]:
     # The statement may have waited for a child being created, which its snapshot does not show: repeat until none is left (MN-04).
     ended: list[str] = []

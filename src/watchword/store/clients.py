@@ -4,6 +4,7 @@ import msgspec
 
 from watchword.oauth.clients import OPERATORS, SECRET_METHODS, Client
 from watchword.store import documents, ended, searches
+from watchword.store.api_tokens import revoke_tokens_of_client
 from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.filters import where
 from watchword.store.recorded import fingerprint
@@ -255,8 +256,6 @@ async def hold_client(tx: Transaction, client_id: str) -> bool:
 END_GRANTS = "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL"
 END_DEVICE_CODES = "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1"
 ENDED_WITH_CLIENT = (
-    "UPDATE api_tokens SET revoked_at = $1, revoked_reason = 'owner deleted' "
-    "WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
     END_DEVICE_CODES,
     END_GRANTS,
     "UPDATE identities SET revoked_at = $1 WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
@@ -275,6 +274,7 @@ async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int
     row = await tx.one("DELETE FROM clients WHERE client_id = $1 RETURNING client_id", client_id)
     if row is None:
         return False
+    await revoke_tokens_of_client(tx, client_id, actor=actor, now=now)
     for statement in ENDED_WITH_CLIENT:
         await tx.run(statement, now, client_id)
     for statement in FORGOTTEN_WITH_CLIENT:

@@ -5,6 +5,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -378,7 +379,9 @@ def check_files(settings: Settings) -> None:
     places.check(settings)
     accounts.check(settings)
     brand = branding_of(settings)
-    if settings.template_directory is not None:
+    if settings.template_directory:
+        if not Path(settings.template_directory).is_dir():
+            raise SettingsError(f"template_directory: there is no folder {settings.template_directory}")
         try:
             render.check_own_templates(brand)
         except ValueError as error:

@@ -13,9 +13,10 @@ from tests.fixtures.code_flow import REDIRECT, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
 
+from watchword.app import check_files
 from watchword.pages.console import SECTIONS
 from watchword.pages.render import DECLARATION, TEMPLATES
-from watchword.settings import SettingsError
+from watchword.settings import Settings, SettingsError, Upstream
 
 
 async def open_page(server: Server, path: str, **headers: str) -> Person:
@@ -229,3 +230,27 @@ async def test_a_wrong_password_is_said_beside_its_field(tmp_path: Path) -> None
         assert 'aria-invalid="true"' in field
         assert "autofocus" in field
         assert "That name and password don’t match." in person.text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("service_name", "", "^service_name has 1 to 80"),
+        ("accent_colour", "#0D6B5E", "^accent_colour is written .* in lower case"),
+        ("accent_colour_dark", "teal", "^accent_colour_dark is written"),
+        ("logo", "logo.jpeg", "^logo is a file whose name ends"),
+        ("logo_dark", "nothing.svg", "^logo_dark: cannot read nothing.svg: No such file"),
+        ("terms_url", "terms", "^terms_url is an http"),
+        ("template_directory", "nothing", "^template_directory: there is no folder nothing"),
+        ("template_directory", __file__, "^template_directory: there is no folder"),
+        (
+            "upstream",
+            (Upstream(name="hub", title="Hub", client_id="us", issuer="http://hub.example"),),
+            "^upstream 'hub': issuer: an issuer is an https address",
+        ),
+    ],
+)
+def test_the_refusal_of_a_start_names_the_option(option: str, value: object, words: str) -> None:
+    check_files(Settings())
+    with pytest.raises(SettingsError, match=words):
+        check_files(Settings(**{option: value}))

@@ -7,14 +7,20 @@ from pathlib import Path
 
 from watchword.credentials import upstream_apple
 from watchword.credentials.upstream import UpstreamRefused
+from watchword.credentials.upstream_discovery import discovery_url
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import Key
 from watchword.settings import Settings, SettingsError, Upstream
 
 
 def check(settings: Settings) -> None:
-    """Refuse to start with a provider's key that cannot be used; raise SettingsError."""
+    """Refuse to start with a provider that can never be asked, or a key of one that cannot be used; raise SettingsError."""
     for provider in settings.upstream:
+        try:
+            if provider.issuer is not None:
+                discovery_url(provider.issuer, allow_loopback=settings.fetch_allow_loopback)
+        except UpstreamRefused as error:
+            raise SettingsError(f"upstream {provider.name!r}: issuer: {error.detail}") from None
         try:
             if provider.kind == "apple":
                 _key(provider)

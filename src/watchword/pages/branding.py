@@ -48,16 +48,18 @@ class Branding(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 80 or not self.name.isprintable():
-            raise ValueError("the service's name has 1 to 80 printable characters")
-        for colour in (self.accent, self.accent_dark or self.accent):
+            raise ValueError("service_name has 1 to 80 printable characters")
+        colours = {"accent_colour": self.accent, "accent_colour_dark": self.accent_dark or self.accent}
+        for option, colour in colours.items():
             if not _COLOUR.fullmatch(colour):
-                raise ValueError("an accent colour is written like #0d6b5e")
-        for logo in filter(None, (self.logo, self.logo_dark)):
-            if not _LOGO.fullmatch(logo) or logo.startswith("//"):
-                raise ValueError("a logo is a path on this server or a base64 data: image (SVG, PNG, WebP)")
-        for address in filter(None, (self.privacy_url, self.terms_url, self.help_url)):
-            if not _ADDRESS.fullmatch(address) or address.startswith("//"):
-                raise ValueError("a link is an http(s) or mailto address, or a path on this server")
+                raise ValueError(f"{option} is written like #0d6b5e, in lower case")
+        for option in ("logo", "logo_dark"):
+            if (logo := getattr(self, option)) and (not _LOGO.fullmatch(logo) or logo.startswith("//")):
+                raise ValueError(f"{option} is an SVG, PNG or WebP image of 150 kB at most")
+        for option in ("privacy_url", "terms_url", "help_url"):
+            address = getattr(self, option)
+            if address and (not _ADDRESS.fullmatch(address) or address.startswith("//")):
+                raise ValueError(f"{option} is an http(s) or mailto address, or a path on this server")
         if not _PATH.fullmatch(self.asset_path):
             raise ValueError("the asset path starts with a slash and doesn't end with one")
 
@@ -86,8 +88,8 @@ def _branding(
     try:
         return Branding(
             name=name,
-            logo=_image(logos[0]),
-            logo_dark=_image(logos[1]),
+            logo=_image("logo", logos[0]),
+            logo_dark=_image("logo_dark", logos[1]),
             accent=accents[0],
             accent_dark=accents[1],
             privacy_url=links[0],
@@ -96,18 +98,22 @@ def _branding(
             template_directory=Path(directory) if directory else None,
             asset_path=asset_path,
         )
-    except (ValueError, OSError) as error:
-        raise SettingsError(f"branding: {error}") from None
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
 
 
-def _image(path: str | None) -> str | None:
-    """Return an image file as a `data:` URL; a `data:` URL stays as it is. Raise ValueError, or OSError where it cannot be read."""
+def _image(option: str, path: str | None) -> str | None:
+    """Return an image file as a `data:` URL; a `data:` URL stays as it is. Raise ValueError for one that cannot be read."""
     if path is None or path.startswith("data:"):
         return path
     kind = _IMAGES.get(Path(path).suffix.lower())
     if kind is None:
-        raise ValueError("a logo is a file that ends with .svg, .png or .webp")
-    return f"data:image/{kind};base64,{base64.b64encode(Path(path).read_bytes()).decode('ascii')}"
+        raise ValueError(f"{option} is a file whose name ends with .svg, .png or .webp")
+    try:
+        image = Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"{option}: cannot read {path}: {error.strerror}") from None
+    return f"data:image/{kind};base64,{base64.b64encode(image).decode('ascii')}"
 
 
 def stylesheet(branding: Branding) -> str:

@@ -27,6 +27,10 @@ REFUSED: dict[str, tuple[str, object, str]] = {
         [UPSTREAM | {"kind": "openid", "issuer": "https://acme.example", "networks": ["::ffff:10.0.0.7"]}],
         "upstream 'acme': networks: .* write 10.0.0.7/32",
     ),
+    "a provider's host as an address": (
+        "upstream", [UPSTREAM | {"kind": "openid", "issuer": "https://acme.example", "hosts": ["https://keys.acme.example"]}],
+        "upstream 'acme': hosts: 'https://keys.acme.example' is not the name of a host"
+    ),
     "a proxy's address with a zone": ("trusted_proxies", ["fe80::1%eth0"], "'fe80::1%eth0' is not an IP address or network"),
     "a scope with a space": ("scopes", {"orders read": {"sentence": "See orders"}}, "scopes: 'orders read' is not a valid scope"),
     "a scope with a quote": ("self_registered_scopes", ['"x"'], "self_registered_scopes: '\"x\"' is not a valid scope"),
@@ -58,6 +62,17 @@ REFUSED: dict[str, tuple[str, object, str]] = {
         "authorization_details", {"pay": {"sentence": "Pay", "members": {"to": []}}}, "pay.members.to must be one of"
     ),
     "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is not an absolute URI"),
+    "a word for the key of a table": (
+        "authorization_details", {"pay": {"sentence": "Pay", "allowed": {"verbs": ["pay"]}}},
+        r"^authorization_details\[\.\.\.\]\.allowed is not valid: .*'verbs', instead of actions or datatypes or locations or privileges$"
+    ),
+    "a document's host as an address": ("client_document_hosts", ["https://apps.example.com"], "client_document_hosts: 'https://.*' is not the name of a host"),
+    "a document's host with capitals": ("client_document_hosts", ["Apps.Example.com"], "client_document_hosts: 'Apps.Example.com' is not .*in lower case"),
+    "a document's host with a port": ("client_document_hosts", ["apps.example.com:8443"], "client_document_hosts: .* without a port"),
+    "any host of a domain": ("client_document_hosts", ["*.example.com"], "client_document_hosts: .* is not the name of a host"),
+    "another address with half of brackets": ("mtls_address", "https://][", "^mtls_address must be an https address"),
+    "another address without a host": ("mtls_address", "https://:1", "^mtls_address must be an https address"),
+    "another address at no port": ("mtls_address", "https://m.example:99999", "^mtls_address must be an https address"),
     "a wait for the database that SQLite takes for none": ("database_timeout", 2_592_000, "database_timeout is not valid: .* <= 86400"),
 }  # fmt: skip
 
@@ -98,6 +113,16 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "certificates from headers of anybody": (
         {"client_certificate_header": "x-cert", "trusted_proxies": ["10.0.0.1"]}, {"client_certificate_header": "x-cert"}, "needs trusted_proxies"
     ),
+    "the word of a proxy on no certificate": (
+        {"client_certificate_header": "x-cert", "client_certificate_verified_header": "x-ok", "trusted_proxies": ["10.0.0.1"]},
+        {"client_certificate_verified_header": "x-ok", "trusted_proxies": ["10.0.0.1"]},
+        "^client_certificate_verified_header needs client_certificate_header"
+    ),
+    "certificates from a header that none can be": (
+        {"client_certificate_header": "x-cert", "trusted_proxies": ["10.0.0.1"]},
+        {"client_certificate_header": "x-cert:", "trusted_proxies": ["10.0.0.1"]},
+        "^client_certificate_header is the name of a header"
+    ),
     "certificates without TLS at another address": ({"mtls_address": "https://m.example:8443/x"}, {"mtls_address": "http://m.example"}, "^mtls_address"),
     "another address with a slash at its end": ({"mtls_address": "https://m.example"}, {"mtls_address": "https://m.example/"}, "^mtls_address"),
     "a brand with a capital": ({"brand": "ac"}, {"brand": "Ac"}, "^brand must be 2 to 10 lower-case letters or digits"),
@@ -119,6 +144,8 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     ),
     "a mail server without a sender": (MAIL, {"smtp_url": MAIL["smtp_url"]}, "^smtp_url and mail_from belong together"),
     "a sender without a mail server": (MAIL, {"mail_from": MAIL["mail_from"]}, "^smtp_url and mail_from belong together"),
+    "a sender that is no address": (MAIL | {"mail_from": '"Acme, Inc." <a@b.example>'}, MAIL | {"mail_from": "Acme"}, "^mail_from is one address"),
+    "two senders": (MAIL | {"mail_from": "Acme <a@b.example>"}, MAIL | {"mail_from": "a@b.example, c@d.example"}, "^mail_from is one address"),
     "a mail server over the web": (MAIL | {"smtp_url": "smtps://m.example"}, MAIL | {"smtp_url": "https://m.example"}, "^smtp_url must be smtp://"),
     "no way to sign in": ({"sign_in_methods": [], "upstream": [OPENID]}, {"sign_in_methods": []}, "^sign_in_methods must leave"),
     "two providers of one name": ({"upstream": [OPENID, GITHUB]}, {"upstream": [OPENID, GITHUB | {"name": "acme"}]}, "a name of its own"),
@@ -130,6 +157,11 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "GitHub telling when": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"tells_auth_time": True}]}, "leave tells_auth_time out"),
     "an issuer in the clear": ({"issuer": "http://[::1]:8000"}, {"issuer": "http://auth.example.com"}, "must use https unless it is on a loopback"),
     "an issuer with a slash at its end": ({"issuer": f"{A}/tenant"}, {"issuer": f"{A}/tenant/"}, f"slash: .* use '{A}/tenant'$"),
+    "an issuer with a step back": ({"issuer": f"{A}/a.b/..c"}, {"issuer": f"{A}/a/../b"}, "^issuer: .* nor . or .. between slashes$"),
+    "an issuer with an escape": ({"issuer": f"{A}/a~b"}, {"issuer": f"{A}/a%20b"}, "^issuer: its path"),
+    "an issuer with an empty step": ({"issuer": f"{A}/a/b"}, {"issuer": f"{A}/a//b"}, "^issuer: its path"),
+    "an issuer of many steps": ({"issuer": A + "/a" * 7}, {"issuer": A + "/a" * 8}, "^issuer: its path has seven parts at most"),
+    "an issuer at port 0": ({"issuer": f"{A}:1"}, {"issuer": f"{A}:0"}, "^issuer is not a valid address"),
     "an issuer with a query": ({"issuer": A}, {"issuer": f"{A}?x=1"}, "no query, fragment or user information"),
     "an issuer with an empty query": ({"issuer": A}, {"issuer": f"{A}?"}, "no query, fragment or user information"),
     "an issuer with a fragment": ({"issuer": A}, {"issuer": f"{A}#x"}, "no query, fragment or user information"),
@@ -152,6 +184,24 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "development for others": (PUBLIC | TLS | {"mode": "development"}, PUBLIC | {"mode": "development"}, "serves loopback addresses only"),
     "a proxy whose address nobody named": (
         PUBLIC | {"behind_tls_proxy": True, "issuer": A}, PUBLIC | {"behind_tls_proxy": True}, "the issuer is an https address"
+    ),
+    "a second step that nobody can set up": (
+        {"second_factor_required": "always", "second_factors": ["totp"]}, {"second_factor_required": "always", "second_factors": []},
+        "^second_factor_required demands what nobody can set up: second_factors needs passkey, totp, or email_code with smtp_url"
+    ),
+    "a second step by recovery codes alone": (
+        {"second_factor_required": "never", "second_factors": ["recovery_code"]},
+        {"second_factor_required": "administrators", "second_factors": ["recovery_code"]},
+        "^second_factor_required demands"
+    ),
+    "a second step by mail that is not sent": (
+        MAIL | {"second_factor_required": "always", "second_factors": ["email_code"]},
+        {"second_factor_required": "always", "second_factors": ["email_code"]},
+        "^second_factor_required demands"
+    ),
+    "devices that ask when their code has ended": (
+        {"device_code_lifetime": 61, "device_poll_interval": 60}, {"device_code_lifetime": 60, "device_poll_interval": 60},
+        "^device_poll_interval must be shorter than device_code_lifetime"
     ),
     "open sign-up without mail": (MAIL | {"sign_up": "open"}, {"sign_up": "open"}, "^open sign-up confirms addresses by mail"),
 }  # fmt: skip
@@ -276,3 +326,13 @@ def test_what_no_reader_takes_is_refused_in_words(
         return
     with pytest.raises(SettingsError, match=words):
         load(environ=environ, config=str(path))
+
+
+@pytest.mark.parametrize("value", ["", " ", "\n"])
+def test_an_empty_variable_switches_no_second_step_off(value: str) -> None:
+    assert load(environ={"WATCHWORD_SECOND_FACTORS": "[]"}).second_factors == ()
+    assert load(environ={"WATCHWORD_TRUSTED_PROXIES": value}).trusted_proxies == ()
+    with pytest.raises(
+        SettingsError, match=r"^WATCHWORD_SECOND_FACTORS is empty: write \[\] for none, or leave it out"
+    ):
+        load(environ={"WATCHWORD_SECOND_FACTORS": value})

@@ -11,6 +11,12 @@ from watchword.settings.options import Settings, SettingsError, Upstream
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
 
+# What the pages' own addresses can begin with, `/assets` among them.
+_PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,60}){0,7}")
+_HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+_HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
+_SENDER = re.compile(r'(?:"[^"\r\n]*" *|[^<>@,;"\r\n]*)<[^<>@,;\s]+@[^<>@,;\s]+>|[^<>@,;\s]+@[^<>@,;\s]+')
+
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
 
 
@@ -65,6 +71,11 @@ def check(settings: Settings) -> Settings:
     _check_people(settings)
     _check_details(settings)
     _check_networks("trusted_proxies", settings.trusted_proxies)
+    _check_hosts("client_document_hosts", settings.client_document_hosts)
+    if settings.device_poll_interval >= settings.device_code_lifetime:
+        raise SettingsError(
+            "device_poll_interval must be shorter than device_code_lifetime: a code would end before the second poll"
+        )
     return settings
 
 
@@ -92,6 +103,14 @@ def _check_resources(settings: Settings) -> None:
                 raise SettingsError(
                     f"{option}: {resource!r} is not an absolute URI without a fragment, such as https://api.example.com"
                 )
+
+
+def _check_hosts(name: str, hosts: tuple[str, ...]) -> None:
+    for host in hosts:
+        if not _HOST_NAME.fullmatch(host):
+            raise SettingsError(
+                f"{name}: {host!r} is not the name of a host: write it in lower case, without a port, such as apps.example.com"
+            )
 
 
 def _check_networks(name: str, networks: tuple[str, ...]) -> None:
@@ -143,8 +162,16 @@ def _check_certificates(settings: Settings) -> None:
         raise SettingsError(
             "client_certificate_header needs trusted_proxies: from anyone else such a header proves nothing"
         )
-    if settings.mtls_address is not None and not re.fullmatch(
-        r"https://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?", settings.mtls_address
+    if settings.client_certificate_verified_header and not settings.client_certificate_header:
+        raise SettingsError("client_certificate_verified_header needs client_certificate_header")
+    for name in ("client_certificate_header", "client_certificate_verified_header"):
+        if (header := getattr(settings, name)) and not _HEADER.fullmatch(header):
+            raise SettingsError(f"{name} is the name of a header, such as X-Client-Cert")
+    if settings.mtls_address is not None and not (
+        re.fullmatch(
+            r"https://[A-Za-z0-9.\-\[\]:]+(?:/[A-Za-z0-9._~/-]*[A-Za-z0-9._~-])?", settings.mtls_address
+        )
+        and is_resource(settings.mtls_address)
     ):
         raise SettingsError("mtls_address must be an https address without a slash at its end")
 
@@ -154,6 +181,10 @@ def _check_people(settings: Settings) -> None:
         _check_mail_server(settings.smtp_url)
     if bool(settings.smtp_url) != bool(settings.mail_from):
         raise SettingsError("smtp_url and mail_from belong together: give both or neither")
+    if settings.mail_from and not _SENDER.fullmatch(settings.mail_from):
+        raise SettingsError(
+            "mail_from is one address, such as auth@example.com or Example <auth@example.com>"
+        )
     if not settings.sign_in_methods and not settings.upstream:
         raise SettingsError("sign_in_methods must leave people a way to sign in")
     names = [provider.name for provider in settings.upstream]
@@ -182,6 +213,7 @@ def _check_people(settings: Settings) -> None:
                 f"upstream {provider.name!r}: GitHub has no auth_time, leave tells_auth_time out"
             )
         _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
+        _check_hosts(f"upstream {provider.name!r}: hosts", provider.hosts)
 
 
 def _check_mail_server(address: str) -> None:
@@ -279,6 +311,8 @@ def _check_issuer(issuer: str) -> None:
         host, port = parts.hostname, parts.port
     except ValueError:
         raise SettingsError("issuer is not a valid address") from None
+    if port == 0:
+        raise SettingsError("issuer is not a valid address")
     if parts.scheme not in ("https", "http") or not host:
         raise SettingsError("issuer must be an address such as https://auth.example.com")
     if parts.query or parts.fragment or "@" in parts.netloc or "?" in issuer or "#" in issuer:  # RFC 8414 §2
@@ -286,6 +320,12 @@ def _check_issuer(issuer: str) -> None:
     if issuer.endswith("/"):
         raise SettingsError(
             f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
+        )
+    if not _PATH.fullmatch(
+        parts.path
+    ):  # browsers and clients take `..` back, and an escape can be written in two ways
+        raise SettingsError(
+            "issuer: its path has seven parts at most, each of up to 60 letters, digits, - . _ ~, and neither nothing nor . or .. between slashes"
         )
     if issuer != (plain := _origin(parts.scheme, host, port) + parts.path):
         # A browser's Origin header would never be that of the server's own pages, and `HTTPS://` would not be taken for TLS.
@@ -300,6 +340,15 @@ def check_exposure(settings: Settings) -> None:
     """Raise SettingsError, which says what to do, for plain HTTP where others can reach it, or for open sign-up without mail."""
     if settings.sign_up == "open" and not settings.mails:
         raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
+    set_up = {
+        "passkey",
+        "totp",
+        *(("email_code",) if settings.mails else ()),
+    }  # recovery codes come beside another
+    if settings.second_factor_required != "never" and set_up.isdisjoint(settings.second_factors):
+        raise SettingsError(
+            "second_factor_required demands what nobody can set up: second_factors needs passkey, totp, or email_code with smtp_url"
+        )
     if settings.tls_cert or is_loopback(settings.host):
         return
     if settings.mode == "development":

@@ -19,6 +19,7 @@ from watchword.settings.options import Settings, SettingsError
 
 PREFIX = "WATCHWORD_"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+]+:")  # of two characters at least: one is a drive
+_DEFAULT = Settings()
 # Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
 FOREIGN = frozenset(
     {
@@ -110,7 +111,7 @@ def _convert(merged: dict[str, object]) -> Settings:
         return msgspec.convert(merged, Settings, strict=False)
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
-        name = place.strip("`").removeprefix("$.") or "an option"
+        name = place.rpartition("$.")[2].strip("`") or "an option"  # `key` in `$.…` for that of a table
         raise SettingsError(f"{name} is not valid: {what}{_instead(name, what)}") from None
     except UnicodeEncodeError as error:  # of the environment, where a number is wanted
         name = next((name for name, value in merged.items() if value == error.object), "an option")
@@ -143,7 +144,9 @@ def _unfolded(kind: inspect.Type) -> list[inspect.Type]:
         return [one for part in kind.types for one in _unfolded(part)]
     if isinstance(kind, inspect.VarTupleType):
         return _unfolded(kind.item_type)
-    return _unfolded(kind.value_type) if isinstance(kind, inspect.DictType) else [kind]
+    if isinstance(kind, inspect.DictType):
+        return [*_unfolded(kind.key_type), *_unfolded(kind.value_type)]
+    return [kind]
 
 
 def _suggest(name: str) -> str:
@@ -178,6 +181,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         value = value.rstrip("\r\n")  # secrets read from files by container engines end with a line feed
         if key in optional and not value:  # env files leave what is not wanted empty
             continue
+        if (
+            key in lists and not value.strip() and getattr(_DEFAULT, key)
+        ):  # as from an unset variable of a script
+            raise SettingsError(f"{variable} is empty: write [] for none, or leave it out for the default")
         if value[:1] in ("[", "{") and key not in texts:  # not a plain list, such as `scopes`
             found[key] = _from_json(variable, value)
         else:

@@ -111,6 +111,19 @@ async def test_lg_17_a_session_ends_at_the_second_that_is_documented(ada: Person
     assert not await is_in(server, idle), "not used for twelve"
 
 
+async def test_lg_17_a_session_in_use_goes_on_however_short_its_limit_is(tmp_path: Path) -> None:
+    async with open_server(tmp_path, session_idle=30) as server:
+        await make(server)
+        person = Person(server, another(server))
+        await person.sign_in()
+        cookie = person.http.cookies[COOKIE]
+        for _ in range(6):
+            server.clock.advance(16)
+            assert await is_in(server, cookie)
+        server.clock.advance(30)
+        assert not await is_in(server, cookie)
+
+
 async def test_lg_17_a_session_in_use_ends_after_a_week(ada: Person) -> None:
     server = ada.server
     await ada.sign_in()

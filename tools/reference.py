@@ -30,8 +30,8 @@ SETTINGS_HEAD = """\
 # Settings
 
 An option comes from the command line, else from its `WATCHWORD_` variable, else from `watchword.toml`; lists are separated by
-spaces or commas in a variable and are arrays in the file. Durations are in seconds. An unknown option, a value of the wrong kind and
-options that are dangerous together stop the start with what to change. `WATCHWORD_CONFIG` names another file.
+spaces or commas in a variable (`[]` is an empty one) and are arrays in the file. Durations are in seconds. An unknown option, a value
+of the wrong kind and options that are dangerous together stop the start with what to change. `WATCHWORD_CONFIG` names another file.
 `WATCHWORD_MASTER_KEY` replaces the key file.
 
 This page is generated from `watchword.settings` by `tools/reference.py`."""

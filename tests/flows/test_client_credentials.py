@@ -1,5 +1,6 @@
 """The token endpoint with client credentials: registered methods, honest tokens, plain refusals."""
 
+import json
 import time
 from typing import Any
 
@@ -114,6 +115,25 @@ async def test_te_01_a_wrong_secret_is_401_with_a_challenge(server: Server, chan
     assert answer.status_code == 401
     assert answer.json()["error"] == "invalid_client"
     assert answer.headers["www-authenticate"].startswith("Basic ")
+
+
+async def test_te_01_the_log_says_whose_credentials_are_guessed_and_from_where(
+    server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = await server.client()
+    assert (await server.grant(client)).status_code == 200
+    assert "client.refused" not in capsys.readouterr().err
+    for client_id in (client.client.client_id, "nobody", client.client_secret or ""):
+        answer = await server.http.post(
+            "/token", data={"grant_type": "client_credentials"}, auth=(client_id, "guessed")
+        )
+        assert answer.status_code == 401
+    written = capsys.readouterr().err
+    assert (client.client_secret or "") not in written
+    events = [json.loads(line) for line in written.splitlines() if "client.refused" in line]
+    assert [event["client"] for event in events][:2] == [client.client.client_id, "nobody"]
+    assert {event["address"] for event in events} == {"127.0.0.1"}
+    assert len(events) == 3
 
 
 async def test_two_secrets_live_through_a_rotation(server: Server) -> None:

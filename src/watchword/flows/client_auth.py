@@ -22,6 +22,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.ratelimit import LocalBuckets
 from watchword.store import clients, tokens
 from watchword.store.database import StorageUnavailable
+from watchword.telemetry import log
 from watchword.zero.proof import dpop_channel
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -207,9 +208,10 @@ async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client,
             )
         secret_id = await check(runtime, client, presented)
     except OAuthError as error:
-        if error.code == "invalid_client" and (
-            wait := FAILURES.take(presented.client_id[:64], runtime.clock())
-        ):
+        if error.code != "invalid_client":
+            raise
+        log.info("client.refused", client=presented.client_id, address=presented.address)
+        if wait := FAILURES.take(presented.client_id[:64], runtime.clock()):
             raise OAuthError(
                 "too_many_requests",
                 "Too many failed attempts for this client.",

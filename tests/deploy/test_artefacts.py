@@ -219,6 +219,23 @@ def test_the_guide_mounts_what_the_address_of_the_database_names() -> None:
         )
 
 
+def test_the_job_has_the_options_of_the_nodes_before_they_have_them() -> None:
+    """`smtp_url` in a variable is refused where `mail_from` is in the file and the file is not there."""
+    options, job = dict(templates())["migration.yaml"].split("\n---\n")
+    assert "kind: ConfigMap" in options
+    assert 'helm.sh/hook-weight: "-1"' in options, "before the job, which has none"
+    assert "helm.sh/hook-weight" not in job
+    hook = re.compile(r"helm.sh/hook(?:-delete-policy)?: .*")
+    assert hook.findall(options) == hook.findall(job)
+    name = re.findall(r"\bname: (.*-migrate)$", options, re.MULTILINE)
+    assert re.findall(r"configMap:\n\s+name: (.*)", job) == name
+    for text in (job, dict(templates())["deployment.yaml"]):
+        assert "name: WATCHWORD_CONFIG\n              value: /etc/watchword/watchword.toml" in text
+        assert "name: config\n              mountPath: /etc/watchword" in text
+    for text in (options, dict(templates())["configmap.yaml"]):
+        assert 'watchword.toml: |\n    {{- include "watchword.options" . | nindent 4 }}' in text
+
+
 @pytest.fixture(scope="module")
 def rendered() -> dict[str, dict[str, Any]]:
     """What the chart makes of everything switched on, by kind."""

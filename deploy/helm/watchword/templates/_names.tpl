@@ -53,3 +53,13 @@ capabilities:
 {{ toYaml . }}
 {{- end }}
 {{- end }}
+
+{{- define "watchword.options" -}}
+host = "0.0.0.0"
+port = 8000
+behind_tls_proxy = true
+{{- with .Values.trustedProxies }}
+trusted_proxies = {{ toJson . }}
+{{- end }}
+{{ .Values.config }}
+{{- end }}

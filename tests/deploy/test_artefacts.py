@@ -71,6 +71,13 @@ def test_a_command_beside_the_unit_names_the_place_of_the_key_in_full() -> None:
     assert f"LoadCredential={unit_options()['LoadCredential'][0]}" in given
 
 
+def test_the_address_of_the_database_comes_from_a_file_that_systemd_takes_as_it_is() -> None:
+    """In `Environment=` a `%` begins a specifier, and a line with one that is unknown, such as `%40`, is ignored."""
+    guide = (ROOT / "docs" / "how-to" / "systemd.md").read_text()
+    assert "Environment=WATCHWORD_DATABASE" not in guide
+    assert guide.count("EnvironmentFile=/etc/watchword/environment") == 2, "for the service and for commands"
+
+
 def test_systemd_finds_little_to_attack() -> None:
     program = shutil.which("systemd-analyze")
     if program is None:

@@ -15,7 +15,8 @@ _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,60}){0,7}")
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
-_SENDER = re.compile(r'(?:"[^"\r\n]*" *|[^<>@,;"\r\n]*)<[^<>@,;\s]+@[^<>@,;\s]+>|[^<>@,;\s]+@[^<>@,;\s]+')
+_MAILBOX = r"[!#$%&'*+/=?^_`{|}~.A-Za-z0-9-]+@(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Za-z:.]+\])"
+_SENDER = re.compile(rf'(?:"[^"\\]*" *|[^<>@,;:"\\]*)<{_MAILBOX}>|{_MAILBOX}')  # RFC 5322 §3.4
 
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
 
@@ -181,9 +182,10 @@ def _check_people(settings: Settings) -> None:
         _check_mail_server(settings.smtp_url)
     if bool(settings.smtp_url) != bool(settings.mail_from):
         raise SettingsError("smtp_url and mail_from belong together: give both or neither")
-    if settings.mail_from and not _SENDER.fullmatch(settings.mail_from):
+    sender = settings.mail_from
+    if sender and not (_SENDER.fullmatch(sender) and sender.isprintable()):
         raise SettingsError(
-            "mail_from is one address, such as auth@example.com or Example <auth@example.com>"
+            "mail_from is one address in ASCII, such as auth@example.com or Example <auth@example.com>"
         )
     if not settings.sign_in_methods and not settings.upstream:
         raise SettingsError("sign_in_methods must leave people a way to sign in")

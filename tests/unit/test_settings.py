@@ -316,8 +316,21 @@ def test_an_unknown_variable_is_named_as_it_was_set() -> None:
         (b"brand = '\xff'", {}, "watchword.toml is not valid TOML"),
         (b"", {"WATCHWORD_SCOPES": "[" * 50_000}, "WATCHWORD_SCOPES is not valid JSON"),
         (b"", {"WATCHWORD_PORT": "\udcff"}, "^port is not valid: it is not text"),
+        (b"", {"WATCHWORD_CLIENT_DOCUMENT_HOSTS": "\udcff"}, "^client_document_hosts"),
+        (b"", {"WATCHWORD_SECOND_FACTORS": '["\udcff"]'}, "^second_factors is not valid: it is not text"),
+        (b"", {"WATCHWORD_HELP_URL": "https://a.example/\udcff"}, "^help_url is not valid: it is not text"),
     ],
-    ids=["what is right", "a long number", "a deep list", "not UTF-8", "deep JSON", "bytes for a number"],
+    ids=[
+        "what is right",
+        "a long number",
+        "a deep list",
+        "not UTF-8",
+        "deep JSON",
+        "bytes for a number",
+        "bytes for a host",
+        "bytes in JSON",
+        "bytes for an address",
+    ],
 )
 def test_what_no_reader_takes_is_refused_in_words(
     tmp_path: Path, file: bytes, environ: dict[str, str], words: str

@@ -20,6 +20,21 @@ from watchword.settings.options import Settings, SettingsError
 PREFIX = "WATCHWORD_"
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+]+:")  # of two characters at least: one is a drive
 _DEFAULT = Settings()
+# A path may have bytes that are no text.
+_FILES = frozenset(
+    {
+        "database",
+        "key_file",
+        "template_directory",
+        "logo",
+        "logo_dark",
+        "tls_cert",
+        "tls_key",
+        "tls_client_ca",
+        "breach_list",
+        "place_database",
+    }
+)
 # Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
 FOREIGN = frozenset(
     {
@@ -113,9 +128,6 @@ def _convert(merged: dict[str, object]) -> Settings:
         what, _, place = str(error).partition(" - at ")
         name = place.rpartition("$.")[2].strip("`") or "an option"  # `key` in `$.…` for that of a table
         raise SettingsError(f"{name} is not valid: {what}{_instead(name, what)}") from None
-    except UnicodeEncodeError as error:  # of the environment, where a number is wanted
-        name = next((name for name, value in merged.items() if value == error.object), "an option")
-        raise SettingsError(f"{name} is not valid: it is not text") from None
 
 
 def _instead(name: str, what: str) -> str:
@@ -178,6 +190,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         key = name.lower()
         if key not in Settings.__struct_fields__:
             raise SettingsError(f"unknown option {key!r} in {variable}{_suggest(key)}")
+        if key not in _FILES and any(
+            "\ud800" <= one <= "\udfff" for one in value
+        ):  # bytes that are not UTF-8
+            raise SettingsError(f"{key} is not valid: it is not text")
         value = value.rstrip("\r\n")  # secrets read from files by container engines end with a line feed
         if key in optional and not value:  # env files leave what is not wanted empty
             continue

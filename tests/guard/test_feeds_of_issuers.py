@@ -11,8 +11,11 @@ import pytest
 from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
 from watchword.guard import Guard, Refused, verifier
+from watchword.guard import ended as what_ended
+from watchword.guard.ended import WAIT, Ended
 from watchword.jose import jwk, jws
 from watchword.oauth import ended
+from watchword.oauth.ended import EndedError, Entry, Page, digest, mark
 from watchword.testing.clock import Clock
 
 API = "https://api.example.com"
@@ -186,3 +189,32 @@ async def test_what_the_feed_tells_while_an_issuer_is_asked_counts_more_than_its
     assert (await asking).subject == "them", "that was said before it ended"
     assert await refusal(guard, OPAQUE) == 401
     await guard.close()
+
+
+def test_what_one_feed_says_takes_only_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(what_ended, "MAX_ENTRIES", 3)
+    begun, passed = 1_800_000_000, 0.0
+    known = Ended(silence=5.0, passed=lambda: passed)
+
+    def hear(number: int, *entries: Entry) -> None:
+        known.apply(Page("", str(number), False, entries, begun + int(passed)), begun + passed)
+
+    def named(name: str, lasting: int = 600) -> Entry:
+        return Entry(mark("token", name), begun + lasting)
+
+    hear(1, *map(named, "abc"))
+    assert not known.is_silent, "the honest feed"
+    hear(2, named("d"))
+    assert known.concerns([digest("token", "d")], None)
+    with pytest.raises(EndedError, match="more tokens"):
+        hear(3, named("e", 9_000))
+    assert known.position == "2", "to be read again"
+    assert not known.concerns([digest("token", "e")], None)
+    assert known.is_silent, "at once: the issuer is asked about each token"
+    passed = WAIT + 1  # what was kept has expired by now
+    hear(3, named("e", 9_000))
+    assert known.position == "3"
+    assert known.concerns([digest("token", "e")], None)
+    assert not known.is_silent
+    with pytest.raises(EndedError, match="malformed mark"):
+        hear(4, Entry(jwk.b64encode(b"x" * 40_000), begun + 9_000))

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 
 from watchword.jose import JoseError
 from watchword.jose.jwk import b64decode
-from watchword.oauth.ended import EndedError, Page
+from watchword.oauth.ended import MARK_BYTES, EndedError, Page
 
 MAX_ENTRIES = 500_000
 PURGE_INTERVAL = 60.0
@@ -61,16 +61,20 @@ class Ended:
             raise EndedError("pages are missing")
         if page.issued_at < max(self._issued_at, int(now)) - CLOCKS_APART - self._silence:
             raise EndedError("the page is old")
+        if self._passed() >= self._purge_at:
+            self._entries = {mark: kept for mark, kept in self._entries.items() if kept[1] > now}
+            self._purge_at = self._passed() + PURGE_INTERVAL
+        # Beyond the limit we stop vouching for tokens: the issuer is asked about each. Nor is more kept, or one issuer of several could take
+        # all the memory; the page is read again once there is room.
+        if page.entries and len(self._entries) > MAX_ENTRIES:
+            self.trusted_until = 0.0
+            raise EndedError("more tokens have ended than can be remembered")
         entries = self._entries
         for one in page.entries:
             entries[_digest(one.mark)] = (one.before, one.until)
         self.position, self._issued_at = page.position, max(self._issued_at, page.issued_at)
         if page.entries:
             self.changes += 1
-        if self._passed() >= self._purge_at:
-            self._entries = {mark: kept for mark, kept in entries.items() if kept[1] > now}
-            self._purge_at = self._passed() + PURGE_INTERVAL
-        # Beyond the limit we stop vouching for tokens: the issuer is asked about each.
         if not page.more and len(self._entries) <= MAX_ENTRIES:
             self.trusted_until = self._passed() + self._silence
 
@@ -95,6 +99,9 @@ class Ended:
 
 def _digest(mark: str) -> bytes:
     try:
-        return b64decode(mark)
+        found = b64decode(mark)
     except JoseError:
         raise EndedError("malformed mark") from None
+    if len(found) != MARK_BYTES:
+        raise EndedError("malformed mark")
+    return found

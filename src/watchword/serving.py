@@ -6,6 +6,7 @@ that corrupts (SQLite) or mixes answers (PostgreSQL).
 
 import asyncio
 import contextlib
+import errno
 import gc
 import multiprocessing
 import os
@@ -38,6 +39,11 @@ HEALTHCHECK = 30
 PAUSE = 1.0  # seconds before a worker that could not start is replaced
 
 
+class AddressUnavailable(SettingsError):
+    """An address that may be free later: another process has it, or this machine does not have it yet."""
+
+
+_PASSING = (errno.EADDRINUSE, errno.EADDRNOTAVAIL)
 _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just before the application
 
 
@@ -140,9 +146,8 @@ def check_startable(settings: Settings) -> None:
             if settings.mode == "development"
             else "--host and --port name another place"
         )
-        raise SettingsError(
-            f"cannot listen on {settings.host}, port {settings.port}: {reason}; {change}"
-        ) from None
+        refusal = AddressUnavailable if error.errno in _PASSING else SettingsError
+        raise refusal(f"cannot listen on {settings.host}, port {settings.port}: {reason}; {change}") from None
 
 
 def check_named_files(settings: Settings) -> None:

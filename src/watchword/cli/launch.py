@@ -82,6 +82,9 @@ def serve(options: Mapping[str, object]) -> int:
             say(f"{_red('WARNING:')} {FAULT_WARNING}")
         serving.check_startable(settings)
         link = prepare(settings)
+    except serving.AddressUnavailable as error:
+        # Not wrong usage: a supervisor that leaves wrong options alone tries this again.
+        return _failed(1, str(error), "temporarily_unavailable" if as_json else None)
     except ValueError as error:  # a SettingsError, or unknown fail-points
         return _failed(2, str(error), "wrong_usage" if as_json else None)
     except StorageUnavailable as error:

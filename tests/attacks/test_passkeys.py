@@ -143,6 +143,11 @@ async def test_a_passkey_more_than_an_account_may_have_is_refused_with_the_way_o
 ) -> None:
     monkeypatch.setattr(passkeys, "MAX_PASSKEYS", 2)
     eve = await signed_in(server)
+    await eve.open("/account/passkeys")
+    assert not await register(
+        eve, SoftwareAuthenticator().create(options_in(eve), origin="https://evil.example")
+    )
+    assert "Remove one that you no longer need first." not in eve.text, "that is not why"
     for number in range(passkeys.MAX_PASSKEYS + 1):
         await eve.open("/account/passkeys")
         device = SoftwareAuthenticator()

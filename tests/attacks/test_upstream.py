@@ -306,10 +306,14 @@ async def test_a_proof_at_a_provider_leaves_a_remembered_device_remembered(
     session = await session_of(server)
     assert (session.id, session.remembered) == (before.id, True), "it is the same session"
     assert session.confirmed_at > before.confirmed_at
-    eve = Person(server, another(server))
-    await eve.open("/account")
-    assert await come_back(eve, await begin(eve, provider)) == "/account"
-    assert not (await session_of(server)).remembered, "nobody asked for it in this browser"
+    await make(server, "eve", "eve@example.com")
+    fresh, shared = Person(server, another(server)), Person(server, another(server))
+    await fresh.open("/account")
+    await shared.sign_in("eve", remember="yes")
+    assert (await session_of(server, "eve")).remembered
+    for browser in (fresh, shared, shared):  # the last time as who is signed in
+        assert await come_back(browser, await begin(browser, provider)) == "/account"
+        assert not (await session_of(server)).remembered, "nobody asked for it as this person in this browser"
 
 
 async def test_a_providers_own_session_proves_nothing_again_of_who_is_signed_in(

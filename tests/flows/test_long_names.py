@@ -1,9 +1,10 @@
 """The lists of the admin API with the longest names and identifiers that there are."""
 
 from tests.fixtures.servers import Server
+from tests.store.made import client
 
 from watchword.flows import accounts, client_registry
-from watchword.store.clients import create_client
+from watchword.store import clients
 
 
 async def _admin(server: Server) -> dict[str, str]:
@@ -31,8 +32,8 @@ async def test_the_longest_names_and_identifiers_are_found_when_they_are_written
     address = f"{'a' * 64}@{'.'.join(['b' * 61] * 3)}.cc"
     given = client_registry.ClientInput(name=name)
     await client_registry.register(server.runtime, given, actor="test")
-    client = client_registry.to_client(given, document, origin="document")
-    await server.runtime.database.write(create_client, client, actor="test", now=server.runtime.now())
+    made = client_registry.to_client(given, document, origin="document")
+    await server.runtime.database.write(clients.create_client, made, actor="test", now=server.runtime.now())
     await server.token(name=name)
     await accounts.create(server.runtime, username="ada", email=address, actor="test")
     headers = await _admin(server)
@@ -46,3 +47,13 @@ async def test_the_longest_names_and_identifiers_are_found_when_they_are_written
         answer = await server.http.get(f"/api/v1/{members}", params=query, headers=headers)
         assert answer.status_code == 200, answer.text
         assert len(answer.json()[members]) == 1
+
+
+async def test_the_tokens_of_a_client_of_the_longest_identifier_are_found_and_ended(server: Server) -> None:
+    headers, owner = await _admin(server), f"https://app.example.com/{'c' * 700}"
+    made = client(owner, origin="document")
+    assert await server.runtime.database.write(clients.create_client, made, actor="test", now=1)
+    found = await server.http.get("/api/v1/tokens", params={"owner": owner}, headers=headers)
+    assert found.status_code == 200, found.text
+    ended = await server.http.post("/api/v1/tokens/revoke", json={"owner": owner}, headers=headers)
+    assert ended.status_code == 200, ended.text

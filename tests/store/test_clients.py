@@ -3,12 +3,13 @@
 import msgspec
 import pytest
 from tests.fixtures.postgres import race
-from tests.store.made import NOW, add_token, client, count, digest, select
+from tests.store.made import NOW, add_token, client, count, digest, select, user
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
-from watchword.store import clients, consents, events, registrations
+from watchword.store import clients, consents, events, logout_notices, registrations, sessions, users
 from watchword.store import ended as endings
 from watchword.store.database import Database
+from watchword.store.sessions import Session
 
 Nodes = tuple[Database, Database]
 
@@ -159,9 +160,25 @@ async def test_ap_09_a_namesake_inherits_nothing_that_a_clock_which_is_ahead_has
     await create(database, client())
     given = {"session_id": "s", "scope": ("a",), "now": NOW + 2}
     await database.write(consents.remember_consent, "u", "cl_1", "b", **given)
-    assert await count(database, "consents") == 1
+    names = {"canonical_username": "u", "skeleton": "u", "canonical_email": None}
+    await database.write(users.create_user, user("u"), **names, password_hash=None, actor="test")
+    session = Session(
+        id="s", user_id="u", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=NOW + 60,
+        expires_at=NOW + 60, acr="", amr=(), user_agent="", address="",
+    )  # fmt: skip
+    await database.write(sessions.create_session, session, digest("s"), limit=9, actor="u")
+    await logout_notices.note_client(database, "s", "cl_1", NOW + 2)
+    await database.write(
+        lambda tx: tx.run(
+            "INSERT INTO logout_notices (session_id, client_id, user_id, created_at, next_at, expires_at) "
+            "VALUES ('s', 'cl_1', 'u', $1, $1, $1)",
+            NOW + 2,
+        )
+    )
+    tables = ("consents", "session_clients", "logout_notices")
+    assert [await count(database, table) for table in tables] == [1, 1, 1]
     await database.write(clients.delete_client, "cl_1", actor="test", now=NOW)
-    assert await count(database, "consents") == 0
+    assert [await count(database, table) for table in tables] == [0, 0, 0]
 
 
 async def test_a_secret_and_the_deletion_of_its_client_do_not_meet_in_an_error(nodes: Nodes) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import queue
 import threading
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.store.made import access_token, count, digest, note
 
 from watchword.store import tokens
 from watchword.store.database import Database, StorageUnavailable, Transaction
+from watchword.store.sqlite_job import Job, Queue, waiting_in
 
 PATIENCE = 10.0
 
@@ -127,10 +129,26 @@ async def test_a_thread_that_has_ended_leaves_no_connection_behind(file: Store) 
         asking.start()
         asking.join()
 
+    versions.add(database.version())
     for _ in range(2):  # what a connection leaves is closed or used again once another one has been opened
         await asyncio.to_thread(ask)
     open_by_now = _descriptors(file.address)
     for _ in range(5):
         await asyncio.to_thread(ask)
+    versions.add(database.version())  # this thread lives, and so does its connection
     assert len(versions) == 1, "each was answered"
     assert 0 < _descriptors(file.address) <= open_by_now
+
+
+async def test_who_takes_all_that_waits_leaves_the_end_of_the_queue_in_it() -> None:
+    """The writer of a database that is being closed would wait for it for ever."""
+    queued: Queue = queue.SimpleQueue()
+    jobs = [Job("SELECT 1", (), {}, asyncio.get_running_loop(), asyncio.Future()) for _ in range(3)]
+    for some in (jobs[:2], jobs[2:]):
+        queued.put(some)
+    assert waiting_in(queued) == jobs
+    assert queued.empty()
+    queued.put(jobs)
+    queued.put(None)
+    assert waiting_in(queued) == jobs
+    assert (queued.get_nowait(), queued.empty()) == (None, True)

@@ -17,7 +17,7 @@ from sd_jwt.holder import SDJWTHolder
 from sd_jwt.verifier import SDJWTVerifier
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.jose import jwk, jwt
+from watchword.jose import JoseError, jwk, jwt
 from watchword.zero import derivation, disclosure, identity, presentation, proof, sd_jwt
 from watchword.zero.records import Secret, encode_base64url
 
@@ -349,6 +349,16 @@ def test_no_answer_is_made_with_what_is_no_credential_of_the_holder(holder: Any)
     derived = derivation.derive(holder.secret, AUDIENCE, "login", holder.secret.attributes)
     for key in (sd_jwt.binding_key(derived), jwk.generate("ES256")):
         assert refused(partial(own, holder, credential=issued(holder, key, ("age",)))) == "identity"
+
+
+def test_of_the_holders_key_in_a_credential_the_private_part_is_not_looked_at(holder: Any) -> None:
+    """Of an RSA key, to check it keeps the whole process from working for a quarter of a minute, and nobody has been verified yet."""
+    key = sd_jwt.binding_key(holder.secret)
+    claims = dict(jwt.peek(issued(holder, key).partition("~")[0]))
+    claims["cnf"] = {"jwk": jwk.public_document(key) | {"d": "AQ"}}
+    with pytest.raises(JoseError):
+        jwk.parse(claims["cnf"]["jwk"])
+    assert sd_jwt.peek_key(jwt.encode(ISSUER, claims, typ=sd_jwt.TYPE) + "~").thumbprint == key.thumbprint
 
 
 def test_a_challenge_that_has_expired_is_not_answered(holder: Any) -> None:

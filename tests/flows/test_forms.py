@@ -16,7 +16,7 @@ from tests.fixtures.servers import Server, open_server
 from watchword.flows import personal_tokens, start
 from watchword.settings import ScopeText
 from watchword.store import factors as factor_store
-from watchword.store import users
+from watchword.store import faults, users
 
 __all__ = ["ada"]
 
@@ -152,6 +152,26 @@ async def test_recovery_codes_that_are_loaded_again_stay_the_same(ada: Person) -
     assert len(mails) == 1
     have = await ada.server.runtime.database.read(factor_store.enrolled, (await user_of(ada.server)).id)
     assert have.recovery_codes == 10
+
+
+async def test_codes_and_tokens_that_the_database_failed_to_make_are_made_when_the_form_is_sent_again(
+    ada: Person,
+) -> None:
+    await add_totp(ada)
+    for page, index, given in (
+        ("/account/second_factors", -1, {"do": "new_recovery_codes"}),
+        ("/account/tokens/new", 0, {"name": "my script", "scope": "notes:read", "days": "30"}),
+    ):
+        await ada.open(page)
+        fields = {**ada.form(having="once", index=index), **given}
+        address = fields.pop("")
+        faults.arm("commit.begun/for_the_first_time=error,commit.begun/in_session=error")
+        try:
+            assert (await ada.http.post(address, data=fields)).status_code == 503
+        finally:
+            faults.arm(None)
+        assert [(await ada.http.post(address, data=fields)).status_code for _ in range(2)] == [200, 303]
+    assert len(await personal_tokens.own(ada.server.runtime, await user_of(ada.server))) == 1
 
 
 async def test_a_form_of_another_browser_is_refused_with_what_to_do(server: Server) -> None:

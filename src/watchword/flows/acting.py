@@ -1,7 +1,7 @@
 """Databases that write under a condition, which is checked in the same transaction.
 
-Three conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), the token by which somebody
-calls the admin API is, and the account to be changed is still not an administrator's. What is done by a link has no condition beside the link, and its address in the trail. Flows know nothing of either: they are given a runtime with such a database.
+Four conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), the token by which somebody
+calls the admin API is, the account to be changed is still not an administrator's, and the form that asks is sent for the first time. What is done by a link has no condition beside the link, and its address in the trail. Flows know nothing of either: they are given a runtime with such a database.
 """
 
 import copy
@@ -14,7 +14,9 @@ from watchword.store.conditions import (
     Administers,
     Ended,
     NoAdministrator,
+    SentBefore,
     as_administrator,
+    for_the_first_time,
     from_address,
     in_session,
     on_ordinary,
@@ -57,6 +59,14 @@ def runtime_held(runtime: Runtime, holder: Holder, refusal: OAuthError) -> Runti
 def runtime_on_ordinary(runtime: Runtime, user_id: str, refusal: OAuthError) -> Runtime:
     """Return a runtime for changes to the account of somebody who is no administrator; its writes raise the refusal once they are one."""
     return _writing(runtime, Bound(runtime.database, on_ordinary, lambda: (user_id,), {Administers: refusal}))
+
+
+def runtime_once(runtime: Runtime, digest: bytes, expires_at: int, refusal: OAuthError) -> Runtime:
+    """Return a runtime for the one write that a form asks for; it raises the refusal where the form's value was used before."""
+    given = (digest, expires_at)
+    return _writing(
+        runtime, Bound(runtime.database, for_the_first_time, lambda: given, {SentBefore: refusal})
+    )
 
 
 def runtime_from(runtime: Runtime, address: str) -> Runtime:

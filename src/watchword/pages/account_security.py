@@ -220,9 +220,10 @@ async def change_factors(request: Request) -> Response:
     if what in _SETS_UP and not _takes(request, _SETS_UP[what]):
         return account.done(request, "second_factors", "")
     if what == "new_recovery_codes":
-        if not await once.is_first(request, session, form):
+        try:
+            codes = await factors.make_recovery_codes(once.runtime_for(runtime, session, form), session)
+        except once.SentBefore:
             return account.done(request, "second_factors", "codes_once")
-        codes = await factors.make_recovery_codes(runtime, session)
         await _tell(request, found, "recovery_codes_made")
         return account.page(
             request,

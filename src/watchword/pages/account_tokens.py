@@ -79,10 +79,11 @@ async def change(request: Request) -> Response:
         return demanded.set_up(request)
     token = await personal_tokens.find_own(runtime, user, form.get("token") or "")
     if what == "rotate":
-        if not await once.is_first(request, found[0], form, token.id):
+        inside, overlap = once.runtime_for(runtime, found[0], form, token.id), overlap_of(form)
+        try:
+            issued = await personal_tokens.rotate(inside, found[0], token, overlap=overlap)
+        except once.SentBefore:
             return account.done(request, "tokens", "token_once")
-        overlap = overlap_of(form)
-        issued = await personal_tokens.rotate(runtime, found[0], token, overlap=overlap)
         return _secret(request, found, issued, "rotated", runtime.now() + overlap if overlap else None)
     await personal_tokens.revoke(runtime, found[0], token)
     return account.done(request, "tokens", "token_revoked")
@@ -181,11 +182,9 @@ async def create(request: Request) -> Response:
     name = (form.get("name") or "").strip()
     if not 0 < len(name) <= MAX_NAME:
         return await _new(request, found, form, {"name": NAME_INVALID if name else "required"})
-    if not await once.is_first(request, found[0], form):
-        return account.done(request, "tokens", "token_once")
     try:
         issued = await personal_tokens.create(
-            request.runtime,
+            once.runtime_for(request.runtime, found[0], form),
             found[1],
             found[0],
             name=name,
@@ -193,6 +192,8 @@ async def create(request: Request) -> Response:
             resource=resource,
             days=_days(request.runtime.settings, form),
         )
+    except once.SentBefore:
+        return account.done(request, "tokens", "token_once")
     except OAuthError as error:
         if error.code == "access_denied":
             raise

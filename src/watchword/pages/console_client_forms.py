@@ -101,11 +101,12 @@ async def create(request: Request) -> Response:
     wrong = _wrong(request, form, redirects=kind != "service")
     if wrong:
         return _new(request, found, form, wrong)
-    if not await once.is_first(request, session, form):
-        return console.done(request, "client_once", "clients")
+    runtime = once.runtime_for(console.acting(request, found), session, form)
     try:
         given = _given(form, KINDS[kind], _resources(request, None))
-        registered = await client_registry.register(console.acting(request, found), given, actor=user.id)
+        registered = await client_registry.register(runtime, given, actor=user.id)
+    except once.SentBefore:
+        return console.done(request, "client_once", "clients")
     except OAuthError as error:
         return _new(request, found, form, {_field(error): console_clients.refused(error)})
     client, secret = registered.client, registered.client_secret

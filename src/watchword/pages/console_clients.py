@@ -196,12 +196,14 @@ async def change(request: Request) -> Response:
 
 
 async def _add_secret(request: Request, person: Person, client: Client, form: Form) -> Response:
-    if not await once.is_first(request, person[0], form, client.client_id):
+    runtime = once.runtime_for(console.acting(request, person), person[0], form, client.client_id)
+    overlap = account_tokens.overlap_of(form)
+    try:
+        secret, _ = await client_registry.add_secret(
+            runtime, client.client_id, overlap=overlap, actor=person[1].id
+        )
+    except once.SentBefore:
         return console.done(request, "client_once", "clients", client.client_id)
-    runtime, overlap = console.acting(request, person), account_tokens.overlap_of(form)
-    secret, _ = await client_registry.add_secret(
-        runtime, client.client_id, overlap=overlap, actor=person[1].id
-    )
     return answer_secret(
         request, person, client, secret, "added", runtime.now() + overlap if overlap else None
     )

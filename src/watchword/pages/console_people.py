@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from watchword.flows import accounts, enrolment, sign_up
+from watchword.flows.runtime import Runtime
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, console, once
@@ -99,17 +100,19 @@ async def create(request: Request) -> Response:
     wanted = "username" if making else "email"
     if not (form.get(wanted) or "").strip():
         return _new(request, found, form, {wanted: "required"})
-    if not await once.is_first(request, found[0], form, "create" if making else "invite"):
-        return console.done(request, "person_once", "people")
+    about = "create" if making else "invite"
+    runtime = once.runtime_for(console.acting(request, found), found[0], form, about)
     try:
-        return await (_create if making else _invite)(request, found, form)
+        return await (_create if making else _invite)(request, runtime, found, form)
+    except once.SentBefore:
+        return console.done(request, "person_once", "people")
     except OAuthError as error:
         return _new(request, found, form, console.problems(error, form, FIELDS if making else {}))
 
 
-async def _create(request: Request, person: Person, form: Form) -> Response:
+async def _create(request: Request, runtime: Runtime, person: Person, form: Form) -> Response:
     user = await accounts.create(
-        console.acting(request, person),
+        runtime,
         username=(form.get("username") or "").strip(),
         email=(form.get("address") or "").strip() or None,
         actor=person[1].id,
@@ -117,11 +120,11 @@ async def _create(request: Request, person: Person, form: Form) -> Response:
     return console.done(request, "person_created", "people", user.id)
 
 
-async def _invite(request: Request, person: Person, form: Form) -> Response:
-    runtime, own = request.runtime, person[1]
+async def _invite(request: Request, runtime: Runtime, person: Person, form: Form) -> Response:
+    own = person[1]
     email = (form.get("email") or "").strip()
     link = await sign_up.invite(
-        console.acting(request, person),
+        runtime,
         email,
         is_admin=form.get("admin") == "yes",
         inviter=own.display_name or own.username,

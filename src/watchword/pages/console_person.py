@@ -190,9 +190,11 @@ async def _end_all(request: Request, person: Person, user: User, form: Form) -> 
 
 
 async def _reset(request: Request, person: Person, user: User, form: Form) -> Response:
-    if not await once.is_first(request, person[0], form, user.id):
+    runtime = once.runtime_for(console.acting(request, person), person[0], form, user.id)
+    try:
+        link = await people.reset_link(runtime, user, actor=person[1].id)
+    except once.SentBefore:
         return console.done(request, "link_once", "people", user.id)
-    link = await people.reset_link(console.acting(request, person), user, actor=person[1].id)
     hours = people.RESET_LIFETIME // 3600
     context = {"kind": "reset", "whom": user.username, "hours": hours, "mailed": False}
     return console_people.show_link(request, person, link, context, user.id)

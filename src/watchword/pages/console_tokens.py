@@ -152,13 +152,12 @@ async def change(request: Request) -> Response:
 
 async def _rotate(request: Request, person: Person, token: ApiToken, form: Form) -> Response:
     session, user = person
-    if not await once.is_first(request, session, form, token.id):
-        return console.done(request, "token_once", "tokens", token.id)
+    runtime = once.runtime_for(console.acting(request, person), session, form, token.id)
     overlap = account_tokens.overlap_of(form)
     try:
-        issued = await api_tokens.rotate(
-            console.acting(request, person), token.id, overlap=overlap, actor=user.id
-        )
+        issued = await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
+    except once.SentBefore:
+        return console.done(request, "token_once", "tokens", token.id)
     except OAuthError as error:  # it expired, or somebody revoked it meanwhile
         return await _one(request, person, console.problems(error, form))
     return await _secret(
@@ -220,13 +219,13 @@ async def create(request: Request) -> Response:
     wrong = _wrong(request, form)
     if wrong:
         return _new(request, found, form, wrong)
-    if not await once.is_first(request, session, form):
-        return console.done(request, "token_once", "tokens")
     try:
         given = convert(_given(form), TokenInput)
         owner = await api_tokens.resolve_owner(runtime, given.owner)
-        inside = console.acting(request, found)
+        inside = once.runtime_for(console.acting(request, found), session, form)
         issued = await api_tokens.create(inside, given, owner=owner, actor=user.id, may_reserve=True)
+    except once.SentBefore:
+        return console.done(request, "token_once", "tokens")
     except OAuthError as error:
         return _new(request, found, form, console.problems(error, form, FIELDS))
     return await _secret(request, found, issued, "created", None)

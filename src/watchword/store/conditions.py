@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.store.database import Transaction
 from watchword.store.grants import hold_session
+from watchword.store.tokens import use_identifier
 
 T = TypeVar("T")
 
@@ -58,6 +59,25 @@ async def from_address(
 ) -> T:
     """Do what the holder of a link asks for, who needs no session, and return its outcome."""
     return await operation(_Telling(tx, address=address), *args, **more)
+
+
+class SentBefore(msgspec.Struct, frozen=True):
+    """Nothing was done: the form that asks for it was sent before."""
+
+
+async def for_the_first_time(
+    tx: Transaction,
+    digest: bytes,
+    expires_at: int,
+    operation: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,
+    **more: Any,
+) -> T | SentBefore:
+    """Use up the value of a form and do what it asks for, both or neither; return the outcome, or SentBefore."""
+    if not await use_identifier(tx, digest, expires_at):
+        return SentBefore()
+    return await operation(tx, *args, **more)
 
 
 class NoAdministrator(msgspec.Struct, frozen=True):

@@ -30,7 +30,13 @@ from watchword.store import (
     user_changes,
     ways_in,
 )
-from watchword.store.conditions import as_administrator, from_address, in_session, on_ordinary
+from watchword.store.conditions import (
+    as_administrator,
+    for_the_first_time,
+    from_address,
+    in_session,
+    on_ordinary,
+)
 from watchword.store.holders import as_holder
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
@@ -116,6 +122,7 @@ _WRAPPERS: dict[Callable[..., Any], int] = {
     in_session: 3,
     as_administrator: 3,
     on_ordinary: 1,
+    for_the_first_time: 2,
     from_address: 1,
     as_holder: 2,
 }

@@ -24,6 +24,7 @@ from tests.flows.test_first_sign_in import PASSWORD
 from watchword.flows import accounts, authorization, sessions
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk, jwt
+from watchword.store import faults
 from watchword.store.database import Transaction
 from watchword.store.sessions import Session
 
@@ -254,6 +255,44 @@ async def test_co_04_of_twenty_redemptions_at_once_one_wins(server: Server) -> N
     code = (await obtain_code(server, client))["code"]
     answers = await together(*(redeem(server, client, code) for _ in range(20)))
     assert sorted(answer.status_code for answer in answers) == [200] + [400] * 19
+
+
+async def test_a_decision_that_the_database_failed_to_keep_is_kept_when_the_form_is_sent_again_once(
+    server: Server,
+) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    outcomes = []
+    for turn in range(1, 5):
+        asked = request(client, prompt="consent")
+        page = await server.http.get("/authorize", params=asked)
+        faults.arm(f"commit.begun=error@{turn}")
+        try:
+            first = await decide(server, page)
+        finally:
+            faults.arm(None)
+        outcomes.append(first.status_code)
+        if first.status_code == 503:
+            first = await decide(server, page)
+        assert (await redeem(server, client, answer_of(first)["code"])).status_code == 200
+        assert (await decide(server, page)).status_code == 400, "it was answered"
+    assert (outcomes[0], outcomes[-1]) == (503, 303), "every commit of the decision failed once"
+
+
+async def test_a_request_that_was_resumed_as_the_database_failed_is_resumed_when_the_page_is_loaded_again(
+    server: Server,
+) -> None:
+    client = await register(server)
+    await obtain_code(server, client)
+    begun = await server.http.get("/authorize", params=request(client, prompt="login"))
+    back = (await sign_in(server, begun)).headers["location"]
+    faults.arm("commit.begun/answer_with_code=error,commit.begun/create_grant=error")
+    try:
+        assert (await server.http.get(back)).status_code == 503
+    finally:
+        faults.arm(None)
+    again = await server.http.get(back)
+    assert (await redeem(server, client, answer_of(again)["code"])).status_code == 200
 
 
 async def test_az_50_a_code_expires_after_a_minute(server: Server) -> None:

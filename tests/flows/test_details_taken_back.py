@@ -44,7 +44,7 @@ async def test_details_that_are_taken_back_while_others_are_agreed_to_stay_taken
         parameters = asking(client, *details, scope="orders:read")
         asked, known = await authorization_requests.read(runtime, parameters, ())
         agreed = Agreed(asked.scope, asked.authorization_details)
-        await consents.remember(runtime, asked, known, session, agreed)
+        await runtime.database.write(consents.remembering(runtime, asked, known, session, agreed))
 
     async def remembered() -> list[Any]:
         audience = server.settings.resource

@@ -5,6 +5,7 @@ functions in `oauth.interaction`; pages decide nothing.
 """
 
 import hashlib
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -22,6 +23,8 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import SignedIn
 from watchword.store import documents, interactions
 from watchword.store import grants as store
+from watchword.store.answering import answer_with_code
+from watchword.store.database import Transaction
 from watchword.store.grants import Grant
 from watchword.store.interactions import Interaction
 from watchword.store.logout_notices import note_client
@@ -89,9 +92,46 @@ async def issue_code(
     runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed
 ) -> str | None:
     """Store what a person granted and return the code for it; None when the session has ended meanwhile."""
+    code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
+    # Before the grant: the session may end as soon as that is there
+    if request.is_openid and not agreed.noted:
+        await note_client(runtime.database, session.id, request.client_id, grant.created_at)
+    granted = await store.create_grant(
+        runtime.database,
+        grant,
+        code=token_format.digest(code),
+        request=_encode(request).decode(),
+        expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
+    )
+    return code if granted else None
+
+
+async def answer(
+    runtime: Runtime,
+    interaction: Interaction,
+    request: AuthorizationRequest,
+    session: Session,
+    agreed: Agreed,
+    remember: Callable[[Transaction], Awaitable[None]] | None = None,
+) -> str | None:
+    """Use up a pending request, store what a person granted and return the code for it; None when it was answered before, or the session
+    has ended meanwhile. `remember` writes what was agreed to just now."""
+    code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
+    granted = await runtime.database.write(
+        answer_with_code,
+        interaction.id,
+        grant,
+        code=token_format.digest(code),
+        code_expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
+        request=_encode(request).decode(),
+        remember=remember,
+    )
+    return code if granted else None
+
+
+def _granted(runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed) -> Grant:
     now = runtime.now()
-    code = runtime.new_secret("c")
-    grant = Grant(
+    return Grant(
         id=new_id("grant"),
         client_id=request.client_id,
         user_id=session.user_id,
@@ -105,17 +145,6 @@ async def issue_code(
         last_used_at=now,
         wishes=_encode(request.claims).decode() if request.claims != NOTHING else "",
     )
-    # Before the grant: the session may end as soon as that is there
-    if request.is_openid and not agreed.noted:
-        await note_client(runtime.database, session.id, request.client_id, now)
-    granted = await store.create_grant(
-        runtime.database,
-        grant,
-        code=token_format.digest(code),
-        request=_encode(request).decode(),
-        expires_at=now + runtime.settings.authorization_code_lifetime,
-    )
-    return code if granted else None
 
 
 def read_stored(text: str) -> AuthorizationRequest:

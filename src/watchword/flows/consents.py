@@ -4,6 +4,9 @@ A consent is remembered for person, client and audience: which scopes were allow
 to. For a client that anybody can impersonate, the person is asked every time (RFC 6749 §10.2, RFC 8252 §8.6).
 """
 
+from collections.abc import Awaitable, Callable
+from functools import partial
+
 import msgspec
 
 from watchword.flows import detail_types, membership
@@ -13,6 +16,7 @@ from watchword.oauth.authorization_details import Detail, is_within
 from watchword.oauth.clients import Client
 from watchword.settings import Settings
 from watchword.store import consents as store
+from watchword.store.database import Transaction
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
@@ -109,21 +113,21 @@ def showed_all(before: str | None, now: str) -> bool:
     return shown[:3] == needed[:3] and set(needed[3:]) <= set(shown[3:])
 
 
-async def remember(
+def remembering(
     runtime: Runtime, request: AuthorizationRequest, client: Client, session: Session, agreed: Agreed
-) -> None:
-    """Remember what a person agreed to in a session, on a page that showed this version of the client."""
+) -> Callable[[Transaction], Awaitable[None]]:
+    """Return the write that remembers what a person agreed to in a session, on a page that showed this version of the client."""
 
     def details(before: str) -> str:
         kept = list(detail_types.read(before))
         kept += [one for one in agreed.details if one not in kept and not _is_once(runtime.settings, one)]
         return detail_types.stored(tuple(kept[-MAX_REMEMBERED:]))
 
-    await runtime.database.write(
+    return partial(
         store.remember_consent,
-        session.user_id,
-        request.client_id,
-        " ".join(request.audience),
+        user_id=session.user_id,
+        client_id=request.client_id,
+        audience=" ".join(request.audience),
         session_id=session.id,
         scope=agreed.scope,
         declined=tuple(one for one in request.scope if one not in agreed.scope),

@@ -4,7 +4,7 @@ What is approved is the stored request, never what a form says (AZ-54). A reques
 consent page to the person it was shown to (AZ-55).
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote, urlencode
 
 from watchword.credentials.methods import LEVELS
@@ -19,6 +19,7 @@ from watchword.oauth.interaction import Step, next_step, silently
 from watchword.pages import browser, demanded, developer, returning, visit
 from watchword.pages import consent as consent_page
 from watchword.store import interactions
+from watchword.store.database import Transaction
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -239,10 +240,8 @@ async def consent(request: Request) -> Response:
         request, asked, client, session, interaction
     ):
         return await _proceed(request, asked, client, interaction)
-    if not await _is_answered_first(request, interaction):
-        return _gone(request)
-    await consents.remember(runtime, own, client, session, agreed)
-    return await _answer(request, own, session, None, agreed)
+    remember = consents.remembering(runtime, own, client, session, agreed)
+    return await _answer(request, own, session, interaction, agreed, remember)
 
 
 async def _may_answer(
@@ -267,10 +266,12 @@ async def _answer(
     session: Session,
     interaction: Interaction | None,
     agreed: Agreed,
+    remember: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> Response:
-    if not await _is_answered_first(request, interaction):
-        return _gone(request)
-    code = await authorization.issue_code(request.runtime, asked, session, agreed)
+    if interaction is None:
+        code = await authorization.issue_code(request.runtime, asked, session, agreed)
+    else:
+        code = await authorization.answer(request.runtime, interaction, asked, session, agreed, remember)
     if code is None and "none" in asked.prompt:  # signed out in between, and nobody is there to read a page
         return await _answer_error(request, asked, None, silently("sign_in"))
     if code is None:

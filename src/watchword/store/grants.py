@@ -136,9 +136,17 @@ async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
     return await tx.one(held, session_id, now) is not None
 
 
-async def store_grant(tx: Transaction, grant: Grant) -> None:
-    """Store a grant without a code, inside an operation that has locked its session and client and makes it redeemable."""
-    values = (*_values(grant), grant.created_at + KEPT, None, None, "")
+async def store_grant(
+    tx: Transaction,
+    grant: Grant,
+    *,
+    code: bytes | None = None,
+    code_expires_at: int | None = None,
+    request: str = "",
+) -> None:
+    """Store a grant inside an operation that has locked its session and client, and without a code makes it redeemable."""
+    forgotten_at = (grant.created_at if code_expires_at is None else code_expires_at) + KEPT
+    values = (*_values(grant), forgotten_at, code, code_expires_at, request)
     await tx.run(f"{_INSERT} VALUES ({_PLACES})", *values)
     entry = _created(grant)
     await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)

@@ -1,0 +1,34 @@
+"""The answer to an authorization request that was kept while a person signed in and agreed: all that comes of it, in one transaction.
+
+Where the database fails, the request is still under way, so that the person can send the same form, or load the same page, again.
+"""
+
+from collections.abc import Awaitable, Callable
+
+from watchword.store.clients import hold_client
+from watchword.store.database import Transaction
+from watchword.store.grants import Grant, hold_session, store_grant
+from watchword.store.interactions import finish_interaction
+
+
+async def answer_with_code(
+    tx: Transaction,
+    interaction_id: str,
+    grant: Grant,
+    *,
+    code: bytes,
+    code_expires_at: int,
+    request: str,
+    remember: Callable[[Transaction], Awaitable[None]] | None,
+) -> bool:
+    """Use up a request, remember the consent, and store the grant with its code; return False when the request was answered before, or
+    the session or the client has ended."""
+    now = grant.created_at
+    if not await hold_session(tx, grant.session_id, now) or not await hold_client(tx, grant.client_id):
+        return False
+    if not await finish_interaction(tx, interaction_id, now):
+        return False
+    if remember is not None:
+        await remember(tx)
+    await store_grant(tx, grant, code=code, code_expires_at=code_expires_at, request=request)
+    return True

@@ -262,6 +262,10 @@ async def rotate(
     """
     if not 0 <= overlap <= MAX_OVERLAP:
         raise OAuthError("invalid_request", f"overlap must be 0 to {MAX_OVERLAP} seconds.", field="overlap")
+    # Nothing is asked of the database once the secret is there, which only this answer can tell.
+    token = await runtime.database.read(store.get_token, token_id)
+    if token is None:
+        raise OAuthError("not_found", "There is no such token.")
     now = runtime.now()
     secret, secret_id = runtime.new_secret("a"), new_id("secret")
     rotated = await sessions.act(
@@ -276,9 +280,6 @@ async def rotate(
         actor=actor,
         now=now,
     )
-    token = await runtime.database.read(store.get_token, token_id)
-    if token is None:
-        raise OAuthError("not_found", "There is no such token.")
     if not rotated:
         raise OAuthError("conflict", "The token has expired or was revoked: create a new one.")
     return Issued(token, secret, secret_id)

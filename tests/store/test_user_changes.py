@@ -35,17 +35,22 @@ NOW = 1_900_000_000
 MANY = 12
 
 
-async def test_a_session_ends_with_all_that_ends_with_it_though_its_limits_shrink_while_it_is_in_use(
-    database: Database,
-) -> None:
+async def _signed_in(database: Database, expires_at: int) -> None:
+    """Make the account user_1 with one session, s, which is remembered."""
     user = User(id="user_1", username="ada", created_at=NOW)
     names = {"canonical_username": "ada", "skeleton": "ada", "canonical_email": None}
     await database.write(users.create_user, user, **names, password_hash=None, actor="test")
     session = Session(
-        id="s", user_id="user_1", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=NOW + 9000,
-        expires_at=NOW + 9000, acr="", amr=(), user_agent="", address="", remembered=True,
+        id="s", user_id="user_1", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=expires_at,
+        expires_at=expires_at, acr="", amr=(), user_agent="", address="", remembered=True,
     )  # fmt: skip
     await database.write(sessions.create_session, session, b"s" * 32, limit=9, actor="user_1")
+
+
+async def test_a_session_ends_with_all_that_ends_with_it_though_its_limits_shrink_while_it_is_in_use(
+    database: Database,
+) -> None:
+    await _signed_in(database, NOW + 9000)
     # Signed in again without being remembered, while a request of another tab has read how long the session was to last.
     shorter = {
         "acr": "",
@@ -67,14 +72,7 @@ async def test_a_session_ends_with_all_that_ends_with_it_though_its_limits_shrin
 async def test_what_is_under_way_for_an_account_that_is_deleted_meanwhile_comes_to_nothing(
     database: Database,
 ) -> None:
-    user = User(id="user_1", username="ada", created_at=NOW)
-    names = {"canonical_username": "ada", "skeleton": "ada", "canonical_email": None}
-    await database.write(users.create_user, user, **names, password_hash=None, actor="test")
-    session = Session(
-        id="s", user_id="user_1", created_at=NOW, authenticated_at=NOW, last_seen_at=NOW, idle_expires_at=NOW + 60,
-        expires_at=NOW + 60, acr="", amr=(), user_agent="", address="",
-    )  # fmt: skip
-    await database.write(sessions.create_session, session, b"s" * 32, limit=9, actor="user_1")
+    await _signed_in(database, NOW + 60)
 
     async def assertion(number: int) -> str:
         link = trust.Link(issuer="https://idp.example", subject="ada", user_id="user_1")

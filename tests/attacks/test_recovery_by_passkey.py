@@ -133,7 +133,7 @@ async def test_ps_05_beside_a_factor_a_recovery_link_offers_no_passkey_and_takes
 async def test_where_people_come_from_providers_only_nobody_is_given_a_link_for_a_password(
     tmp_path: Path,
 ) -> None:
-    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer="http://localhost:9")
+    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer="https://id.example.com")
     given: dict[str, Any] = {"mode": "development", "sign_in_methods": (), "upstream": (hub,)}
     async with open_server(tmp_path, **given) as server:
         with pytest.raises(OAuthError, match="provider"):

@@ -1,5 +1,6 @@
 """FD-02, SS-02: a provider that lies, and a browser that brings another's answer."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -163,10 +164,21 @@ async def test_ss_02_metadata_that_leads_elsewhere_is_refused(
     assert (await person.http.get("/upstream/hub")).status_code == 303, "the honest variant"
 
 
-async def test_ss_02_an_issuer_inside_the_network_is_not_asked(tmp_path: Path, provider: Provider) -> None:
-    hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=provider.issuer)
-    async with open_server(tmp_path, upstream=(hub,)) as server:
-        person = Person(server, another(server))
-        await person.open("/upstream/hub")
-        assert "didn’t sign you in" in person.text
-    assert provider.asked == []
+@pytest.mark.parametrize(("networks", "asked"), [(("127.0.0.0/8",), 1), ((), 0)], ids=["honest", "inside"])
+async def test_ss_02_an_issuer_inside_the_network_is_not_asked(
+    tmp_path: Path, networks: tuple[str, ...], asked: int
+) -> None:
+    came: list[asyncio.StreamWriter] = []
+
+    async def note(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        came.append(writer)
+        writer.close()
+
+    async with await asyncio.start_server(note, "127.0.0.1", 0) as inside:
+        issuer = f"https://127.0.0.1:{inside.sockets[0].getsockname()[1]}"
+        hub = Upstream(name="hub", title="The Hub", client_id="us", issuer=issuer, networks=networks)
+        async with open_server(tmp_path, upstream=(hub,)) as server:
+            person = Person(server, another(server))
+            await person.open("/upstream/hub")
+            assert "didn’t sign you in" in person.text
+    assert len(came) == asked

@@ -21,6 +21,7 @@ OTHER = "a different set of words entirely"
 EMAIL = "ada@example.com"
 CONFIG = """\
 sign_up = "open"
+fetch_allow_loopback = true
 
 [scopes."notes:read"]
 sentence = "Read your notes"

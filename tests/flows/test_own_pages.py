@@ -243,10 +243,13 @@ async def test_a_wrong_password_is_said_beside_its_field(tmp_path: Path) -> None
         ("terms_url", "terms", "^terms_url is an http"),
         ("template_directory", "nothing", "^template_directory: there is no folder nothing"),
         ("template_directory", __file__, "^template_directory: there is no folder"),
-        (
-            "upstream",
-            (Upstream(name="hub", title="Hub", client_id="us", issuer="http://hub.example"),),
-            "^upstream 'hub': issuer: an issuer is an https address",
+        *(
+            (
+                "upstream",
+                (Upstream(name="hub", title="Hub", client_id="us", issuer=issuer),),
+                "^upstream 'hub': issuer: an issuer is an https address",
+            )
+            for issuer in ("http://hub.example", "http://localhost:9", "hub.example", "https://[::1", "")
         ),
     ],
 )

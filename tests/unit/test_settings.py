@@ -153,8 +153,6 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "no way to sign in": ({"sign_in_methods": [], "upstream": [OPENID]}, {"sign_in_methods": []}, "^sign_in_methods must leave"),
     "two providers of one name": ({"upstream": [OPENID, GITHUB]}, {"upstream": [OPENID, GITHUB | {"name": "acme"}]}, "a name of its own"),
     "a provider without the scope of OpenID": ({"upstream": [OPENID]}, {"upstream": [OPENID | {"scopes": ["email"]}]}, "scopes must hold openid"),
-    "a provider without https": ({"upstream": [OPENID]}, {"upstream": [OPENID | {"issuer": "accounts.example"}]}, "'acme': the issuer is an https address"),
-    "a provider without a host": ({"upstream": [OPENID]}, {"upstream": [OPENID | {"issuer": "https://[::1"}]}, "'acme': the issuer is an https address"),
     "GitHub with an issuer": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"issuer": "https://github.com"}]}, "'github': give an issuer for an OpenID"),
     "GitHub answering with a form": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"response_mode": "form_post"}]}, "leave response_mode out"),
     "GitHub telling when": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"tells_auth_time": True}]}, "leave tells_auth_time out"),

@@ -123,7 +123,7 @@ def _address(user: User, changes: Changes) -> Address | None:
     except NameRefused as error:
         raise OAuthError("invalid_request", str(error), field="email") from None
     is_same = changes.email is None or deliverable == user.email
-    if is_same and changes.email_verified in (None, user.email_verified_at is not None):
+    if is_same and changes.email_verified is None:
         return None
     return Address(deliverable, unique, verified=bool(changes.email_verified), only=is_same)
 

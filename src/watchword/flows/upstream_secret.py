@@ -20,7 +20,9 @@ def check(settings: Settings) -> None:
             if provider.issuer is not None:
                 discovery_url(provider.issuer, allow_loopback=settings.fetch_allow_loopback)
         except UpstreamRefused as error:
-            raise SettingsError(f"upstream {provider.name!r}: issuer: {error.detail}") from None
+            raise SettingsError(
+                f"upstream {provider.name!r}: issuer: {error.detail}, such as https://accounts.example.com"
+            ) from None
         try:
             if provider.kind == "apple":
                 _key(provider)

@@ -199,10 +199,6 @@ def _check_people(settings: Settings) -> None:
             raise SettingsError(
                 f"upstream {provider.name!r}: give an issuer for an OpenID provider, and none for GitHub or Apple"
             )
-        if provider.issuer is not None and not _is_fetched(provider.issuer, settings.fetch_allow_loopback):
-            raise SettingsError(
-                f"upstream {provider.name!r}: the issuer is an https address such as https://accounts.example.com"
-            )
         _check_apple(provider)
         if provider.kind == "openid" and "openid" not in provider.scopes:  # Core §3.1.2.1
             raise SettingsError(f"upstream {provider.name!r}: scopes must hold openid")
@@ -258,18 +254,6 @@ def _lacks_a_host(address: str) -> bool:
     named = [place.partition("/")[0].rpartition("@")[2], *parse_qs(query).get("host", [])]
     several = [one for hosts in named if "," in hosts for one in hosts.split(",")]
     return any(not one or one.startswith(":") for one in several)
-
-
-def _is_fetched(issuer: str, allow_loopback: bool) -> bool:
-    """Whether a provider's metadata can be asked for at its issuer (OpenID Connect Discovery §3): any other would sign nobody in."""
-    try:
-        parts = urlsplit(issuer)
-        host = parts.hostname or ""
-    except ValueError:  # an unclosed bracket
-        return False
-    return bool(host) and (
-        parts.scheme == "https" or (parts.scheme == "http" and allow_loopback and is_loopback(host))
-    )
 
 
 def _check_apple(provider: Upstream) -> None:

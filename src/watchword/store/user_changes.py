@@ -28,9 +28,12 @@ async def set_email(
 ) -> str:
     """Set an account's address: "changed", "taken" as the address or the name of another account, or "unknown" account.
 
-    With `only`, only whether it is verified may change: "other" when the account has another address. A user name that is an address follows
-    the verified one: it would keep whoever is given the old address next from an account, and sign in by what is theirs.
+    With `only`, only whether it is verified may change, and nothing does that is so already: "other" when the account has another address.
+    A user name that is an address follows the verified one: it would keep whoever is given the old address next from an account, and sign
+    in by what is theirs.
     """
+    if only and await _is_so(tx, user_id, canonical_email, verified):
+        return "changed"
     named = await _named_by_address(tx, user_id) if verified else None
     look = "" if named is None else names.skeleton(canonical_email, email=canonical_email)
     taken = await tx.one(
@@ -61,6 +64,16 @@ async def set_email(
     await tx.run("DELETE FROM email_codes WHERE user_id = $1", user_id)
     await tx.record("user.email_changed", actor=actor, target=user_id, at=now, verified=verified, **renamed)
     return "changed"
+
+
+async def _is_so(tx: Transaction, user_id: str, canonical_email: str, verified: bool) -> bool:
+    """Whether an account has this address already, verified or not as given; its row is held."""
+    row = await tx.one(
+        "SELECT canonical_email, email_verified_at FROM users WHERE id = $1 FOR UPDATE", user_id
+    )
+    if row is None or row["canonical_email"] != canonical_email:
+        return False
+    return (row["email_verified_at"] is not None) == verified
 
 
 async def _named_by_address(tx: Transaction, user_id: str) -> str | None:

@@ -13,7 +13,7 @@ from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import personal_tokens, start
+from watchword.flows import people, personal_tokens, start
 from watchword.settings import ScopeText
 from watchword.store import factors as factor_store
 from watchword.store import faults, users
@@ -90,7 +90,10 @@ async def test_where_no_scope_is_open_to_people_the_page_for_a_token_says_so(
         answer = await person.open("/account/tokens/new")
         assert answer.status_code == 200
         assert "No rights are open to your own tokens." in answer.text
-        assert "Create token" not in answer.text
+        assert "Create token" not in answer.text and "personal = true" not in answer.text
+        await people.change(server.runtime, await user_of(server), people.Changes(is_admin=True), actor="test")
+        answer = await person.open("/account/tokens/new")
+        assert "personal = true" in answer.text, "who runs the service reads how to open some"
 
 
 async def test_a_token_is_for_an_api_that_was_offered(store: Store, tmp_path: Path) -> None:

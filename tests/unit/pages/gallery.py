@@ -69,7 +69,7 @@ SCOPES = [
 ]
 
 
-def account(section: str, **more: object) -> dict[str, object]:
+def account(section: str, console: str | None = "/console", **more: object) -> dict[str, object]:
     sections = [
         "overview",
         "passkeys",
@@ -81,7 +81,7 @@ def account(section: str, **more: object) -> dict[str, object]:
         "password",
     ]
     waiting = "/authorize/resume" if section == "second_factors" else None
-    links = {"sign_out": "/sign-out", "back": f"/account/{section}", "go_on": waiting, "console": "/console"}
+    links = {"sign_out": "/sign-out", "back": f"/account/{section}", "go_on": waiting, "console": console}
     person = {"name": ACCOUNT["name"], "identifier": "mara"}
     return form(root="/account", section=section, sections=sections, account=person, links=links, **more)
 
@@ -289,7 +289,8 @@ PAGES: Mapping[str, Context] = {
     "account/token_new": account("tokens", scopes=SCOPES[2:], resources=API, days=[30, 90, 180, 365], values={"days": 90}),
     "account/token_new:wrong": account("tokens", scopes=SCOPES[2:], resources=[], days=[30],
                                        errors={"scope": "scope_missing"}, values={"name": "CI"}),
-    "account/token_new:nothing_open": account("tokens", scopes=[], resources=API, days=[30], values={}),
+    "account/token_new:nothing_open": account("tokens", None, scopes=[], resources=API, days=[30], values={}),
+    "account/token_new:nothing_described": account("tokens", scopes=[], resources=API, days=[30], values={}),
     "account/token_secret": reading(account(
         "tokens", made="rotated", token=TOKEN, secret="wwa_7Fk2mPq9LxVt3RzYc8HnBw5JdGs1KaE6uQx9Qz", old_until=NOW + DAY,
         example='curl -H "Authorization: Bearer $TOKEN" https://api.example.com/invoices')),

@@ -202,6 +202,7 @@ WRONG = [
     ("a missing name", "[[clients]]\nclient_id = 'a'", "name"),
     ("a value of another type", "[[clients]]\nclient_id = 'a'\nname = 5", "name"),
     ("an identifier with a space", "[[clients]]\nclient_id = 'a b'\nname = 'b'", "client_id"),
+    ("an identifier that no address can name", "[[clients]]\nclient_id = '..'\nname = 'b'", "client_id"),
     ("a client twice", "[[clients]]\nclient_id = 'a'\nname = 'b'\n" * 2, "clients"),
     ("a rule that trusts everybody", FILE.replace("acme/*", "**"), None),
     (

@@ -75,7 +75,7 @@ async def test_somebody_signs_in_as_before_and_the_old_hash_is_gone(server: Serv
 
 
 async def test_who_was_switched_off_is_switched_off(server: Server) -> None:
-    await imported(server, MARA, {**MARA, "username": "kim", "email": None, "disabled": True})
+    await imported(server, MARA, {"username": "kim", "password_hash": MARA["password_hash"], "disabled": True})
     for name, place in (("mara", "/account"), ("kim", "/sign-in")):
         async with another(server) as browser:
             person = Person(server, browser)
@@ -156,6 +156,7 @@ WRONG = {
     "a member that is not known": ({**MARA, "roles": ["admin"]}, None, "roles"),
     "an administrator": ({**MARA, "is_admin": True}, None, "is_admin"),
     "nobody": ({"display_name": "Mara"}, "username", "needs a username"),
+    "no address, verified": ({"username": "kim", "email_verified": True}, "email_verified", "no email"),
     "a name that cannot be": ({**MARA, "username": "a b"}, "username", ""),
     "an address that cannot be": ({**MARA, "email": "mara@"}, "email", ""),
     "an address as a name before it is verified": ({"email": "a@example.com"}, "username", "email_verified"),

@@ -48,7 +48,8 @@ SHORT_GRANTS = {
     "zero_proof": GRANT_TYPES[6],
 }
 SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
-CHOSEN_ID = re.compile(r"[\x21-\x7e]{1,200}")  # RFC 6749 §A.1, without the space
+# RFC 6749 §A.1, without the space, and without `.` and `..`, which no address of the admin API can name (RFC 3986 §5.2.4).
+CHOSEN_ID = re.compile(r"(?!\.+\Z)[\x21-\x7e]{1,200}")
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
@@ -285,7 +286,7 @@ async def register(
 ) -> Registered:
     """Register a client and create its secret, if its method uses one; raise as `to_client`, or `conflict` for a taken identifier."""
     if client_id is not None and not CHOSEN_ID.fullmatch(client_id):
-        raise OAuthError("invalid_request", "client_id must be 1 to 200 visible ASCII characters.")
+        raise OAuthError("invalid_request", "client_id must be 1 to 200 visible ASCII characters, not only dots.")
     now = runtime.now()
     client = to_client(given, client_id or new_id("client"), origin=origin)
     client = msgspec.structs.replace(client, created_at=now, disabled_at=now if disabled else None)

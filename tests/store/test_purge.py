@@ -121,7 +121,7 @@ async def sign_in(database: Database, user_id: str, now: int) -> None:
     keep = factors.keep_email_code
     assert await database.write(keep, user_id, "sign-in", code, email=email, expires_at=now + 600)
     assert await database.write(
-        outbox.add_mail, f"mail to {user_id}", b"sealed", expires_at=now + 600, now=now
+        outbox.add_mail, outbox.Sealed(f"mail to {user_id}", b"sealed", now, now + 600)
     )
     await database.write(browsers.note_browser, user_id, digest(f"browser of {user_id}"), now)
 

@@ -21,6 +21,7 @@ from watchword.store import attempts, browsers
 from watchword.store import factors as store
 from watchword.store.attempts import Bucket
 from watchword.store.factors import Enrolled
+from watchword.store.outbox import with_mail
 from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.telemetry import count
@@ -251,10 +252,11 @@ async def set_email_code(runtime: Runtime, session: Session, on: bool) -> bool:
     return await sessions.act(runtime, session, store.set_email_code, who, on, actor=who, now=runtime.now())
 
 
-async def make_recovery_codes(runtime: Runtime, session: Session) -> tuple[str, ...]:
-    """Return a new set of recovery codes, shown only now; the old set is void. Raise as `sessions.act`."""
+async def make_recovery_codes(runtime: Runtime, session: Session, told: Message | None) -> tuple[str, ...]:
+    """Return a new set of recovery codes, shown only now; the old set is void. `told` is the mail that says so. Raise as `sessions.act`."""
     codes = recovery_codes.generate(os.urandom(recovery_codes.RANDOM_BYTES))
     digests = [recovery_codes.digest(code) for code in codes]
     who, now = session.user_id, runtime.now()
-    await sessions.act(runtime, session, store.replace_recovery_codes, who, digests, actor=who, now=now)
+    given = (mail.ready(runtime, told), store.replace_recovery_codes, who, digests)
+    await sessions.act(runtime, session, with_mail, *given, actor=who, now=now)
     return codes

@@ -7,9 +7,8 @@ import msgspec
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.store import outbox
-from watchword.store.outbox import Outgoing
+from watchword.store.outbox import Outgoing, Sealed
 from watchword.store.users import User
-from watchword.telemetry import log
 
 PURPOSE = "outbox"
 LIFETIME = 86_400
@@ -39,12 +38,16 @@ _decode = msgspec.json.Decoder(Message).decode
 
 async def send(runtime: Runtime, message: Message, lifetime: int = LIFETIME) -> None:
     """Put a mail into the outbox; delivery is retried for `lifetime` seconds. Does nothing without a mail server."""
-    if not runtime.settings.mails:
-        return
+    if (sealed := ready(runtime, message, lifetime)) is not None:
+        await runtime.database.write(outbox.add_mail, sealed)
+
+
+def ready(runtime: Runtime, message: Message | None, lifetime: int = LIFETIME) -> Sealed | None:
+    """Return a mail as `outbox.with_mail` takes it; None without one, or without a mail server."""
+    if message is None or not runtime.settings.mails:
+        return None
     mail_id, now = new_id("mail"), runtime.now()
-    sealed = seal(runtime, mail_id, message)
-    if not await runtime.database.write(outbox.add_mail, mail_id, sealed, expires_at=now + lifetime, now=now):
-        log.error("mail.outbox_full")
+    return Sealed(mail_id, seal(runtime, mail_id, message), now, now + lifetime)
 
 
 def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
@@ -61,8 +64,16 @@ async def notify(
     runtime: Runtime, user: User, template: str, origin: Origin, page: str, **more: object
 ) -> None:
     """Notify the owner of an account at the verified address; does nothing without one."""
+    if (message := notice(runtime, user, template, origin, page, **more)) is not None:
+        await send(runtime, message)
+
+
+def notice(
+    runtime: Runtime, user: User, template: str, origin: Origin, page: str, **more: object
+) -> Message | None:
+    """Return what `notify` sends; None without a verified address."""
     if user.email is None or user.email_verified_at is None:
-        return
+        return None
     context = {
         "at": runtime.now(),
         "address": origin.address,
@@ -72,4 +83,4 @@ async def notify(
         **more,
     }
     locale = origin.locale or str(user.attributes.get("locale", ""))
-    await send(runtime, Message(user.email, template, locale, context))
+    return Message(user.email, template, locale, context)

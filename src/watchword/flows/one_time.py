@@ -1,10 +1,13 @@
 """One-time links: made for a purpose, sent by mail or shown to an operator, checkable offline, stored by digest."""
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
+from watchword.flows import mail
+from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
-from watchword.store import links
+from watchword.store import links, outbox
 from watchword.store.links import Link
 
 
@@ -12,7 +15,9 @@ async def make(
     runtime: Runtime, *, purpose: str, subject: str, data: dict[str, object], lifetime: int
 ) -> str:
     """Return the secret of a fresh link; the older one for the same purpose and subject is void. `lifetime` is in seconds."""
-    return await _keep(runtime, links.create_link, lifetime, purpose=purpose, subject=subject, data=data)
+    return await _keep(
+        runtime, links.create_link, lifetime, None, purpose=purpose, subject=subject, data=data
+    )
 
 
 async def hand_over(
@@ -25,19 +30,31 @@ async def hand_over(
     actor: str,
     target: str,
     facts: dict[str, object],
+    message: Callable[[str], Message] | None = None,
 ) -> str:
-    """Return a link as `make` does, made by an operator: recorded in the audit trail, with `target` and `facts`."""
+    """Return a link as `make` does, made by an operator: recorded in the audit trail, with `target` and `facts`.
+
+    The mail that `message` makes of it is sent where the link is kept, and only there.
+    """
     told = {"actor": actor, "target": target, "facts": facts}
     return await _keep(
-        runtime, links.hand_over_link, lifetime, purpose=purpose, subject=subject, data=data, **told
+        runtime, links.hand_over_link, lifetime, message, purpose=purpose, subject=subject, data=data, **told
     )
 
 
 async def _keep(
-    runtime: Runtime, operation: Callable[..., Awaitable[None]], lifetime: int, **what: object
+    runtime: Runtime,
+    operation: Callable[..., Awaitable[None]],
+    lifetime: int,
+    message: Callable[[str], Message] | None,
+    **what: object,
 ) -> str:
     secret, now = runtime.new_secret("u"), runtime.now()
-    await runtime.database.write(operation, digest(secret), expires_at=now + lifetime, now=now, **what)
+    sealed = mail.ready(runtime, message(secret), lifetime) if message else None
+    within = (outbox.with_mail, sealed) if sealed else ()
+    given = {"expires_at": now + lifetime, "now": now, **what}
+    write: Any = runtime.database.write
+    await write(*within, operation, digest(secret), **given)
     return secret
 
 

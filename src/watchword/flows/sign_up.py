@@ -112,6 +112,15 @@ async def invite(
             "Only an administrator can invite administrators: the owner of this token is not one.",
             field="is_admin",
         )
+
+    def address(link: str) -> str:
+        return f"{runtime.settings.issuer}/sign-up?link={link}"
+
+    def message(link: str) -> Message:
+        hours = INVITE_LIFETIME // 3600
+        context: dict[str, object] = {"link": address(link), "inviter": inviter, "hours": hours}
+        return Message(names.deliverable_email(email), "invite", locale, context)
+
     link = await one_time.hand_over(
         runtime,
         purpose=INVITE,
@@ -121,13 +130,9 @@ async def invite(
         actor=actor,
         target=account_changes.masked(canonical),
         facts={"admin": is_admin},
+        message=message,
     )
-    address = f"{runtime.settings.issuer}/sign-up?link={link}"
-    context: dict[str, object] = {"link": address, "inviter": inviter, "hours": INVITE_LIFETIME // 3600}
-    await mail.send(
-        runtime, Message(names.deliverable_email(email), "invite", locale, context), INVITE_LIFETIME
-    )
-    return address
+    return address(link)
 
 
 async def read(runtime: Runtime, link: str | None) -> Invitation | None:

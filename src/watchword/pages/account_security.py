@@ -7,6 +7,7 @@ from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, accounts, factors, mail, passkeys, sessions, ways_in
 from watchword.flows.account_changes import PasswordWrong
 from watchword.flows.factors import FactorRefused
+from watchword.flows.mail import Message
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
@@ -16,11 +17,18 @@ from watchword.pages.qr import qr_image
 from watchword.store import factors as store
 from watchword.store import passkeys as passkey_store
 from watchword.store import users
+from watchword.store.database import StorageUnavailable
+from watchword.telemetry import log
 
 
 async def _tell(request: Request, person: Person, change: str) -> None:
+    if (message := _notice(request, person, change)) is not None:
+        await mail.send(request.runtime, message)
+
+
+def _notice(request: Request, person: Person, change: str) -> Message | None:
     origin = visit.origin_of(request)
-    await mail.notify(
+    return mail.notice(
         request.runtime, person[1], "new_factor", origin, "/account/second_factors", change=change
     )
 
@@ -220,22 +228,7 @@ async def change_factors(request: Request) -> Response:
     if what in _SETS_UP and not _takes(request, _SETS_UP[what]):
         return account.done(request, "second_factors", "")
     if what == "new_recovery_codes":
-        try:
-            codes = await factors.make_recovery_codes(once.runtime_for(runtime, session, form), session)
-        except once.SentBefore:
-            return account.done(request, "second_factors", "codes_once")
-        await _tell(request, found, "recovery_codes_made")
-        return account.page(
-            request,
-            found,
-            "second_factors",
-            {
-                "codes": list(codes),
-                "here": browser.here(request, "/account/second_factors?notice=codes_once"),
-            },
-            template="recovery_codes",
-            headers=await account.changed(request, found, form),
-        )
+        return await _new_recovery_codes(request, found, form)
     if what == "remove_totp" and await factors.remove_totp(runtime, session):
         await _tell(request, found, "totp_removed")
         return account.done(
@@ -246,6 +239,33 @@ async def change_factors(request: Request) -> Response:
         await _tell(request, found, what)
         return account.done(request, "second_factors", what, await account.changed(request, found, form))
     return account.done(request, "second_factors", "")
+
+
+async def _new_recovery_codes(request: Request, person: Person, form: Form) -> Response:
+    inside = once.runtime_for(request.runtime, person[0], form)
+    told = _notice(request, person, "recovery_codes_made")
+    try:
+        codes = await factors.make_recovery_codes(inside, person[0], told)
+    except once.SentBefore:
+        return account.done(request, "second_factors", "codes_once")
+    try:
+        headers = await account.changed(request, person, form)
+    except (
+        StorageUnavailable
+    ) as error:  # only this answer can tell the codes: it is given with the old cookie
+        log.error("session.not_renewed", reason=error.reason)
+        headers = ()
+    return account.page(
+        request,
+        person,
+        "second_factors",
+        {
+            "codes": list(codes),
+            "here": browser.here(request, "/account/second_factors?notice=codes_once"),
+        },
+        template="recovery_codes",
+        headers=headers,
+    )
 
 
 async def show_totp(request: Request) -> Response:

@@ -8,6 +8,7 @@ from watchword.operation import convert
 from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS
+from watchword.pages.console_places import Place
 from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, SecretUse
 
@@ -153,27 +154,31 @@ async def change(request: Request) -> Response:
 async def _rotate(request: Request, person: Person, token: ApiToken, form: Form) -> Response:
     session, user = person
     runtime = once.runtime_for(console.acting(request, person), session, form, token.id)
-    overlap = account_tokens.overlap_of(form)
+    overlap, owner = account_tokens.overlap_of(form), await _owner(request, token.owner_id)
     try:
         issued = await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
     except once.SentBefore:
         return console.done(request, "token_once", "tokens", token.id)
     except OAuthError as error:  # it expired, or somebody revoked it meanwhile
         return await _one(request, person, console.problems(error, form))
-    return await _secret(
-        request, person, issued, "rotated", request.runtime.now() + overlap if overlap else None
-    )
+    until = request.runtime.now() + overlap if overlap else None
+    return _secret(request, person, issued, owner, "rotated", until)
 
 
-async def _secret(
-    request: Request, person: Person, issued: Issued, made: str, old_until: int | None
+async def _owner(request: Request, owner_id: str) -> Place:
+    """Return whose a token is, as it is shown; asked before there is a secret, which only the answer can tell."""
+    return (await console_places.find(request, [owner_id]))[owner_id]
+
+
+def _secret(
+    request: Request, person: Person, issued: Issued, owner: Place, made: str, old_until: int | None
 ) -> Response:
     token = issued.token
     context = {
         "made": made,
         "token": {"name": token.name, "expires_at": token.expires_at, "owner_kind": token.owner_kind},
         # Shown because a mistyped user name creates a token of an application of that name.
-        "owner": (await console_places.find(request, [token.owner_id]))[token.owner_id],
+        "owner": owner,
         "secret": issued.secret,
         "old_until": old_until,
         "here": browser.here(request, f"{console.path('tokens', issued.token.id)}?notice=token_once"),
@@ -222,13 +227,14 @@ async def create(request: Request) -> Response:
     try:
         given = convert(_given(form), TokenInput)
         owner = await api_tokens.resolve_owner(runtime, given.owner)
+        place = await _owner(request, owner[1])
         inside = once.runtime_for(console.acting(request, found), session, form)
         issued = await api_tokens.create(inside, given, owner=owner, actor=user.id, may_reserve=True)
     except once.SentBefore:
         return console.done(request, "token_once", "tokens")
     except OAuthError as error:
         return _new(request, found, form, console.problems(error, form, FIELDS))
-    return await _secret(request, found, issued, "created", None)
+    return _secret(request, found, issued, place, "created", None)
 
 
 def _wrong(request: Request, form: Form) -> dict[str, object]:

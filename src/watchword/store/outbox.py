@@ -1,11 +1,26 @@
 """Outgoing mail: sealed, and retried by any node until it is delivered or has expired."""
 
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
 import msgspec
 
 from watchword.store.database import Transaction
+from watchword.telemetry import log
 
 RETRY_SECONDS = 60
 MAX_PENDING = 10_000
+
+T = TypeVar("T")
+
+
+class Sealed(msgspec.Struct, frozen=True):
+    """A mail that is ready for the outbox; times are Unix seconds."""
+
+    id: str
+    sealed: bytes
+    created_at: int
+    expires_at: int
 
 
 class Outgoing(msgspec.Struct, frozen=True):
@@ -17,17 +32,34 @@ class Outgoing(msgspec.Struct, frozen=True):
     created_at: int
 
 
-async def add_mail(tx: Transaction, mail_id: str, sealed: bytes, *, expires_at: int, now: int) -> bool:
-    """Put a mail into the outbox; return False when it is full."""
+async def add_mail(tx: Transaction, mail: Sealed) -> bool:
+    """Put a mail into the outbox; return False when it is full, which the log says too."""
     row = await tx.one(
         "INSERT INTO outbox (id, sealed, created_at, next_at, expires_at) SELECT $1, $2, $3, $3, $4 "  # noqa: S608 - a literal
         f"WHERE (SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL) < {MAX_PENDING} RETURNING id",
-        mail_id,
-        sealed,
-        now,
-        expires_at,
+        mail.id,
+        mail.sealed,
+        mail.created_at,
+        mail.expires_at,
     )
+    if row is None:
+        log.error("mail.outbox_full")
     return row is not None
+
+
+async def with_mail(
+    tx: Transaction,
+    mail: Sealed | None,
+    operation: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,
+    **more: Any,
+) -> T:
+    """Do something and put the mail that tells of it, if there is one, into the outbox, both or neither; return the outcome."""
+    done = await operation(tx, *args, **more)
+    if mail is not None:
+        await add_mail(tx, mail)
+    return done
 
 
 async def is_mail_due(tx: Transaction, now: int) -> bool:

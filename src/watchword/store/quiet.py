@@ -38,6 +38,7 @@ from watchword.store.conditions import (
     on_ordinary,
 )
 from watchword.store.holders import as_holder
+from watchword.store.outbox import with_mail
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -125,6 +126,7 @@ _WRAPPERS: dict[Callable[..., Any], int] = {
     for_the_first_time: 2,
     from_address: 1,
     as_holder: 2,
+    with_mail: 1,
 }
 
 

@@ -15,8 +15,10 @@ _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,60}){0,7}")
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
-_MAILBOX = r"[!#$%&'*+/=?^_`{|}~.A-Za-z0-9-]+@(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Za-z:.]+\])"
-_SENDER = re.compile(rf'(?:"[^"\\]*" *|[^<>@,;:"\\]*)<{_MAILBOX}>|{_MAILBOX}')  # RFC 5322 §3.4
+_ATOM = r"[!#$%&'*+/=?^_`{|}~A-Za-z0-9-]+"
+_MAILBOX = rf"{_ATOM}(?:\.{_ATOM})*@(?:[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*|\[[0-9A-Za-z:.]+\])"
+_PHRASE = r"""(?! *\.)[^<>()\[\]@,;:"\\]*(?<!\.)"""
+_SENDER = re.compile(rf'(?:"[^"\\]*" *|{_PHRASE})<{_MAILBOX}>|{_MAILBOX}')  # RFC 5322 §3.4
 
 _HOST = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(:[0-9]*)?")
 

@@ -9,7 +9,7 @@ import typer
 from watchword.cli import session
 from watchword.cli.session import Config, Database, Json
 from watchword.flows.runtime import Runtime
-from watchword.store import events, sqlite_file
+from watchword.store import events, sqlite_file, unreadable
 from watchword.store.database import StorageUnavailable
 from watchword.store.events import Event
 from watchword.store.trail import ChainReport
@@ -116,8 +116,11 @@ def _print(event: Event) -> None:
 
 
 def _text(key: str, value: object) -> str:
-    """Return a value as people read it: a moment without a blank, as the next member follows after one."""
-    if isinstance(value, int) and key.endswith(("_at", "_until")):
+    """Return a value as people read it: a moment without a blank, as the next member follows after one.
+
+    A number that is no moment may stand in its place where somebody has tampered with the trail, which must not hide the rest.
+    """
+    if isinstance(value, int) and key.endswith(("_at", "_until")) and value == unreadable.moment(value):
         return session.when(value).replace(" ", "T")
     return str(value)
 

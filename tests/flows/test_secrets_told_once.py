@@ -1,6 +1,7 @@
 """What tells a secret this once tells it, whatever the database does after the secret is there."""
 
 import copy
+import json
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,24 +14,26 @@ from tests.fixtures.people import Person, letters
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_api_tokens import reason
 
-from watchword.flows import api_tokens
+from watchword.flows import api_tokens, registration
+from watchword.flows.client_auth import Credentials
+from watchword.store import registrations
 from watchword.store.conditions import for_the_first_time
 from watchword.store.database import StorageUnavailable
 
 
 class FailsAfterAWrite:
-    """The server's database, which can be read and written no more once something was written, or with `form` what a form asks for."""
+    """The server's database, which can be read and written no more after one operation, or any."""
 
-    def __init__(self, database: Any, *, form: bool = False) -> None:
+    def __init__(self, database: Any, after: Any = None) -> None:
         self.database = database
-        self.form = form
+        self.after = after
         self.is_gone = False
 
     async def write(self, *given: Any, **more: Any) -> Any:
         """Write, and be gone."""
         self._check()
         done = await self.database.write(*given, **more)
-        self.is_gone = not self.form or for_the_first_time in given
+        self.is_gone = self.after is None or self.after in given
         return done
 
     async def read(self, *given: Any, **more: Any) -> Any:
@@ -50,7 +53,7 @@ class FailsAfterAWrite:
 @contextmanager
 def _failing_after_the_form(server: Server) -> Iterator[FailsAfterAWrite]:
     runtime, whole = server.runtime, server.runtime.database
-    failing = FailsAfterAWrite(whole, form=True)
+    failing = FailsAfterAWrite(whole, for_the_first_time)
     runtime.database, runtime.listing, listing = cast(Any, failing), None, runtime.listing
     try:
         yield failing
@@ -65,6 +68,22 @@ async def test_a_new_secret_is_told_though_the_database_fails_once_the_old_one_h
     runtime.database = cast(Any, FailsAfterAWrite(server.runtime.database))
     rotated = await api_tokens.rotate(runtime, token.token.id, overlap=0, actor="test")
     assert (await reason(server, token), await reason(server, rotated)) == ("rotated", "active")
+
+
+async def test_a_client_that_registers_itself_is_told_its_secret_and_token_though_the_database_fails_at_once(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path, registration="open") as server:
+        runtime = copy.copy(server.runtime)
+        runtime.database = cast(Any, FailsAfterAWrite(server.runtime.database, registrations.register_client))
+        stated = {"redirect_uris": ["https://app.example.com/back"]}
+        made = await registration.register(runtime, Credentials(), stated)
+        told = json.loads(json.dumps(registration.describe(made, server.settings)))
+        assert told["client_id_issued_at"] == server.runtime.now()
+        headers = {"authorization": f"Bearer {told['registration_access_token']}"}
+        shown = await server.http.get(told["registration_client_uri"], headers=headers)
+        assert shown.json() == {name: value for name, value in told.items() if "client_secret" not in name}
+        assert told["client_secret"].startswith("wws_")
 
 
 # A page, what its form says, and what the secret in the answer looks like.

@@ -55,18 +55,19 @@ async def register(runtime: Runtime, credentials: Credentials, document: object)
     client = _read(runtime, document, new_id("client"))
     await _count(runtime, credentials)
     await client_checks.check(runtime, client)
+    client = msgspec.structs.replace(client, created_at=runtime.now())
     token = runtime.new_secret("g")
     secret = _new_secret(runtime, client)
+    # Nothing is asked of the database after this: only the answer can tell the token and the secret.
     await runtime.database.write(
         registrations.register_client,
         client,
         registration_digest=token_format.digest(token),
         secret=(secret[0], token_format.digest(secret[1])) if secret else None,
         actor=actor,
-        now=runtime.now(),
+        now=client.created_at,
     )
-    kept = await client_registry.find(runtime, client.client_id)
-    return Registration(kept or client, secret[1] if secret else None, token)
+    return Registration(client, secret[1] if secret else None, token)
 
 
 async def _admit(runtime: Runtime, credentials: Credentials) -> str:

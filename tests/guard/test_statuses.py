@@ -125,6 +125,20 @@ async def test_a_failure_of_long_ago_keeps_no_list_in_use(monkeypatch: pytest.Mo
         await guard.close()
 
 
+async def test_lists_that_cannot_be_fetched_take_only_so_much_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses, "MAX_LISTS", 3)
+    with OtherIssuer() as other:
+        guard = Guard(other.issuer, audience=API, status_lists=True)
+        serve_list(other)
+        for number in range(10):
+            nowhere = {"status_list": {"idx": 1, "uri": f"{other.issuer}/nowhere/{number}"}}
+            assert await ask(guard, other.token(status=nowhere, jti=str(number))) == 503
+        assert await ask(guard, other.token(status=place(other, 1), jti="honest")) == 200
+        noted = guard._only._statuses._next_try  # type: ignore[union-attr]  # no LocalVerifier
+        await guard.close()
+    assert 1 <= len(noted) <= 3
+
+
 async def test_a_list_that_has_expired_is_used_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(statuses, "TTL_BOUNDS", (0.0, 0.0))
     monkeypatch.setattr(statuses, "RETRY", 0.0)

@@ -108,6 +108,8 @@ class Statuses:
             self._kept[uri] = kept
             self._next_try.pop(uri, None)
         except (IssuerUnavailable, JoseError, StatusListError, httpx.HTTPError, ValueError):
+            if len(self._next_try) >= MAX_LISTS:  # an issuer may name as many as it signs tokens
+                self._next_try.clear()
             self._next_try[uri] = time.monotonic() + RETRY
         finally:
             with self._lock:

@@ -13,6 +13,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_fapi2 import Bank
 
+from watchword.flows import client_keys
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.jose.strict_json import encode
@@ -93,6 +94,25 @@ async def test_keys_are_fetched_from_where_the_client_registered_them(
     other = await register(fetching, jwks_uri=documents.base + "/gone")
     refused = await bring(fetching, other, signed(fetching, other))
     assert answer_of(refused)["error"] == "invalid_request_object"
+
+
+async def test_keys_that_were_fetched_take_only_so_much_memory_and_those_in_use_stay(
+    fetching: Server, documents: Documents, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = {"keys": [jwk.public_document(KEY) | {"n": [[]] * 500}]}
+    monkeypatch.setattr(client_keys, "MAX_KEPT_BYTES", 6900)  # three times what is published
+    client_keys._fetched.clear()
+    clients = [
+        await register(fetching, jwks_uri=documents.publish(f"/jwks/{number}", published))
+        for number in range(5)
+    ]
+    for client in clients[:3]:
+        assert await client_keys.documents_of(fetching.runtime, client.client)
+    fetching.clock.advance(client_keys.MAX_AGE)
+    for client in (clients[0], *clients[3:]):
+        assert await client_keys.documents_of(fetching.runtime, client.client)
+    kept = [client.client.jwks_uri for client in (clients[0], *clients[3:])]
+    assert list(client_keys._fetched) == kept, "the others were fetched before"
 
 
 async def test_a_client_that_signs_with_a_new_key_need_not_wait(

@@ -5,6 +5,8 @@ invented `kid`s fetches nothing (OpenID Connect Core §10.1.1). While a client's
 day. A client whose address answers with something else, or with "not found", has no keys, even if it cannot be reached after that.
 """
 
+from typing import NamedTuple
+
 from watchword.fetch import FetchError
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwe, jwk
@@ -22,8 +24,19 @@ UNREAD = "The client's keys cannot be read."
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 20  # all may have to be tried for an unauthenticated assertion without a `kid`
 MAX_KEPT = 1000
+MAX_KEPT_BYTES = (
+    4 * 1024 * 1024
+)  # of what was fetched: read, it may take twenty times as much, and strangers name the addresses
 
-_fetched: dict[str, tuple[int, list[Key], Documents]] = {}
+
+class _Known(NamedTuple):
+    until: int
+    keys: list[Key]
+    documents: Documents
+    size: int
+
+
+_fetched: dict[str, _Known] = {}
 
 
 def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str, object], ...] | None:
@@ -63,20 +76,18 @@ async def documents_of(runtime: Runtime, client: Client, kid: str | None = None)
     """Return a client's public keys as JWKs, certificates included; raise as `keys_of`."""
     if client.jwks is not None:
         return client.jwks
-    return (await _known(runtime, client, client.jwks_uri, kid))[2] if client.jwks_uri is not None else ()
+    return (await _known(runtime, client, client.jwks_uri, kid)).documents if client.jwks_uri else ()
 
 
-async def _known(
-    runtime: Runtime, client: Client, jwks_uri: str, kid: str | None = None
-) -> tuple[int, list[Key], Documents]:
+async def _known(runtime: Runtime, client: Client, jwks_uri: str, kid: str | None = None) -> _Known:
     cached = _fetched.get(jwks_uri)
-    is_there = cached is not None and (kid is None or any(key.kid == kid for key in cached[1]))
-    left = cached[0] - runtime.now() if cached is not None else -STALE
+    is_there = cached is not None and (kid is None or any(key.kid == kid for key in cached.keys))
+    left = cached.until - runtime.now() if cached is not None else -STALE
     # A clock that was set back makes nothing last longer.
     if cached is not None and 0 < left <= MAX_AGE and (is_there or left > MAX_AGE - RECHECK):
         return cached
     try:
-        keys, documents = await _fetch(runtime, client, jwks_uri)
+        known = await _fetch(runtime, client, jwks_uri)
     except FetchError as error:
         is_known = error.is_outage and abs(left) < STALE
         if cached is not None and is_there and is_known:
@@ -84,10 +95,17 @@ async def _known(
         if not error.is_outage:
             _fetched.pop(jwks_uri, None)
         raise _unread(client, error, is_known=is_known) from None
-    if len(_fetched) >= MAX_KEPT:
-        _fetched.clear()
-    known = _fetched[jwks_uri] = (runtime.now() + MAX_AGE, keys, documents)
+    _keep(jwks_uri, known)
     return known
+
+
+def _keep(jwks_uri: str, known: _Known) -> None:
+    """Keep a set of keys; where there are too many, those that were not fetched for longest go."""
+    _fetched.pop(jwks_uri, None)
+    size = known.size + sum(one.size for one in _fetched.values())
+    while _fetched and (len(_fetched) >= MAX_KEPT or size > MAX_KEPT_BYTES):
+        size -= _fetched.pop(next(iter(_fetched))).size
+    _fetched[jwks_uri] = known
 
 
 def _unread(client: Client, error: FetchError, *, is_known: bool) -> OAuthError:
@@ -98,7 +116,7 @@ def _unread(client: Client, error: FetchError, *, is_known: bool) -> OAuthError:
     return OAuthError("invalid_client", UNREAD, detail=detail)
 
 
-async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[Key], Documents]:
+async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> _Known:
     loopback, now, outbound = (
         runtime.settings.fetch_allow_loopback,
         runtime.clock(),
@@ -115,4 +133,5 @@ async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> tuple[list[
         _fetched.pop(jwks_uri, None)
         raise OAuthError("invalid_client", UNREAD, detail=str(error)) from None
     listed = read.get("keys") if isinstance(read, dict) else None
-    return keys, tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()
+    documents = tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()
+    return _Known(runtime.now() + MAX_AGE, keys, documents, len(answer.body))

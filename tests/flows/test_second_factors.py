@@ -22,7 +22,7 @@ from tests.fixtures.servers import Server, together
 from watchword.credentials.email_code import MAX_ATTEMPTS
 from watchword.flows import people
 from watchword.flows.people import Changes
-from watchword.store import factors
+from watchword.store import factors, faults
 
 __all__ = ["ada", "server"]
 
@@ -166,6 +166,30 @@ async def test_a_code_by_mail_confirms_a_change_and_is_mailed_when_it_is_asked_f
     assert ada.path == "/step-up"
     await ada.send({"code": await mailed_code(ada.server)}, having="method")
     assert ada.path == "/account/passkeys"
+
+
+async def test_a_code_whose_mail_the_database_failed_to_keep_is_mailed_when_the_page_is_loaded_again(
+    ada: Person,
+) -> None:
+    await ada.sign_in()
+    await ada.open("/account/second_factors")
+    await ada.send({"do": "email_code_on"}, having="do")
+    outcomes = []
+    for turn in range(1, 6):
+        ada.server.clock.advance(3600)
+        await letters(ada.server)
+        before = await mailed_code(ada.server) if outcomes else ""
+        faults.arm(f"commit.begun=error@{turn}")
+        try:
+            outcomes.append((await ada.open("/account/passkeys")).status_code)
+        finally:
+            faults.arm(None)
+        await ada.open("/account/passkeys")
+        assert ada.path == "/step-up"
+        assert await mailed_code(ada.server) != before
+        await ada.send({"code": await mailed_code(ada.server)}, having="method")
+        assert ada.path == "/account/passkeys"
+    assert (outcomes[0], outcomes[-1]) == (503, 200), "every commit failed once"
 
 
 async def test_a_code_by_mail_works_once_even_when_two_browsers_send_it_together(ada: Person) -> None:

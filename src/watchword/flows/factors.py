@@ -172,10 +172,6 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
     code = email_code.generate(os.urandom(email_code.RANDOM_BYTES))
     digest = _email_digest(runtime, user.id, code)
     until = now + email_code.LIFETIME
-    keep = store.keep_email_code
-    # Another address meanwhile
-    if not await runtime.database.write(keep, user.id, SIGN_IN, digest, email=user.email, expires_at=until):
-        return False
     context: dict[str, object] = {
         "code": email_code.grouped(code),
         "minutes": email_code.LIFETIME // 60,
@@ -183,8 +179,18 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
         "address": origin.address,
         "place": origin.place,
     }
-    await mail.send(runtime, Message(user.email, "code", origin.locale, context), email_code.LIFETIME)
-    return True
+    message = Message(user.email, "code", origin.locale, context)
+    # Together: while there is a code, none is sent unless somebody asks for another. False: another address meanwhile
+    return await runtime.database.write(
+        with_mail,
+        mail.ready(runtime, message, email_code.LIFETIME),
+        store.keep_email_code,
+        user.id,
+        SIGN_IN,
+        digest,
+        email=user.email,
+        expires_at=until,
+    )
 
 
 def _email_digest(runtime: Runtime, user_id: str, code: str) -> bytes:

@@ -55,9 +55,12 @@ async def with_mail(
     *args: Any,
     **more: Any,
 ) -> T:
-    """Do something and put the mail that tells of it, if there is one, into the outbox, both or neither; return the outcome."""
+    """Do something and put the mail that tells of it, if there is one, into the outbox, both or neither; return the outcome.
+
+    Where that is False nothing was done, and nothing is told.
+    """
     done = await operation(tx, *args, **more)
-    if mail is not None:
+    if mail is not None and done is not False:
         await add_mail(tx, mail)
     return done
 

@@ -4,6 +4,7 @@ Verification never waits for a write. A crash loses the counts of the last secon
 """
 
 import ipaddress
+import threading
 from dataclasses import dataclass
 
 from watchword.store import api_tokens, clients
@@ -33,31 +34,35 @@ class Usage:
         self._secrets: dict[str, tuple[int, str]] = {}
         self._clients: dict[str, int] = {}
         self._issues: dict[str, int] = {}
+        # Guards in this process count from threads and event loops of their own.
+        self._lock = threading.Lock()
 
     def count(self, secret_id: str, token_id: str, outcome: str, now: int, address: str) -> None:
-        """Count one verification of an API token."""
-        found = self._tokens.get((secret_id, outcome))
-        if found is not None:
-            found.count += 1
-            found.last_at = now
-            found.address = address
-        elif len(self._tokens) < MAX_PENDING:
-            self._tokens[secret_id, outcome] = _Count(token_id, 1, now, now, address)
-        else:
-            return
-        if outcome == "active":
-            self._accepted[token_id] = self._accepted.get(token_id, 0) + 1
-            if token_id in self._totals:
-                self._totals[token_id] += 1
+        """Count one verification of an API token; any thread may."""
+        with self._lock:
+            found = self._tokens.get((secret_id, outcome))
+            if found is not None:
+                found.count += 1
+                found.last_at = now
+                found.address = address
+            elif len(self._tokens) < MAX_PENDING:
+                self._tokens[secret_id, outcome] = _Count(token_id, 1, now, now, address)
+            else:
+                return
+            if outcome == "active":
+                self._accepted[token_id] = self._accepted.get(token_id, 0) + 1
+                if token_id in self._totals:
+                    self._totals[token_id] += 1
 
     def total(self, token_id: str, written: int) -> int:
         """Return how often a token with limits was accepted so far, by any of its secrets, where the database says `written`.
 
         What is being written just now may or may not be among these, so the total is no less than it was for the use before.
         """
-        known = max(self._totals.get(token_id, 0), self._former_totals.get(token_id, 0))
-        total = self._totals[token_id] = max(written + self._accepted.get(token_id, 0), known)
-        return total
+        with self._lock:
+            known = max(self._totals.get(token_id, 0), self._former_totals.get(token_id, 0))
+            total = self._totals[token_id] = max(written + self._accepted.get(token_id, 0), known)
+            return total
 
     def note_client(self, client_id: str, secret_id: str | None, now: int, address: str) -> None:
         """Note that a client authenticated, and with which of its secrets."""
@@ -82,8 +87,9 @@ class Usage:
         await self._flush_clients(database)
 
     async def _flush_tokens(self, database: Database) -> None:
-        tokens, self._tokens, self._accepted = self._tokens, {}, {}
-        self._former_totals, self._totals = self._totals, {}
+        with self._lock:
+            tokens, self._tokens, self._accepted = self._tokens, {}, {}
+            self._former_totals, self._totals = self._totals, {}
         if not tokens:
             return
         uses = [
@@ -109,15 +115,16 @@ class Usage:
             raise
 
     def _keep(self, tokens: dict[tuple[str, str], _Count]) -> None:
-        for key, use in tokens.items():
-            if key[1] == "active":
-                self._accepted[use.token_id] = self._accepted.get(use.token_id, 0) + use.count
-            newer = self._tokens.get(key)
-            if newer is None:
-                self._tokens[key] = use
-            else:
-                newer.count += use.count
-                newer.first_at = use.first_at
+        with self._lock:
+            for key, use in tokens.items():
+                if key[1] == "active":
+                    self._accepted[use.token_id] = self._accepted.get(use.token_id, 0) + use.count
+                newer = self._tokens.get(key)
+                if newer is None:
+                    self._tokens[key] = use
+                else:
+                    newer.count += use.count
+                    newer.first_at = use.first_at
 
 
 def _address(told: str) -> str:

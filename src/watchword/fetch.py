@@ -8,6 +8,7 @@ allowed it for that use, and then on any port.
 
 import asyncio
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -101,7 +102,11 @@ class Names:
 
     def __init__(self, at_once: int = 32) -> None:
         self._at_once = at_once
-        self._threads = ThreadPoolExecutor(at_once, thread_name_prefix="watchword-names")
+        self.begin()
+
+    def begin(self) -> None:
+        """Start with threads of this process: none survives a fork, and their pool would not notice."""
+        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="watchword-names")
         self._under_way: dict[str, Future[list[str] | None]] = {}
 
     async def __call__(self, host: str, port: int) -> Sequence[str]:
@@ -128,6 +133,8 @@ def _look_up(host: str) -> list[str] | None:
 
 # For what the server itself and its operator name.
 resolve = Names()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=resolve.begin)
 
 
 async def fetch(

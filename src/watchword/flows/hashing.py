@@ -20,6 +20,8 @@ T = TypeVar("T")
 
 MAX_WAITING = 100
 NICENESS = 10
+_pool: ThreadPoolExecutor
+_waiting: int
 
 
 def _step_back() -> None:
@@ -29,8 +31,16 @@ def _step_back() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
-_pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-hash", initializer=_step_back)
-_waiting = 0
+def _begin() -> None:
+    """Start with a thread of this process and nobody who waits: a thread does not survive a fork, and its pool would not notice."""
+    global _pool, _waiting
+    _pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="watchword-hash", initializer=_step_back)
+    _waiting = 0
+
+
+_begin()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin)
 
 
 async def run(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -10,8 +10,9 @@ import httpx
 import pytest
 from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
+from tests.fixtures.forking import in_a_child
 
-from watchword.guard import Guard, Policy, Trusted
+from watchword.guard import Guard, Policy, Presented, Refused, Trusted
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.fastapi import Principal
 from watchword.testing.kit import Auth, Kind
@@ -208,6 +209,36 @@ def test_an_applications_own_guard_goes_back_to_its_issuer(auth: Auth) -> None:
     assert status(TestClient(make_api(guard)), auth.token("orders:read").headers) == 200
     auth.cleanup.close()
     assert vars(guard) == before
+
+
+async def test_an_applications_own_guard_keeps_its_memory_of_proofs(auth: Auth) -> None:
+    class Memory:
+        def __init__(self) -> None:
+            self.used: list[str] = []
+
+        async def use_proof(self, identifier: str, seconds: int) -> bool:
+            self.used.append(identifier)
+            return len(self.used) == 1
+
+    memory, token = Memory(), auth.token("orders:read", dpop=True)
+    guard = auth.guard(Guard("https://auth.example.com", replays=memory))
+    proofs = [token.proof("GET", "https://api.test/orders") for _ in range(2)]
+    first, second = (
+        Presented(authorization=(one["authorization"],), dpop=(one["dpop"],), uri="https://api.test/orders")
+        for one in proofs
+    )
+    assert await guard.authenticate(first)
+    with pytest.raises(Refused, match="used before"):
+        await guard.authenticate(second)
+    assert len(memory.used) == 2
+
+
+def test_a_forked_child_does_not_wait_for_the_server_under_test(auth: Auth) -> None:
+    def asked() -> int:
+        return auth.http.get("/healthz").status_code
+
+    assert asked() == 200
+    assert "runs in the process that was forked" in in_a_child(asked)
 
 
 @pytest.mark.parametrize("audience", [None, "https://api.example.com"])

@@ -125,8 +125,9 @@ class Guard:
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._logged: dict[str, float] = {}
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
-        own = next((one for one in given if not isinstance(one, Trusted)), None)
-        self._replays = own if replays is None else replays  # one that is still empty may be false
+        self._own_replays = replays
+        server = next((one for one in given if not isinstance(one, Trusted)), None)
+        self._replays = server if replays is None else replays  # one that is still empty may be false
 
     def _verifier(self, one: Local | Trusted) -> AnyVerifier:
         return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)

@@ -26,6 +26,7 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
         resource_metadata=guard.resource_metadata,
         plain_http=guard.plain_http,
         sessions=guard.sessions,
+        replays=guard._own_replays,
         clock=clock,
     )
     fresh.metadata = guard.metadata

@@ -4,6 +4,7 @@ A test may itself run in an event loop or not; what waits for this thread works 
 """
 
 import asyncio
+import os
 import threading
 from collections.abc import Coroutine
 from types import TracebackType
@@ -19,6 +20,7 @@ class Worker:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._process = os.getpid()
         self._thread = threading.Thread(target=self._loop.run_forever, name="watchword-testing", daemon=True)
 
     def __enter__(self) -> Self:
@@ -34,7 +36,10 @@ class Worker:
         self._loop.close()
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the thread and return its result."""
+        """Run a coroutine in the thread and return its result; raise RuntimeError in a forked child, which has no such thread."""
+        if self._process != os.getpid():
+            coroutine.close()
+            raise RuntimeError("the server under test runs in the process that was forked, not in this one")
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
 
 

@@ -1,15 +1,11 @@
 """The composition root: settings, database, jobs and routes made into one ASGI application."""
 
 import asyncio
-import re
 import time
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
-
-from msgspec import structs
 
 from watchword import __version__, http, jobs, refusals, siblings, tracing
 from watchword.flows import accounts, places, proofs, start
@@ -22,20 +18,16 @@ from watchword.pages import browser, render
 from watchword.pages.branding import branding_of
 from watchword.pages.browser import cookie_name
 from watchword.pages.visit import SESSION_COOKIE
+from watchword.paths import Paths
 from watchword.presence import HasLeft, unknown
 from watchword.protocol_exchange import Respond, field_lines
-from watchword.routes import HOT, ROUTES, Route, every_route
+from watchword.routes import HOT, ROUTES, Route
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import observe
 
 __all__ = ["ROUTES", "App"]
-
-WELL_KNOWN = "/.well-known/"
-# Orchestrators and monitors address a single node and do not know the path of the issuer.
-PROBES = frozenset({"/livez", "/healthz", "/readyz", "/metrics"})
-_SLASH = re.compile("%2f", re.IGNORECASE)
 
 
 class App:
@@ -55,20 +47,10 @@ class App:
         self._certificates = Certificates(settings)
         self.trust_certificate: Trust | None = None
         self.shared: str | None = None
-        self._prefix = urlsplit(settings.issuer).path
-        self._exact: dict[str, dict[str, Route]] = {}
-        self._patterns: dict[re.Pattern[str], dict[str, Route]] = {}
-        for path, method, route in every_route():
-            self._add(path, method, structs.replace(route, path=path))
-        self.hot = frozenset((method, self._prefix + path) for method, path in HOT)
+        self._paths = Paths(settings.issuer)
+        self.hot = frozenset((method, self._paths.prefix + path) for method, path in HOT)
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
         self.security_lines = field_lines(self._extra)
-
-    def _add(self, path: str, method: str, route: Route) -> None:
-        if "{" in path:
-            self._patterns.setdefault(_pattern(path), {})[method] = route
-        else:
-            self._exact.setdefault(path, {})[method] = route
 
     async def open(self) -> Runtime:
         """Open the database and the keys, and start the jobs."""
@@ -151,7 +133,7 @@ class App:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         method = scope["method"]
-        path, methods, params = self._find(scope)
+        path, methods, params = self._paths.find(scope)
         wanted = "GET" if method == "HEAD" and methods and "HEAD" not in methods else method
         route = methods.get(wanted) if methods else None
         begun = time.perf_counter()
@@ -176,47 +158,9 @@ class App:
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 
-    def _find(self, scope: Scope) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
-        path: str = scope["path"]
-        if b"%2f" in (escaped := scope.get("raw_path") or b"").lower():
-            return self._find_escaped(escaped)
-        if self._prefix:
-            path = self._without_prefix(path)
-        methods = self._exact.get(path)
-        if methods is not None:
-            return path, methods, {}
-        for pattern, found in self._patterns.items():
-            match = pattern.fullmatch(path)
-            if match is not None:
-                return path, found, match.groupdict()
-        return path, None, {}
-
-    def _find_escaped(self, raw: bytes) -> tuple[str, dict[str, Route] | None, dict[str, str]]:
-        """Find the route of a path with an escaped slash, which is part of its segment and separates none, as a proxy sees it."""
-        try:
-            path = unquote(_SLASH.sub("\0", raw.decode("ascii")), errors="strict")
-        except UnicodeDecodeError:
-            return "", None, {}
-        found, methods, params = self._find({"path": path})
-        return (
-            found.replace("\0", "%2F"),
-            methods,
-            {name: one.replace("\0", "/") for name, one in params.items()},
-        )
-
-    def _without_prefix(self, path: str) -> str:
-        if path in PROBES:
-            return path
-        if path.startswith(self._prefix + "/"):
-            return path[len(self._prefix) :]
-        # RFC 8414 §3.1: the well-known part is inserted before the issuer's path.
-        if path.startswith(WELL_KNOWN) and path.endswith(self._prefix):
-            return path[: -len(self._prefix)]
-        return "" if path != self._prefix else "/"
-
     def prepare(self, scope: Scope, has_left: HasLeft = unknown) -> Respond | None:
         """Return a function that answers hot requests with this head, given their body; None when the head is refused."""
-        path, methods, params = self._find(scope)
+        path, methods, params = self._paths.find(scope)
         route = methods.get(scope["method"]) if methods else None
         if route is None:
             return None
@@ -386,7 +330,3 @@ def check_files(settings: Settings) -> None:
             render.check_own_templates(brand)
         except ValueError as error:
             raise SettingsError(f"template_directory: {error}") from None
-
-
-def _pattern(path: str) -> re.Pattern[str]:
-    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))

@@ -1,11 +1,12 @@
 """The composition root: settings, database, jobs and routes made into one ASGI application."""
 
 import asyncio
+import os
 import time
+import weakref
 from collections.abc import Callable, Mapping
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
 
 from watchword import __version__, http, jobs, refusals, siblings, tracing
 from watchword.flows import accounts, places, proofs, start
@@ -29,6 +30,12 @@ from watchword.telemetry import observe
 
 __all__ = ["ROUTES", "App"]
 
+NOT_OPEN = "the server is not open: run the application with its ASGI lifespan, or `await app.open()` in that of the application that it is part of"
+FORKED = (
+    "the server was opened before this process was forked: `await app.open()` in each process, after the fork"
+)
+TWICE = "this server is open already: open it once, by its ASGI lifespan or by `await app.open()`, and close it before it is opened again"
+
 
 class App:
     """Watchword as an ASGI application; `runtime` is set while it is open."""
@@ -41,7 +48,9 @@ class App:
         self._local: LocalVerifier | None = None
         self._clock = clock
         self._durable = durable
-        self._jobs: list[Any] = []
+        self._jobs: list[asyncio.Task[None]] = []
+        self._home: asyncio.AbstractEventLoop | None = None  # on which it is open
+        self._absence = NOT_OPEN
         check_files(settings)
         self._trusted = settings.trusted_proxies
         self._certificates = Certificates(settings)
@@ -53,28 +62,58 @@ class App:
         self.security_lines = field_lines(self._extra)
 
     async def open(self) -> Runtime:
-        """Open the database and the keys, and start the jobs."""
-        self.runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
-        self._local = LocalVerifier(self.runtime)
-        self.runtime.trust_certificate = self.trust_certificate
-        self.runtime.shared = self.shared
+        """Open the database and the keys, and start the jobs; raise RuntimeError where that was done already, or as `open_runtime`."""
+        if self._home is not None:
+            raise RuntimeError(TWICE)
+        self._home = asyncio.get_running_loop()
+        self._absence = NOT_OPEN
+        _opened.add(self)
+        try:
+            if self.settings.tracing:
+                tracing.start(__version__)
+            runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
+        except BaseException:
+            self._home = None
+            _opened.discard(self)
+            raise
+        self.runtime = runtime
+        self._local = LocalVerifier(runtime)
+        runtime.trust_certificate = self.trust_certificate
+        runtime.shared = self.shared
         if self.shared is not None:
             self._jobs.append(asyncio.create_task(_publish(self.shared), name="publish_counters"))
-        if self.settings.tracing:
-            tracing.start(__version__)
-        self._jobs += jobs.start(self.runtime)
-        return self.runtime
+        self._jobs += jobs.start(runtime)
+        return runtime
 
     async def close(self) -> None:
-        """Stop the jobs, write what was counted, close the database."""
-        for job in self._jobs:
+        """Stop the jobs, write what was counted, close the database: on the event loop on which it was opened, where that still runs."""
+        home = self._home
+        if home is None or home is asyncio.get_running_loop() or not home.is_running():
+            await self._close()
+        else:
+            await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), home))
+
+    async def _close(self) -> None:
+        stopped, self._jobs = self._jobs, []
+        for job in stopped:
             job.cancel()
-        self._jobs.clear()
+        if self._home is asyncio.get_running_loop():  # on one that has ended nothing ends any more
+            await asyncio.gather(*stopped, return_exceptions=True)
         if self.shared is not None:
             siblings.publish(self.shared)
-        if self.runtime is not None:
-            await start.close_runtime(self.runtime)
-            self.runtime = self._local = None
+        runtime, self.runtime, self._local = self.runtime, None, None
+        if runtime is not None:
+            try:
+                await start.close_runtime(runtime)
+            finally:
+                self._home = None
+                _opened.discard(self)
+
+    def forget(self) -> None:
+        """Be closed in a forked child, and leave alone what the parent has open: threads do not survive a fork, and others are in use."""
+        _left.append((self.runtime, self._local, self._jobs, self._home))
+        self.runtime = self._local = self._home = None
+        self._jobs, self._absence = [], FORKED
 
     @property
     def issuer(self) -> str:
@@ -85,7 +124,7 @@ class App:
     def _asked(self) -> LocalVerifier:
         """What a guard in the same process asks; raises ConnectionError while the server is not open."""
         if self._local is None:
-            raise ConnectionError("the server is not open")
+            raise ConnectionError(self._absence)
         return self._local
 
     async def introspect(
@@ -128,7 +167,11 @@ class App:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await self.close()
+        try:
+            await self.close()
+        except Exception as error:
+            await send({"type": "lifespan.shutdown.failed", "message": str(error)})
+            return
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -191,7 +234,7 @@ class App:
             if len(body) > http.MAX_BODY:
                 raise http.too_large()
             if request.runtime is not self.runtime:
-                raise StorageUnavailable("the server is not open")
+                raise StorageUnavailable(self._absence)
             response = await route.endpoint(request)
             faults.reach("answer.made", request.path)
             return response
@@ -226,7 +269,7 @@ class App:
 
     def _request(self, scope: Scope, path: str, params: dict[str, str]) -> Request:
         if self.runtime is None:
-            raise StorageUnavailable("the server is not open")
+            raise StorageUnavailable(self._absence)
         headers: dict[bytes, bytes] = {}
         duplicates: set[bytes] | None = None
         for name, value in scope["headers"]:
@@ -310,6 +353,20 @@ async def _send_stream(
 def _outcome(response: Response) -> tuple[int, str]:
     """Return the status of an answer for its trace, and an error type when it is an outage or a defect."""
     return response.status, str(response.status) if response.status >= 500 else ""
+
+
+_opened: weakref.WeakSet[App] = weakref.WeakSet()
+_left: list[object] = []  # kept, so that no finaliser in a child touches what the parent still uses
+
+
+def _forget_all() -> None:
+    for app in tuple(_opened):
+        app.forget()
+    _opened.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)
 
 
 async def _publish(shared: str) -> None:

@@ -110,15 +110,17 @@ async def remember_issuer(runtime: Runtime) -> None:
 
 async def close_runtime(runtime: Runtime) -> None:
     """Write the pending counters, then close the database."""
-    await runtime.feed.close()
     try:
+        await runtime.feed.close()
         await runtime.usage.flush(runtime.database)
     except StorageUnavailable as error:  # losing counters is better than failing to stop
         log.warning("usage.lost", reason=error.reason)
     finally:
-        if runtime.listing is not None:
-            await runtime.listing.close()
-        await runtime.database.close()
+        try:
+            if runtime.listing is not None:
+                await runtime.listing.close()
+        finally:
+            await runtime.database.close()
 
 
 async def setup_link(runtime: Runtime) -> str | None:

@@ -23,7 +23,7 @@ from watchword.store.database import Change, Entry, StorageUnavailable, check_va
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
-from watchword.store.sqlite_job import Job, Queue, answer, deliver, reach, waiting_in
+from watchword.store.sqlite_job import Job, Queue, answer, deliver, finished, reach, waiting_in
 from watchword.store.sqlite_reader import Commits, Reader, Readers
 from watchword.store.sqlite_transaction import Events, SqliteTransaction, all_bound, placeholders, stepped
 
@@ -125,7 +125,7 @@ class SqliteDatabase:
         with self._gate:
             self._is_closing = True
             self._queue.put(None)
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.join)
+        await finished(self._thread.join)
         self._thread = None
         self._readers.close()
         self._local = threading.local()

@@ -63,3 +63,11 @@ def deliver(jobs: list[Job]) -> None:
             job.future.set_exception(job.error)
         else:
             job.future.set_result(job.result)
+
+
+async def finished(wait: Callable[[], object]) -> None:
+    """Wait for what a thread has yet to do, off the event loop; on it while the process ends, when Python starts no other thread."""
+    try:
+        await asyncio.get_running_loop().run_in_executor(None, wait)
+    except RuntimeError:
+        wait()

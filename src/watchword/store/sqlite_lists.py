@@ -12,6 +12,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 
 from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite_job import finished
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,4 +41,4 @@ class Lists:
     async def close(self) -> None:
         """Take no more lists; one that is being read is read to its end."""
         self._is_closed = True
-        await asyncio.get_running_loop().run_in_executor(None, self._thread.shutdown)
+        await finished(self._thread.shutdown)

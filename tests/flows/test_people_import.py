@@ -75,7 +75,9 @@ async def test_somebody_signs_in_as_before_and_the_old_hash_is_gone(server: Serv
 
 
 async def test_who_was_switched_off_is_switched_off(server: Server) -> None:
-    await imported(server, MARA, {"username": "kim", "password_hash": MARA["password_hash"], "disabled": True})
+    await imported(
+        server, MARA, {"username": "kim", "password_hash": MARA["password_hash"], "disabled": True}
+    )
     for name, place in (("mara", "/account"), ("kim", "/sign-in")):
         async with another(server) as browser:
             person = Person(server, browser)

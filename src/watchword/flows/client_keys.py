@@ -23,10 +23,12 @@ STALE = 86_400  # seconds after that for which they are used while the address c
 UNREAD = "The client's keys cannot be read."
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 20  # all may have to be tried for an unauthenticated assertion without a `kid`
+MAX_VALUES = (
+    500  # in all keys: strangers register keys, and nested lists take twenty times the memory of their text
+)
 MAX_KEPT = 1000
-MAX_KEPT_BYTES = (
-    4 * 1024 * 1024
-)  # of what was fetched: read, it may take twenty times as much, and strangers name the addresses
+# Of what was fetched: read, it may take twenty times as much, and strangers name the addresses.
+MAX_KEPT_BYTES = 4 * 1024 * 1024
 
 
 class _Known(NamedTuple):
@@ -54,11 +56,18 @@ def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str
     documents = [one for one in listed if isinstance(one, dict)] if isinstance(listed, list) else []
     if len(documents) > MAX_KEYS:
         raise _bad(f"jwks holds more than {MAX_KEYS} keys.")
+    if _count(documents) > MAX_VALUES:
+        raise _bad(f"jwks holds more than {MAX_VALUES} values.")
     if any(jwk.tells_secret(document) for document in documents):
         raise _bad("jwks holds a private key: register public keys only, and replace that key.")
     if not parsed and (signs or not any(jwe.find_key(documents, alg) for alg in jwe.ALGORITHMS)):
         raise _bad("jwks holds no key that can verify a signature.")
     return tuple(documents)
+
+
+def _count(value: object) -> int:
+    within = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return 1 + sum(map(_count, within))
 
 
 def _bad(description: str) -> OAuthError:

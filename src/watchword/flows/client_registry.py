@@ -286,7 +286,9 @@ async def register(
 ) -> Registered:
     """Register a client and create its secret, if its method uses one; raise as `to_client`, or `conflict` for a taken identifier."""
     if client_id is not None and not CHOSEN_ID.fullmatch(client_id):
-        raise OAuthError("invalid_request", "client_id must be 1 to 200 visible ASCII characters, not only dots.")
+        raise OAuthError(
+            "invalid_request", "client_id must be 1 to 200 visible ASCII characters, not only dots."
+        )
     now = runtime.now()
     client = to_client(given, client_id or new_id("client"), origin=origin)
     client = msgspec.structs.replace(client, created_at=now, disabled_at=now if disabled else None)

@@ -91,7 +91,9 @@ def _account(runtime: Runtime, line: int, text: bytes, length: int) -> Ready:
     if username is None:
         raise OAuthError("invalid_request", "A person needs a username or an email.", field="username")
     if said.email_verified and not email:
-        raise OAuthError("invalid_request", "There is no email that could be verified.", field="email_verified")
+        raise OAuthError(
+            "invalid_request", "There is no email that could be verified.", field="email_verified"
+        )
     if "@" in username and not said.email_verified:
         raise OAuthError(
             "invalid_request",

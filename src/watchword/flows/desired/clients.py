@@ -32,7 +32,9 @@ async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor
     With `keep`, a client that authenticates by a secret and has no valid one gets one.
     """
     if not CHOSEN_ID.fullmatch(given.client_id):
-        raise OAuthError("invalid_request", "Give it 1 to 200 visible ASCII characters, not only dots.", field="client_id")
+        raise OAuthError(
+            "invalid_request", "Give it 1 to 200 visible ASCII characters, not only dots.", field="client_id"
+        )
     existing = await client_registry.find(runtime, given.client_id)
     if existing is not None and not _is_administered(existing):
         raise OAuthError(

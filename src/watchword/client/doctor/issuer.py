@@ -6,12 +6,21 @@ from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.keys import check_keys
-from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, line_for, well_known
+from watchword.client.doctor.web import (
+    ORIGIN,
+    Seen,
+    Web,
+    is_address,
+    is_exposed,
+    is_open,
+    line_for,
+    well_known,
+)
 from watchword.client.proofs import dated
 
 Document = Mapping[str, object]
 # How an endpoint that exists answers an empty request; any other answer means that there is none.
-ALIVE = (200, 400, 401, 403, 405, 415, 422, 429)
+ALIVE = (200, 400, 401, 403, 415, 422, 429)
 FORMS = (
     "token_endpoint",
     "revocation_endpoint",
@@ -23,8 +32,8 @@ FORMS = (
 SKEW = 60
 
 
-def walk_issuer(issuer: str, web: Web, report: Report) -> None:
-    """Walk an authorization server by its issuer identifier."""
+def walk_issuer(issuer: str, web: Web, report: Report, place: str = "in the client: issuer = ") -> None:
+    """Walk an authorization server by its issuer identifier; `place` is where that was read, and where another is to stand instead."""
     if is_exposed(issuer):
         report.fail(
             "plain-http",
@@ -35,7 +44,7 @@ def walk_issuer(issuer: str, web: Web, report: Report) -> None:
     document = _metadata(issuer, web, report)
     if document is None:
         return
-    _name(issuer, document, report)
+    _name(issuer, document, report, place)
     _promises(issuer, document, report)
     _endpoints(issuer, document, web, report)
     _browsers(document, web, report)
@@ -99,7 +108,7 @@ def _contradicted(first: Document, other: Document) -> list[str]:
 
 
 def _readable(seen: Seen, address: str, report: Report) -> None:
-    if seen.headers.get("access-control-allow-origin") not in ("*", ORIGIN):
+    if not is_open(seen):
         report.warn(
             "cors",
             address,
@@ -119,7 +128,7 @@ def _dated(seen: Seen, address: str, report: Report) -> None:
         )
 
 
-def _name(issuer: str, document: Document, report: Report) -> None:
+def _name(issuer: str, document: Document, report: Report, place: str) -> None:
     named = document.get("issuer")
     if named == issuer:
         report.ok("issuer", issuer, "the issuer is named letter by letter (RFC 8414 section 3.3)")
@@ -128,7 +137,7 @@ def _name(issuer: str, document: Document, report: Report) -> None:
             "issuer-slash",
             issuer,
             f"the metadata says {named!r}: clients compare letter by letter and refuse",
-            f"in the client: issuer = {named!r}"  # Watchword itself takes no issuer that ends with a slash
+            f"{place}{named!r}"  # Watchword itself takes no issuer that ends with a slash
             + ("" if issuer.endswith("/") else f"; or at the server: --issuer {issuer}"),
         )
     elif isinstance(named, str) and named == issuer.replace("https://", "http://", 1):
@@ -143,7 +152,7 @@ def _name(issuer: str, document: Document, report: Report) -> None:
             "issuer",
             issuer,
             f"the metadata names the issuer {named[:200]!r}, which is none but a pattern: each tenant is an issuer of its own",
-            f"in the client: issuer = {named[:200]!r} with the tenant's own identifier in the place of the braces",
+            f"{place}{named[:200]!r} with the tenant's own identifier in the place of the braces",
         )
     else:
         report.fail(
@@ -151,7 +160,7 @@ def _name(issuer: str, document: Document, report: Report) -> None:
             issuer,
             f"the metadata names the issuer {str(named)[:200]!r}",
             ("" if "?" in issuer else f"--issuer {issuer}; or ")  # RFC 8414 §2: an issuer has no query
-            + f"in the client: issuer = {str(named)[:200]!r}",
+            + f"{place}{str(named)[:200]!r}",
         )
 
 
@@ -257,6 +266,14 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
             f"{member} redirects ({seen.said()}): clients lose the form or do not follow",
             f'"{member}": "{seen.location}"',
         )
+    elif seen.status == 405:
+        method = "POST" if member in FORMS else "GET"
+        report.fail(
+            "endpoint",
+            address,
+            f"{member} answers 405 to {method}, by which every client asks it",
+            f"let {method} through to {urlsplit(address).path}; in nginx: no limit_except for it",
+        )
     else:
         report.fail(
             "endpoint",
@@ -280,13 +297,20 @@ def _browsers(document: Document, web: Web, report: Report) -> None:
         "access-control-request-headers": "content-type",
     }
     seen = web.ask("OPTIONS", address, headers=asked)
-    allowed = seen.headers.get("access-control-allow-origin", "")
-    if 200 <= seen.status < 300 and allowed in ("*", ORIGIN):
-        report.ok("cors", address, "clients in browsers may ask for tokens")
-    else:
+    if not (200 <= seen.status < 300 and is_open(seen)):
         report.warn(
             "cors",
             address,
             f"a browser's preflight is refused ({seen.said()}): clients that run in browsers fail, the MCP inspector among them",
             "let OPTIONS through the proxy and answer Access-Control-Allow-Origin: *",
         )
+    elif not is_open(web.ask("POST", address, form={}, headers={"origin": ORIGIN})):
+        report.warn(
+            "cors",
+            address,
+            "a browser's preflight is answered, and then its scripts cannot read the answer: clients that run in browsers fail, the MCP "
+            "inspector among them",
+            "answer POST with Access-Control-Allow-Origin: * as well, refusals too; in nginx: add_header … always;",
+        )
+    else:
+        report.ok("cors", address, "clients in browsers may ask for tokens")

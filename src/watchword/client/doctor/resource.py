@@ -5,7 +5,16 @@ from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.issuer import walk_issuer
-from watchword.client.doctor.web import ORIGIN, Seen, Web, is_address, is_exposed, line_for, well_known
+from watchword.client.doctor.web import (
+    ORIGIN,
+    Seen,
+    Web,
+    is_address,
+    is_exposed,
+    is_open,
+    line_for,
+    well_known,
+)
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
 CALL = {
@@ -55,7 +64,7 @@ def walk_resource(url: str, web: Web, report: Report) -> None:
             '"authorization_servers": ["https://auth.example.com"]',
         )
     for server in found[:MAX_SERVERS]:
-        walk_issuer(server, web, report)
+        walk_issuer(server, web, report, f'at {address}, among "authorization_servers": ')
 
 
 def _call(url: str, web: Web, report: Report) -> str | None:
@@ -131,24 +140,20 @@ def _browsers(url: str, web: Web, report: Report) -> None:
     seen = web.ask("OPTIONS", url, headers=PREFLIGHT)
     # Fetch Standard: "*" stands for every header but Authorization.
     names = seen.headers.get("access-control-allow-headers", "").lower().replace(" ", "").split(",")
-    if not (200 <= seen.status < 300 and _is_open(seen)):
+    if not (200 <= seen.status < 300 and is_open(seen)):
         problem = f"a browser's preflight is refused ({seen.said()})"
     elif "authorization" not in names:
         problem = "a browser's preflight does not allow the header Authorization"
     else:
         refused = web.ask("POST", url, json=CALL, headers={**HEADERS, "origin": ORIGIN})
         exposed = refused.headers.get("access-control-expose-headers", "").lower()
-        if _is_open(refused) and "www-authenticate" in exposed:
+        if is_open(refused) and "www-authenticate" in exposed:
             report.ok("cors", url, "clients in browsers may call it, and read the challenge")
             return
         problem = f"scripts cannot read the challenge of a refusal ({refused.said()})"
     report.warn(
         "cors", url, f"{problem}: clients that run in browsers fail, the MCP inspector among them", CORS
     )
-
-
-def _is_open(seen: Seen) -> bool:
-    return seen.headers.get("access-control-allow-origin") in ("*", ORIGIN)
 
 
 def _inserted(url: str) -> str:
@@ -184,6 +189,19 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
                     "cors", address, "clients in browsers cannot read it", "Access-Control-Allow-Origin: *"
                 )
             return seen, address
+        if named is not None and address == named[1]:
+            # Some clients look no further (the MCP SDK for TypeScript), and take the MCP server for its own authorization server.
+            report.fail(
+                "resource-metadata",
+                address,
+                f"the challenge leads here, where there is no metadata: {seen.said_of_metadata()}",
+                line_for(
+                    seen,
+                    address,
+                    f'WWW-Authenticate: Bearer resource_metadata="{_inserted(url)}", and serve it there',
+                ),
+            )
+            continue
         report.warn(
             "resource-metadata",
             address,

@@ -161,6 +161,11 @@ def is_exposed(address: str) -> bool:
     return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
+def is_open(seen: Seen) -> bool:
+    """Whether a script of another origin may read an answer."""
+    return seen.headers.get("access-control-allow-origin") in ("*", ORIGIN)
+
+
 def well_known(issuer: str) -> dict[str, str]:
     """Return where clients look for an issuer's metadata, by the rule that says so, in the order of MCP clients."""
     parts = urlsplit(issuer)

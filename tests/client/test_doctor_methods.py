@@ -1,0 +1,102 @@
+"""`watchword doctor` at somebody else's server: which methods it takes, and what scripts in browsers may read of its answers."""
+
+from collections.abc import Mapping
+
+import httpx
+import pytest
+
+from watchword.client.doctor import Finding, examine
+from watchword.client.doctor.web import Web
+from watchword.jose import jwk
+
+ISSUER, API = "https://auth.example.com", "https://api.example.com/mcp"
+INSERTED = "https://api.example.com/.well-known/oauth-protected-resource/mcp"
+OPEN = {"access-control-allow-origin": "*", "access-control-expose-headers": "WWW-Authenticate"}
+PREFLIGHT = OPEN | {"access-control-allow-headers": "authorization, content-type, mcp-protocol-version"}
+METADATA = {
+    "issuer": ISSUER,
+    "authorization_endpoint": f"{ISSUER}/authorize",
+    "token_endpoint": f"{ISSUER}/token",
+    "userinfo_endpoint": f"{ISSUER}/userinfo",
+    "registration_endpoint": f"{ISSUER}/register",
+    "jwks_uri": f"{ISSUER}/keys",
+    "response_types_supported": ["code"],
+    "code_challenge_methods_supported": ["S256"],
+    "token_endpoint_auth_methods_supported": ["none"],
+    "authorization_response_iss_parameter_supported": True,
+}
+Answers = Mapping[tuple[str, str], httpx.Response]
+
+
+def sound() -> dict[tuple[str, str], httpx.Response]:
+    """Return what a server without a fault answers, and an MCP server that leads to it."""
+
+    def refused(status: int = 400, **challenge: str) -> httpx.Response:
+        return httpx.Response(status, json={"error": "invalid_request"}, headers=OPEN | challenge)
+
+    keys = {"keys": [jwk.public_document(jwk.generate("ES256"))]}
+    resource = {"resource": API, "authorization_servers": [ISSUER]}
+    named = {"www-authenticate": f'Bearer resource_metadata="{INSERTED}", scope="read"'}
+    return {
+        ("GET", f"{ISSUER}/.well-known/oauth-authorization-server"): httpx.Response(200, json=METADATA, headers=OPEN),
+        ("GET", f"{ISSUER}/.well-known/openid-configuration"): httpx.Response(200, json=METADATA, headers=OPEN),
+        ("GET", f"{ISSUER}/authorize"): httpx.Response(400),
+        ("POST", f"{ISSUER}/token"): refused(),
+        ("OPTIONS", f"{ISSUER}/token"): httpx.Response(204, headers=PREFLIGHT),
+        ("GET", f"{ISSUER}/userinfo"): refused(401),
+        ("POST", f"{ISSUER}/register"): refused(),
+        ("GET", f"{ISSUER}/keys"): httpx.Response(200, json=keys),
+        ("POST", API): refused(401, **named),
+        ("OPTIONS", API): httpx.Response(200, headers=PREFLIGHT),
+        ("GET", INSERTED): httpx.Response(200, json=resource, headers=OPEN),
+    }  # fmt: skip
+
+
+def faults(url: str, changed: Answers) -> list[Finding]:
+    """Return what the doctor finds wrong where some answers differ."""
+    answers = sound() | dict(changed)
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        return answers.get((request.method, str(request.url)), httpx.Response(404))
+
+    web = Web(httpx.Client(transport=httpx.MockTransport(answer)))
+    return [one for one in examine(url, web).findings if one.level != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/token"), ("POST", "/register"), ("GET", "/authorize"), ("GET", "/userinfo")],
+)
+def test_an_endpoint_that_does_not_take_the_method_of_clients_is_broken(method: str, path: str) -> None:
+    """RFC 6749 §3.1 and §3.2, RFC 7591 §3, OpenID Connect Core §5.3: what a proxy lets through by other methods only."""
+    assert faults(ISSUER, {}) == []
+    (found,) = faults(ISSUER, {(method, ISSUER + path): httpx.Response(405, headers=OPEN)})
+    assert (found.level, found.code, found.at) == ("broken", "endpoint", ISSUER + path)
+    assert found.change.startswith(f"let {method} through to {path}")
+
+
+def test_an_answer_that_scripts_cannot_read_is_found_though_their_preflight_is_answered() -> None:
+    (found,) = faults(ISSUER, {("POST", f"{ISSUER}/token"): httpx.Response(400, json={"error": "x"})})
+    assert (found.level, found.code, found.at) == ("warning", "cors", f"{ISSUER}/token")
+
+
+@pytest.mark.parametrize(
+    "named", [f"{ISSUER}/nowhere", "/.well-known/oauth-protected-resource/mcp", "https://{x"]
+)
+def test_a_challenge_that_leads_nowhere_is_broken_though_the_metadata_is_where_others_guess(
+    named: str,
+) -> None:
+    """RFC 9728 §5.1: some clients look nowhere else."""
+    assert faults(API, {}) == []
+    challenge = {"www-authenticate": f'Bearer resource_metadata="{named}", scope="read"'}
+    (found,) = faults(API, {("POST", API): httpx.Response(401, headers=OPEN | challenge)})
+    assert (found.level, found.code, found.at) == ("broken", "resource-metadata", named)
+    assert f'resource_metadata="{INSERTED}"' in found.change
+
+
+def test_a_slash_too_much_among_the_servers_of_a_resource_is_to_be_changed_there() -> None:
+    """Clients take the issuer from the metadata of the resource, and have no line of their own to change."""
+    document = {"resource": API, "authorization_servers": [f"{ISSUER}/"]}
+    (found,) = faults(API, {("GET", INSERTED): httpx.Response(200, json=document, headers=OPEN)})
+    assert (found.level, found.code) == ("broken", "issuer-slash")
+    assert found.change == f"at {INSERTED}, among \"authorization_servers\": '{ISSUER}'"

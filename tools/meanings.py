@@ -39,7 +39,7 @@ MEANINGS = {
     "api_token_max_lifetime": "The longest lifetime that an API token may have.",
     "api_token_allow_never": "Allow API tokens that never expire.",
     "token_expiry_notice": "How long before its expiry an API token is reported (`token.expiring`) and marked on its owner's page.",
-    "exposed_tokens": "What happens to a valid token that was sent over plain HTTP: `record` it, or `revoke` it at once.",
+    "exposed_tokens": "What happens to a valid token, or a session, that was sent over plain HTTP to a guarded API: `record` it, or `revoke` it at once.",
     "default_resource": "Audience of tokens for which no resource was requested; by default the issuer.",
     "scopes": "What people read about scopes, their risk, and who may have them; see [what tokens say](../how-to/what-tokens-say.md).",
     "resources": "What people read instead of an API's address.",

@@ -145,6 +145,10 @@ class App:
         """Take a report from a guard in the same process that a token was sent in the clear; errors are as for `introspect`."""
         await self._asked.report_exposed(token)
 
+    async def report_exposed_session(self, cookies: str) -> None:
+        """Take a report from a guard in the same process that the session in a Cookie header was sent in the clear."""
+        await self._asked.report_exposed_session(cookies, cookie_name(self.settings, SESSION_COOKIE))
+
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the cached introspection of a token while it is still valid; None when `introspect` has to be called."""
         return self._local.recall(token, address) if self._local is not None else None

@@ -55,6 +55,31 @@ async def test_a_token_in_the_clear_is_refused_and_reported_once(auth: Auth, kin
         assert guard.authenticate_sync(shown(token, secure=True)), "only noted"
 
 
+async def test_a_session_in_the_clear_is_refused_and_reported(auth: Auth) -> None:
+    """The server's own by whoever sends it, which no browser does with its `__Host-` cookie; and one that the application keeps."""
+    guard, session = auth.guard(Guard, sessions=("orders:read",)), auth.session()
+
+    def brought(secure: bool, address: str = PUBLIC) -> Presented:
+        cookies = (session.headers["cookie"],)
+        return Presented(cookies=cookies, address=address, secure=secure)
+
+    assert (await guard.authenticate(brought(secure=True))).kind == "session", "over https"
+    assert await guard.authenticate(brought(False, "127.0.0.1")), "on this machine"
+    for _ in range(2):
+        with pytest.raises(Refused) as refused:
+            await guard.authenticate(brought(secure=False))
+    ends = auth.app.settings.exposed_tokens == "revoke"
+    assert refused.value.status == (401 if ends else 400), refused.value.description
+    found = auth.runtime.database.read(events.list_events, limit=100, name="session.exposed")
+    assert [event.target for event in auth.worker.run(found)] == [session.id]
+    if not ends:
+        assert guard.authenticate_sync(brought(secure=True)), "only noted"
+    with pytest.raises(Refused) as own:
+        guard.authenticate_sync(Presented(subject="ada", address=PUBLIC, secure=False))
+    assert (own.value.status, "https" in own.value.description) == (400, True)
+    assert guard.authenticate_sync(Presented(subject="ada", address=PUBLIC)).subject == "ada"
+
+
 async def test_a_report_that_was_not_taken_is_made_again(other: OtherIssuer) -> None:
     reports = f"{other.issuer}/exposed"
     other.documents["/.well-known/openid-configuration"]["watchword_exposure_endpoint"] = reports

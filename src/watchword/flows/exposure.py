@@ -1,10 +1,10 @@
-"""Reports of tokens that were sent over unencrypted HTTP: recorded once a day, and revoked at once if the settings say so.
+"""Reports of tokens and sessions that were sent over unencrypted HTTP: recorded once a day, and ended at once if the settings say so.
 
 Possession of a token is enough to report it, as it is enough to use it. The reporter learns nothing about it. A secret that a newer one
 has replaced does nothing here either: whoever has it must not end the token whose secret they no longer know.
 """
 
-from watchword.flows import api_tokens, introspection, revocation, token_notices, token_verification
+from watchword.flows import api_tokens, introspection, revocation, sessions, token_notices, token_verification
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import token_format
@@ -29,6 +29,16 @@ async def report(runtime: Runtime, token: str) -> None:
             await revocation.end_opaque(runtime, token, str(answer.claims["client_id"]), actor=ACTOR)
 
 
+async def report_session(runtime: Runtime, cookie: str) -> None:
+    """Record that the cookie of a session was exposed; one of no live session is ignored."""
+    visitor = await sessions.visitor(runtime, cookie)
+    if visitor is None:
+        return
+    await _note(runtime, visitor[0].id, "session.exposed")
+    if runtime.settings.exposed_tokens == "revoke":
+        await sessions.end(runtime, visitor[0], actor=ACTOR)
+
+
 async def _api_token(runtime: Runtime, token: str) -> None:
     found = await token_verification.lookup(runtime, token)
     if found is None:
@@ -43,6 +53,8 @@ async def _api_token(runtime: Runtime, token: str) -> None:
         await token_notices.tell_leaked(runtime, [found.token.id], "exposed")
 
 
-async def _note(runtime: Runtime, target: str) -> bool:
+async def _note(runtime: Runtime, target: str, event: str = "token.exposed") -> bool:
     digest = token_format.digest(f"exposed {target}")
-    return await runtime.database.write(tokens.note_exposed, digest, target, actor=ACTOR, now=runtime.now())
+    return await runtime.database.write(
+        tokens.note_exposed, digest, event, target, actor=ACTOR, now=runtime.now()
+    )

@@ -78,13 +78,13 @@ class LocalVerifier:
         """Take note that a token was sent in the clear."""
         await self._answered(exposure.report(self._runtime, token))
 
+    async def report_exposed_session(self, cookies: str, name: str) -> None:
+        """Take note that the session in a Cookie header was sent in the clear."""
+        await self._answered(exposure.report_session(self._runtime, _only(cookies, name)))
+
     async def session(self, cookies: str, name: str) -> Mapping[str, object]:
-        """Return the live session in a Cookie header, as an introspection answer; several cookies of that name count as none."""
-        pairs = [part.strip().partition("=") for part in cookies.split(";")]
-        found = [value for given, _, value in pairs if given == name]
-        if len(found) != 1:
-            return introspection.INACTIVE
-        visitor = await self._answered(sessions.visitor(self._runtime, found[0]))
+        """Return the live session in a Cookie header, as an introspection answer."""
+        visitor = await self._answered(sessions.visitor(self._runtime, _only(cookies, name)))
         if visitor is None:
             return introspection.INACTIVE
         session, user = visitor
@@ -119,3 +119,10 @@ class LocalVerifier:
             self._seen.clear()
         jti = str(answer.claims["jti"])
         self._seen[token] = (version, answer.expires_at, answer.claims, answer.secret_id, jti)
+
+
+def _only(cookies: str, name: str) -> str:
+    """Return the value of the cookie of a name, "" where there is none; several count as none."""
+    pairs = [part.strip().partition("=") for part in cookies.split(";")]
+    found = [value for given, _, value in pairs if given == name]
+    return found[0] if len(found) == 1 else ""

@@ -203,9 +203,10 @@ async def act(
     return await in_the_session(runtime, session).write(operation, *args, **more)
 
 
-async def end(runtime: Runtime, session: Session) -> None:
-    """End a session: its cookie and every copy of it are void."""
-    await runtime.database.write(store.end_session, session.id, actor=session.user_id, now=runtime.now())
+async def end(runtime: Runtime, session: Session, *, actor: str = "") -> None:
+    """End a session, by its person unless an `actor` is named: its cookie and every copy of it are void."""
+    by = actor or session.user_id
+    await runtime.database.write(store.end_session, session.id, actor=by, now=runtime.now())
 
 
 async def end_all(runtime: Runtime, user_id: str, *, but: str = "", actor: str) -> list[str]:

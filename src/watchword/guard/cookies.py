@@ -5,6 +5,10 @@ origin, or changes nothing (the rules of `watchword.guard.sessions`). A WebSocke
 over it; no rule of browsers keeps other sites from opening one.
 """
 
+import contextlib
+from collections.abc import Iterable
+
+from watchword.guard.issuer import Local
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 
@@ -30,6 +34,13 @@ def own_session(presented: Presented, issuer: str, audience: str, scopes: frozen
     return Principal(
         subject=presented.subject, kind="session", issuer=issuer, scopes=scopes, audience=(audience,)
     )
+
+
+async def report_exposed(servers: Iterable[Local], presented: Presented) -> None:
+    """Report a session that travelled in the clear to the servers in this process: no other knows it."""
+    for server in servers:
+        with contextlib.suppress(ConnectionError):  # reported with the next request; refused in any case
+            await server.report_exposed_session("; ".join(presented.cookies))
 
 
 def closed_to(principal: Principal) -> frozenset[str]:

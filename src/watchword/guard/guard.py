@@ -125,9 +125,9 @@ class Guard:
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._logged: dict[str, float] = {}
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
+        self._here = [one for one in given if not isinstance(one, Trusted)]
         self._own_replays = replays
-        server = next((one for one in given if not isinstance(one, Trusted)), None)
-        self._replays = server if replays is None else replays  # one that is still empty may be false
+        self._replays = next(iter(self._here), None) if replays is None else replays  # one that is empty may be false
 
     def _verifier(self, one: Local | Trusted) -> AnyVerifier:
         return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)
@@ -173,6 +173,10 @@ class Guard:
         if self.sessions is not None:
             signed_in = await self._signed_in(presented, self.sessions)
             if signed_in is not None:
+                if self._is_exposed(presented):
+                    await cookies.report_exposed(self._here, presented)
+                    text = transport.SESSION_EXPLANATION
+                    raise refuse(400, "invalid_request", text, "Bearer", self.resource_metadata)
                 self.demand(signed_in, policy)
                 return signed_in
         background.check_loop()

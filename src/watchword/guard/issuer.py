@@ -51,6 +51,9 @@ class Local(Protocol):
     async def report_exposed(self, token: str) -> None:
         """Take note that a token travelled in the clear."""
 
+    async def report_exposed_session(self, cookies: str) -> None:
+        """Take note that the session in a Cookie header travelled in the clear."""
+
     def recall(self, token: str, address: str) -> Mapping[str, object] | None:
         """Return the same object that `introspect` last returned while it still holds; None when it must be asked again."""
 

@@ -16,6 +16,7 @@ _EXAMPLES = tuple(
     ipaddress.ip_network(each)
     for each in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32")
 )
+SESSION_EXPLANATION = "The session came over unencrypted HTTP, so others may have read it: it counts as exposed. Sign in again, and use https."
 EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
 
 

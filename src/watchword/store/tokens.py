@@ -168,11 +168,13 @@ async def revoke_jti(
     return True
 
 
-async def note_exposed(tx: Transaction, digest: bytes, target: str, *, actor: str, now: int) -> bool:
-    """Record that a token travelled in the clear, once a day; return whether this was the first report."""
+async def note_exposed(
+    tx: Transaction, digest: bytes, event: str, target: str, *, actor: str, now: int
+) -> bool:
+    """Record that a token or a session travelled in the clear, once a day; return whether this was the first report."""
     if not await use_identifier(tx, digest, now + 86_400):
         return False
-    await tx.record("token.exposed", actor=actor, target=target, at=now)
+    await tx.record(event, actor=actor, target=target, at=now)
     return True
 
 

@@ -94,6 +94,18 @@ async def test_a_report_that_was_not_taken_is_made_again(other: OtherIssuer) -> 
     await guard.close()
 
 
+@pytest.mark.parametrize("kind", ["jwt", "opaque", "api_token"])
+async def test_a_token_for_another_api_is_as_exposed(auth: Auth, kind: str) -> None:
+    guard, token = auth.guard(Guard), auth.wrong_audience("orders:read", kind=kind)
+    with pytest.raises(Refused) as elsewhere:
+        await guard.authenticate(shown(token, secure=True))
+    assert (elsewhere.value.status, exposed(auth)) == (401, [])
+    with pytest.raises(Refused) as refused:
+        await guard.authenticate(shown(token))
+    assert (refused.value.status, "https" in refused.value.description) == (400, True)
+    assert len(exposed(auth)) == 1
+
+
 def test_what_is_no_good_token_reports_nothing(auth: Auth) -> None:
     guard = auth.guard(Guard)
     with pytest.raises(Refused) as tripped:

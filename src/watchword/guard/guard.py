@@ -14,7 +14,7 @@ from typing import get_args
 
 from watchword.guard import background, cookies, once, transport
 from watchword.guard import replays as replays_
-from watchword.guard.issuer import Local
+from watchword.guard.issuer import AnyIssuer, Local, read_issuers
 from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes, check_seconds
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
@@ -22,8 +22,9 @@ from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.replays import Replays
 from watchword.guard.resource import Metadata, metadata_address
-from watchword.guard.trusted import IssuerUnavailable, Trusted, from_environment
+from watchword.guard.trusted import IssuerUnavailable, Trusted
 from watchword.guard.verifier import (
+    ELSEWHERE,
     Invalid,
     Known,
     LocalVerifier,
@@ -44,7 +45,6 @@ __all__ = ["Guard", "Presented"]
 LOG_INTERVAL = 60.0  # seconds before the same trouble is logged again
 LOG = logging.getLogger("watchword.guard")
 AnyVerifier = Verifier | LocalVerifier
-AnyIssuer = str | Local | Trusted
 
 
 class Guard:
@@ -91,7 +91,7 @@ class Guard:
         replays: Replays | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        given = _trusted(issuer, client_id, client_secret)
+        given = read_issuers(issuer, client_id, client_secret)
         check_choice("plain_http", plain_http, get_args(transport.PlainHttp))
         check_choice("when_silent", when_silent, get_args(WhenSilent))
         check_scopes("sessions", () if sessions is None else sessions)
@@ -181,9 +181,14 @@ class Guard:
                 return signed_in
         background.check_loop()
         found = self._read(presented, policy)
-        verifier = self._verifier_of(found.token)
-        known = await verifier.verify(found.token, presented)
-        if self._is_exposed(presented):
+        verifier, is_exposed = self._verifier_of(found.token), self._is_exposed(presented)
+        try:
+            known = await verifier.verify(found.token, presented)
+        except Invalid as error:
+            if is_exposed and str(error) == ELSEWHERE:  # where it is as good as before
+                raise await self._tripped(verifier, found.token) from None
+            raise
+        if is_exposed:
             raise await self._tripped(verifier, found.token)
         proof = self._prove(found, presented, known.principal)
         await self._use_everywhere(proof, presented)
@@ -366,28 +371,6 @@ class Guard:
         """Stop following revocation feeds, and close this event loop's connections to the issuers; a guard that is used again goes on."""
         for verifier in self._verifiers.values():
             await verifier.close()
-
-
-def _trusted(
-    issuer: AnyIssuer | Sequence[AnyIssuer], client_id: str | None, client_secret: str | None
-) -> list[Local | Trusted]:
-    """Return whom a guard trusts, each issuer once; raise ValueError for what is no issuer."""
-    many = [issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer
-    addresses = [one for one in many if isinstance(one, str)]
-    found = [from_environment(one, client_id, client_secret) if isinstance(one, str) else one for one in many]
-    if not found or not all(hasattr(one, "issuer") for one in found):
-        raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
-    if len({one.issuer for one in found}) < len(found):
-        raise ValueError("issuer: the same one is named twice")
-    # Among several issuers, those that the secret is not for would be sent it too.
-    is_for_all = len(addresses) > 1 and any(
-        one.credentials for one in found if isinstance(one, Trusted) and one.issuer in addresses
-    )
-    if is_for_all or ((client_id or client_secret) and not addresses):
-        raise ValueError(
-            "client_id and client_secret, or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET: give them to the Trusted that they are for"
-        )
-    return found
 
 
 def _stated_issuer(token: str) -> str:

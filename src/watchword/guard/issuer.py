@@ -6,7 +6,7 @@ Owns the connections and the requests. Keys are kept by `keys`, revocations by `
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, Protocol
 from urllib.parse import quote_plus, urlsplit
 
@@ -17,7 +17,7 @@ import httpx
 from watchword.guard import tracing
 from watchword.guard.fetching import Fetching
 from watchword.guard.misuse import check_address
-from watchword.guard.trusted import IssuerUnavailable, Trusted
+from watchword.guard.trusted import IssuerUnavailable, Trusted, from_environment
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 5.0
@@ -62,6 +62,9 @@ class Local(Protocol):
 
     async def session(self, cookies: str) -> Mapping[str, object]:
         """Return whose session a Cookie header carries, in the form of an introspection answer."""
+
+
+AnyIssuer = str | Local | Trusted
 
 
 class Issuer:
@@ -243,3 +246,25 @@ def well_known_address(issuer: str) -> str:
     """Return where RFC 8414 §3.1 puts the metadata: inserted between host and path."""
     parts = urlsplit(issuer)
     return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}"
+
+
+def read_issuers(
+    issuer: AnyIssuer | Sequence[AnyIssuer], client_id: str | None, client_secret: str | None
+) -> list[Local | Trusted]:
+    """Return whom a guard trusts, each issuer once; raise ValueError for what is no issuer."""
+    many = [issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer
+    addresses = [one for one in many if isinstance(one, str)]
+    found = [from_environment(one, client_id, client_secret) if isinstance(one, str) else one for one in many]
+    if not found or not all(hasattr(one, "issuer") for one in found):
+        raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
+    if len({one.issuer for one in found}) < len(found):
+        raise ValueError("issuer: the same one is named twice")
+    # Among several issuers, those that the secret is not for would be sent it too.
+    is_for_all = len(addresses) > 1 and any(
+        one.credentials for one in found if isinstance(one, Trusted) and one.issuer in addresses
+    )
+    if is_for_all or ((client_id or client_secret) and not addresses):
+        raise ValueError(
+            "client_id and client_secret, or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET: give them to the Trusted that they are for"
+        )
+    return found

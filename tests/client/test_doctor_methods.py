@@ -1,6 +1,8 @@
-"""`watchword doctor` at somebody else's server: which methods it takes, and what scripts in browsers may read of its answers."""
+"""`watchword doctor` at somebody else's server: which methods it takes, and what clients may read of its answers and make of them."""
 
+import time
 from collections.abc import Mapping
+from email.utils import formatdate
 
 import httpx
 import pytest
@@ -100,3 +102,15 @@ def test_a_slash_too_much_among_the_servers_of_a_resource_is_to_be_changed_there
     (found,) = faults(API, {("GET", INSERTED): httpx.Response(200, json=document, headers=OPEN)})
     assert (found.level, found.code) == ("broken", "issuer-slash")
     assert found.change == f"at {INSERTED}, among \"authorization_servers\": '{ISSUER}'"
+
+
+def test_metadata_out_of_a_cache_tell_the_time_by_their_age() -> None:
+    """RFC 9111 §5.1: of a copy, Date alone is when it was made."""
+    asked = ("GET", f"{ISSUER}/.well-known/oauth-authorization-server")
+
+    def cached(**age: str) -> list[Finding]:
+        headers = OPEN | {"date": formatdate(time.time() - 600, usegmt=True)} | age
+        return faults(ISSUER, {asked: httpx.Response(200, json=METADATA, headers=headers)})
+
+    assert cached(age="600") == []
+    assert [one.code for one in cached()] == ["clock"]

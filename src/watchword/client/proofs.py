@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -11,15 +12,21 @@ from watchword.client.addresses import Origin, origin_of
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 
+_AGE = re.compile(r"[0-9]{1,10}")
 TOLERATED = 5  # seconds by which a clock may be off before it is allowed for
 
 
 def dated(headers: Mapping[str, str]) -> float | None:
-    """Return when an answer was made by its Date, in Unix seconds; None where it names no moment."""
+    """Return the time at a server by the Date of its answer, in Unix seconds; None where it names no moment.
+
+    A cache on the way keeps the Date that an answer had, and says how old it is by now (RFC 9111 §5.1).
+    """
+    age = headers.get("age", "")
     try:
-        return parsedate_to_datetime(headers.get("date", "")).timestamp()
+        made = parsedate_to_datetime(headers.get("date", "")).timestamp()
     except (ValueError, OverflowError):  # the latter is for numbers that are no zone
         return None
+    return made + (int(age) if _AGE.fullmatch(age) else 0)
 
 
 class Clocks:

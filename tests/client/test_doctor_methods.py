@@ -114,3 +114,14 @@ def test_metadata_out_of_a_cache_tell_the_time_by_their_age() -> None:
 
     assert cached(age="600") == []
     assert [one.code for one in cached()] == ["clock"]
+
+
+def test_an_mcp_server_is_one_where_its_host_answers_every_path_with_the_metadata_of_an_issuer() -> None:
+    """As where one rule of a proxy leads `/.well-known/oauth-authorization-server/*` to the authorization server."""
+    anywhere = ("GET", "https://api.example.com/.well-known/oauth-authorization-server/mcp")
+    document = httpx.Response(200, json=METADATA, headers=OPEN)
+    assert faults(API, {anywhere: document}) == []
+    (found,) = faults(API, {anywhere: document, ("POST", API): httpx.Response(200)})
+    assert found.code == "not-guarded"
+    alone = faults(API, {anywhere: document, ("GET", INSERTED): httpx.Response(404)})
+    assert "issuer" in [one.code for one in alone], "of no resource: an issuer by another name"

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Finding, Report
 from watchword.client.doctor.issuer import walk_issuer
-from watchword.client.doctor.resource import walk_resource
+from watchword.client.doctor.resource import inserted, walk_resource
 from watchword.client.doctor.web import Seen, Web, described, is_address, well_known
 
 __all__ = ["Finding", "Report", "examine"]
@@ -23,13 +23,20 @@ def examine(url: str, web: Web | None = None) -> Report:
         raise ValueError(f"that is the address of metadata: give the one that they are of, {described(url)}")
     web = web or Web()
     report = Report(url)
-    if any(_is_metadata(web.get(address)) for address in well_known(url).values()):
+    seen = [web.get(address) for address in well_known(url).values()]
+    if any(map(_is_metadata, seen)) and not _is_resource(url, seen, web):
         report.kind = "authorization server"
         walk_issuer(url, web, report)
     else:
         report.kind = "MCP server"
         walk_resource(url, web, report)
     return report
+
+
+def _is_resource(url: str, seen: list[Seen], web: Web) -> bool:
+    """Whether an address is of a resource, though a server on its host answers with its own metadata whatever is inserted after the name."""
+    issuers = {str((one.document or {}).get("issuer", "")).rstrip("/") for one in seen}
+    return url.rstrip("/") not in issuers and "resource" in (web.get(inserted(url)).document or {})
 
 
 def _is_metadata(seen: Seen) -> bool:

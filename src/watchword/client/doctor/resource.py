@@ -80,7 +80,7 @@ def _call(url: str, web: Web, report: Report) -> str | None:
             "challenge",
             url,
             "401 without a Bearer challenge: clients do not know that a token would help",
-            f'WWW-Authenticate: Bearer resource_metadata="{_inserted(url)}"',
+            f'WWW-Authenticate: Bearer resource_metadata="{inserted(url)}"',
         )
         return challenge
     elif seen.status == 200:
@@ -156,7 +156,8 @@ def _browsers(url: str, web: Web, report: Report) -> None:
     )
 
 
-def _inserted(url: str) -> str:
+def inserted(url: str) -> str:
+    """Return where the metadata of a resource are."""
     parts = urlsplit(url)  # RFC 9728 §3.1: before path and query
     query = f"?{parts.query}" if parts.query else ""
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{'' if parts.path == '/' else parts.path}{query}"
@@ -169,7 +170,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
             "resource-metadata",
             url,
             "the challenge does not say where the metadata is; clients have to guess",
-            f'WWW-Authenticate: Bearer resource_metadata="{_inserted(url)}"',
+            f'WWW-Authenticate: Bearer resource_metadata="{inserted(url)}"',
         )
     if "scope=" not in challenge:
         report.warn(
@@ -179,7 +180,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
             'WWW-Authenticate: Bearer …, scope="…"',
         )
     root = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}{WELL_KNOWN}"
-    for address in dict.fromkeys([*([named[1]] if named else []), _inserted(url), root]):
+    for address in dict.fromkeys([*([named[1]] if named else []), inserted(url), root]):
         seen = web.get(address)
         if seen.status == 200 and seen.document is not None:
             report.ok("resource-metadata", address, "the metadata is here (RFC 9728)")
@@ -198,7 +199,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
                 line_for(
                     seen,
                     address,
-                    f'WWW-Authenticate: Bearer resource_metadata="{_inserted(url)}", and serve it there',
+                    f'WWW-Authenticate: Bearer resource_metadata="{inserted(url)}", and serve it there',
                 ),
             )
             continue
@@ -206,13 +207,13 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
             "resource-metadata",
             address,
             f"no metadata here: {seen.said_of_metadata()}",
-            line_for(seen, address, f"serve it at {_inserted(url)}"),
+            line_for(seen, address, f"serve it at {inserted(url)}"),
         )
     report.fail(
         "no-resource-metadata",
         url,
         "no client finds the authorization server",
-        f"serve the metadata at {_inserted(url)}",
+        f"serve the metadata at {inserted(url)}",
     )
     return None, ""
 

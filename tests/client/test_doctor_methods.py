@@ -96,6 +96,18 @@ def test_a_challenge_that_leads_nowhere_is_broken_though_the_metadata_is_where_o
     assert f'resource_metadata="{INSERTED}"' in found.change
 
 
+def test_a_challenge_that_leads_to_plain_http_is_of_a_server_that_does_not_know_its_scheme() -> None:
+    plain = INSERTED.replace("https://", "http://")
+    challenge = {"www-authenticate": f'Bearer resource_metadata="{plain}", scope="read"'}
+    answers = {
+        ("POST", API): httpx.Response(401, headers=OPEN | challenge),
+        ("GET", plain): sound()["GET", INSERTED],
+    }
+    (found,) = faults(API, answers)
+    assert (found.level, found.code, found.at) == ("broken", "proxy-scheme", plain)
+    assert "X-Forwarded-Proto" in found.change
+
+
 def test_a_slash_too_much_among_the_servers_of_a_resource_is_to_be_changed_there() -> None:
     """Clients take the issuer from the metadata of the resource, and have no line of their own to change."""
     document = {"resource": API, "authorization_servers": [f"{ISSUER}/"]}

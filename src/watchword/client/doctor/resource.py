@@ -37,6 +37,7 @@ CORS = (
     'around the guard: CORSMiddleware(app, allow_origins=["*"], allow_methods=["GET", "POST", "DELETE"], allow_headers=["*"], '
     'expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "DPoP-Nonce"])'
 )
+TELL_SCHEME = "uvicorn --proxy-headers --forwarded-allow-ips=<the proxy>; at the proxy: proxy_set_header X-Forwarded-Proto $scheme;"
 MAX_SERVERS = 5
 _FOR_TOKENS = re.compile(r"(^|,)\s*(bearer|dpop)(\s|,|$)", re.IGNORECASE)  # RFC 9110 §11.6.1: one of several
 
@@ -118,7 +119,7 @@ def _redirected(url: str, seen: Seen, report: Report) -> None:
             "proxy-scheme",
             url,
             f"the server takes itself for plain http and redirects to {seen.location}",
-            "uvicorn --proxy-headers --forwarded-allow-ips=<the proxy>; at the proxy: proxy_set_header X-Forwarded-Proto $scheme;",
+            TELL_SCHEME,
         )
     else:
         report.fail(
@@ -181,6 +182,14 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
         )
     root = f"{urlsplit(url).scheme}://{urlsplit(url).netloc}{WELL_KNOWN}"
     for address in dict.fromkeys([*([named[1]] if named else []), inserted(url), root]):
+        if url.startswith("https://") and address.startswith("http://"):
+            report.fail(
+                "proxy-scheme",
+                address,
+                "the challenge leads to plain http: behind the proxy the server takes itself for that",
+                TELL_SCHEME,
+            )
+            continue
         seen = web.get(address)
         if seen.status == 200 and seen.document is not None:
             report.ok("resource-metadata", address, "the metadata is here (RFC 9728)")
@@ -190,25 +199,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
                     "cors", address, "clients in browsers cannot read it", "Access-Control-Allow-Origin: *"
                 )
             return seen, address
-        if named is not None and address == named[1]:
-            # Some clients look no further (the MCP SDK for TypeScript), and take the MCP server for its own authorization server.
-            report.fail(
-                "resource-metadata",
-                address,
-                f"the challenge leads here, where there is no metadata: {seen.said_of_metadata()}",
-                line_for(
-                    seen,
-                    address,
-                    f'WWW-Authenticate: Bearer resource_metadata="{inserted(url)}", and serve it there',
-                ),
-            )
-            continue
-        report.warn(
-            "resource-metadata",
-            address,
-            f"no metadata here: {seen.said_of_metadata()}",
-            line_for(seen, address, f"serve it at {inserted(url)}"),
-        )
+        _not_there(url, seen, address, named is not None and address == named[1], report)
     report.fail(
         "no-resource-metadata",
         url,
@@ -216,6 +207,29 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
         f"serve the metadata at {inserted(url)}",
     )
     return None, ""
+
+
+def _not_there(url: str, seen: Seen, address: str, is_named: bool, report: Report) -> None:
+    """Report an address without the metadata; `is_named` where the challenge leads there."""
+    if is_named:
+        # Some clients look no further (the MCP SDK for TypeScript), and take the MCP server for its own authorization server.
+        report.fail(
+            "resource-metadata",
+            address,
+            f"the challenge leads here, where there is no metadata: {seen.said_of_metadata()}",
+            line_for(
+                seen,
+                address,
+                f'WWW-Authenticate: Bearer resource_metadata="{inserted(url)}", and serve it there',
+            ),
+        )
+        return
+    report.warn(
+        "resource-metadata",
+        address,
+        f"no metadata here: {seen.said_of_metadata()}",
+        line_for(seen, address, f"serve it at {inserted(url)}"),
+    )
 
 
 def _resource(url: str, document: object, address: str, report: Report) -> None:

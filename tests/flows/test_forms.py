@@ -90,7 +90,8 @@ async def test_where_no_scope_is_open_to_people_the_page_for_a_token_says_so(
         answer = await person.open("/account/tokens/new")
         assert answer.status_code == 200
         assert "No rights are open to your own tokens." in answer.text
-        assert "Create token" not in answer.text and "personal = true" not in answer.text
+        assert "Create token" not in answer.text
+        assert "personal = true" not in answer.text
         await people.change(
             server.runtime, await user_of(server), people.Changes(is_admin=True), actor="test"
         )

@@ -216,15 +216,6 @@ async def test_a_client_that_breaks_a_rule_is_not_registered(
     assert (refused.status_code, refused.json()["error"]) == (400, error)
 
 
-async def test_a_key_has_members_of_its_own_but_not_hundreds_of_lists(server: Server) -> None:
-    """RFC 7517 §4: unknown members are ignored. Lists in lists take twenty times the memory of their text, for each client of a stranger."""
-    key = jwk.public_document(jwk.generate("ES256"))
-    known = await register(server, jwks={"keys": [key | {"ext": True, "revoked": {"at": 1}}]})
-    assert known.status_code == 201
-    refused = await register(server, jwks={"keys": [key | {"n": [[]] * 500}]})
-    assert (refused.status_code, refused.json()["field"]) == (400, "jwks")
-
-
 async def test_a_refusal_names_the_member_that_is_wrong(server: Server) -> None:
     refused = (await register(server, grant_types="authorization_code")).json()
     assert refused["field"] == "grant_types"

@@ -109,3 +109,12 @@ async def test_the_algorithm_of_assertions_is_registered_where_there_are_asserti
         assert answer.json().get("token_endpoint_auth_signing_alg") == told
         refused = answer.json().get("error") == "invalid_client_metadata"
         assert refused is (method == "private_key_jwt" and told is None)
+
+
+async def test_a_key_has_members_of_its_own_but_not_hundreds_of_lists(server: Server) -> None:
+    """RFC 7517 §4: unknown members are ignored. Lists in lists take twenty times the memory of their text, for each client of a stranger."""
+    key = jwk.public_document(jwk.generate("ES256"))
+    known = await register(server, jwks={"keys": [key | {"ext": True, "revoked": {"at": 1}}]})
+    assert known.status_code == 201
+    refused = await register(server, jwks={"keys": [key | {"n": [[]] * 500}]})
+    assert (refused.status_code, refused.json()["field"]) == (400, "jwks")

@@ -127,7 +127,8 @@ class Guard:
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
         self._here = [one for one in given if not isinstance(one, Trusted)]
         self._own_replays = replays
-        self._replays = next(iter(self._here), None) if replays is None else replays  # one that is empty may be false
+        # A memory that is still empty may be false.
+        self._replays = next(iter(self._here), None) if replays is None else replays
 
     def _verifier(self, one: Local | Trusted) -> AnyVerifier:
         return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)

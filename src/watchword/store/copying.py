@@ -20,6 +20,7 @@ from watchword.store.schema import VERSIONS, Table
 
 PROGRESS = "moving_progress"
 CAME_FROM = "moved_by"
+TOGETHER = 100  # rows that one statement asks for by their keys
 Current = dict[str, dict[Values, Values | None]]
 
 
@@ -166,25 +167,33 @@ async def _check_move(source: Bulk, target: Bulk) -> None:
 
 async def _current(source: Bulk, tables: tuple[Table, ...], changes: list[Change]) -> Current:
     """Return the present row, or None, of everything that changed."""
-    by_name = {table.name: table for table in tables}
-    found: Current = {}
+    keys: dict[str, dict[Values, None]] = {}
     for change in changes:
-        rows = found.setdefault(change.table, {})
-        if change.key not in rows:
-            rows[change.key] = await _row(source, by_name[change.table], change.key)
+        keys.setdefault(change.table, {})[change.key] = None
+    return {
+        table.name: await _rows(source, table, list(keys[table.name]))
+        for table in tables
+        if table.name in keys
+    }
+
+
+async def _rows(source: Bulk, table: Table, keys: list[Values]) -> dict[Values, Values | None]:
+    """Return the present row, or None, by each key. Many are asked for at once: whoever asks for each does not keep up with the nodes."""
+    found: dict[Values, Values | None] = dict.fromkeys(keys)
+    for start in range(0, len(keys), TOGETHER):
+        asked = keys[start : start + TOGETHER]
+        these = " OR ".join(f"({_where(table, n * len(table.key))})" for n in range(len(asked)))
+        rows = await source.all(
+            f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {these}",  # noqa: S608 - from the schema
+            *(value for key in asked for value in key),
+        )
+        for row in rows:
+            found[tuple(row[column] for column in table.key)] = tuple(row[column] for column in table.columns)
     return found
 
 
-async def _row(source: Bulk, table: Table, key: Values) -> Values | None:
-    row = await source.one(
-        f"SELECT {', '.join(table.columns)} FROM {table.name} WHERE {_where(table)}",  # noqa: S608 - from the schema
-        *key,
-    )
-    return tuple(row[column] for column in table.columns) if row is not None else None
-
-
-def _where(table: Table) -> str:
-    return " AND ".join(f"{column} = ${n + 1}" for n, column in enumerate(table.key))
+def _where(table: Table, before: int = 0) -> str:
+    return " AND ".join(f"{column} = ${before + n + 1}" for n, column in enumerate(table.key))
 
 
 async def _apply(target: Bulk, tables: tuple[Table, ...], current: Current) -> None:
@@ -203,19 +212,26 @@ async def _apply(target: Bulk, tables: tuple[Table, ...], current: Current) -> N
 
 async def _put(target: Bulk, table: Table, rows: list[Values]) -> None:
     """Insert or replace rows; one whose unique value is still held by another row is tried again after that row."""
+    if not rows or await _is_put(target, table, rows):
+        return
     while rows:
-        waiting: list[Values] = []
-        for row in rows:
-            await target.run("SAVEPOINT one_row")
-            try:
-                await target.many(store.insert_statement(table), [row])
-            except StorageUnavailable:
-                await target.run("ROLLBACK TO one_row")
-                waiting.append(row)
-            await target.run("RELEASE SAVEPOINT one_row")
+        waiting = [row for row in rows if not await _is_put(target, table, [row])]
         if len(waiting) == len(rows):
             await target.many(store.insert_statement(table), rows)  # raises, and says why
         rows = waiting
+
+
+async def _is_put(target: Bulk, table: Table, rows: list[Values]) -> bool:
+    """Insert or replace rows, all of them or none; return whether that was possible."""
+    await target.run("SAVEPOINT these")
+    try:
+        await target.many(store.insert_statement(table), rows)
+    except StorageUnavailable:
+        await target.run("ROLLBACK TO these")
+        return False
+    finally:
+        await target.run("RELEASE SAVEPOINT these")
+    return True
 
 
 async def compare(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Table) -> tuple[int, str]:

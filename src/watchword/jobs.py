@@ -1,6 +1,7 @@
 """Background jobs: write counters, deliver mail and logout notices, purge expired rows, rotate keys, announce expiring tokens."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
@@ -32,7 +33,7 @@ HOUSEKEEPING_INTERVAL = 60.0
 KEY_RETENTION = 90 * 86_400
 DEAD_TOKEN_RETENTION = 90 * 86_400
 BROWSER_RETENTION = 400 * 86_400
-PAUSE = 0.05
+PAUSE = 0.05  # seconds between two steps of a purge at most
 
 
 async def flush_usage(runtime: Runtime) -> None:
@@ -96,9 +97,10 @@ async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> No
 
 
 async def housekeeping(runtime: Runtime) -> None:
-    """Purge in small steps, rotate keys that are due, announce tokens that expire soon; a failing step does not stop the others."""
+    """Rotate keys that are due, announce tokens that expire soon, purge in small steps; a failing step does not stop the others."""
     failures: list[Exception] = []
-    for step in (_end_sessions, _purge_tables, _purge_events, _rotate_keys, _announce_expiring):
+    # Last what may take long: after an outage there may be hours of it.
+    for step in (_rotate_keys, _announce_expiring, _end_sessions, _purge_tables, _purge_events):
         try:
             await step(runtime)
         except Exception as error:
@@ -109,35 +111,38 @@ async def housekeeping(runtime: Runtime) -> None:
         raise failures[0]
 
 
+async def in_steps(step: Callable[[], Awaitable[int]], full: int = 1) -> None:
+    """Repeat a step until it does less than a full one; rest in between for as long as it took, so that others get their turn.
+
+    All nodes of a database together purge as fast as one, since they reach for the same rows: a fixed rest would let the tables of
+    many busy nodes grow for ever.
+    """
+    begun = time.monotonic()
+    while await step() >= full:
+        await asyncio.sleep(min(PAUSE, time.monotonic() - begun))
+        begun = time.monotonic()
+
+
 async def _end_sessions(runtime: Runtime) -> None:
-    while await runtime.database.write(sessions.end_expired, runtime.now()):
-        await asyncio.sleep(PAUSE)
+    await in_steps(partial(runtime.database.write, sessions.end_expired, runtime.now()))
 
 
 async def _purge_tables(runtime: Runtime) -> None:
+    now, write = runtime.now(), runtime.database.write
     for table in limits.PURGED:
-        while (
-            await runtime.database.write(limits.purge, table, runtime.now() - 60 - limits.KEPT.get(table, 0))
-            >= limits.STEP
-        ):
-            await asyncio.sleep(PAUSE)
-    while await runtime.database.write(limits.purge_buckets, runtime.now() - 86_400) >= limits.STEP:
-        await asyncio.sleep(PAUSE)
-    while await runtime.database.write(keys.purge_keys, runtime.now() - KEY_RETENTION) >= keys.STEP:
-        await asyncio.sleep(PAUSE)
-    while await runtime.database.write(token_purge.purge_dead_tokens, runtime.now() - DEAD_TOKEN_RETENTION):
-        await asyncio.sleep(PAUSE)
-    unused = runtime.now() - runtime.settings.self_registered_unused
-    while await runtime.database.write(registrations.purge_unused_clients, unused, now=runtime.now()):
-        await asyncio.sleep(PAUSE)
-    while await runtime.database.write(browsers.purge_browsers, runtime.now() - BROWSER_RETENTION):
-        await asyncio.sleep(PAUSE)
+        ended = now - 60 - limits.KEPT.get(table, 0)
+        await in_steps(partial(write, limits.purge, table, ended), limits.STEP)
+    await in_steps(partial(write, limits.purge_buckets, now - 86_400), limits.STEP)
+    await in_steps(partial(write, keys.purge_keys, now - KEY_RETENTION), keys.STEP)
+    await in_steps(partial(write, token_purge.purge_dead_tokens, now - DEAD_TOKEN_RETENTION))
+    unused = now - runtime.settings.self_registered_unused
+    await in_steps(partial(write, registrations.purge_unused_clients, unused, now=now))
+    await in_steps(partial(write, browsers.purge_browsers, now - BROWSER_RETENTION))
 
 
 async def _purge_events(runtime: Runtime) -> None:
-    retention = runtime.now() - runtime.settings.audit_retention
-    while await runtime.database.write(events.purge_events, retention, runtime.root.derive("audit")):
-        await asyncio.sleep(PAUSE)
+    retention, key = runtime.now() - runtime.settings.audit_retention, runtime.root.derive("audit")
+    await in_steps(partial(runtime.database.write, events.purge_events, retention, key))
     for chain in await runtime.database.read(events.list_unpurged, retention):
         log.warning("audit.not_purged", chain=chain, reason="its events cannot be read")
 

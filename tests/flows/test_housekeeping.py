@@ -1,6 +1,7 @@
 """Housekeeping forgets what has served, and not a second before it may."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from msgspec import structs
@@ -12,6 +13,7 @@ from watchword import jobs
 from watchword.flows import sessions
 from watchword.store import browsers, limits, tokens
 from watchword.store.database import Transaction
+from watchword.testing.clock import Clock
 
 
 async def make_rows(server: Server) -> dict[str, tuple[str, object, int]]:
@@ -58,6 +60,57 @@ async def test_a_row_is_kept_to_its_last_second_and_then_forgotten(tmp_path: Pat
             server.clock.advance(moment - int(server.clock()))
             await jobs.housekeeping(server.runtime)
             assert await server.runtime.database.read(is_kept) is kept
+
+
+@pytest.mark.parametrize(
+    ("took", "rest"),
+    [
+        pytest.param(
+            0.002, 0.002, id="a step that was quick is followed soon: tables shrink faster than they grow"
+        ),
+        pytest.param(0.3, 0.05, id="a step of a busy database is followed after a while, and not ever later"),
+    ],
+)
+async def test_a_purge_leaves_others_their_turn(
+    took: float, rest: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, left, rests = Clock(), [500, 500, 3], list[float]()
+
+    async def step() -> int:
+        clock.advance(took)
+        return left.pop(0)
+
+    async def sleep(seconds: float) -> None:
+        rests.append(round(seconds, 6))
+        clock.advance(seconds)
+
+    monkeypatch.setattr(jobs, "time", SimpleNamespace(monotonic=clock))
+    monkeypatch.setattr(jobs, "asyncio", SimpleNamespace(sleep=sleep))
+    await jobs.in_steps(step, 500)
+    assert (left, rests) == ([], [rest, rest])
+
+
+async def test_keys_rotate_before_a_purge_that_may_take_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with open_server(tmp_path) as server:
+        before, expired = await server.runtime.keyring.states(), int(server.clock()) + 10
+
+        async def fill(tx: Transaction) -> None:
+            for n in range(limits.STEP + 1):
+                await tokens.use_identifier(tx, digest(str(n)), expired)
+
+        await server.runtime.database.write(fill)
+        server.clock.advance(server.settings.signing_key_lifetime + DAY)
+        seen = []
+
+        async def sleep(_: float) -> None:
+            seen.append(await server.runtime.keyring.states())
+
+        monkeypatch.setattr(jobs, "asyncio", SimpleNamespace(sleep=sleep))
+        await jobs.housekeeping(server.runtime)
+        assert seen
+        assert {key.kid for key, _ in seen[0]} > {key.kid for key, _ in before}
 
 
 async def test_a_step_that_fails_is_reported_and_stops_no_other(tmp_path: Path) -> None:

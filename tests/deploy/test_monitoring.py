@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.servers import Server, open_server
 
 from watchword import jobs, telemetry
+from watchword.endpoints import metrics
 from watchword.store import faults
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
@@ -96,6 +97,7 @@ def test_what_is_explained_is_counted_somewhere_and_what_is_counted_is_explained
     counted = set(re.findall(r"(?<![.\w])count\(\s*\"([a-z_]+)\"|_counts\[\"([a-z_]+)\"", code))
     names = {f"watchword_{one or other}_total" for one, other in counted}
     assert names == set(re.findall(r"`(watchword_[a-z_]+_total)`", HOW_TO.partition("## ")[0]))
+    assert names == {f"watchword_{name}_total" for name in metrics.COUNTERS}
 
 
 def test_jobs_that_are_asked_for_are_jobs() -> None:
@@ -129,6 +131,12 @@ def test_the_alerts_fire_when_they_should() -> None:
         ["promtool", "test", "rules", Path(__file__).with_name("alerts.yml")], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_dashboard_shows_rate_errors_and_duration_of_requests() -> None:
+    asked = "\n".join(queries())
+    for suffix in ("count", "bucket"):
+        assert f"watchword_request_duration_seconds_{suffix}" in asked
 
 
 def test_the_dashboard_can_be_imported_anywhere() -> None:

@@ -24,6 +24,22 @@ async def metrics(request: Request) -> Response:
     return Response(200, _exposition(request.runtime), ((b"content-type", CONTENT_TYPE), *NO_STORE))
 
 
+# What each counter counts, for whoever reads it in Prometheus: name → help.
+COUNTERS = {
+    "tokens_issued": "Tokens issued, by grant type.",
+    "introspections": "Introspections, by what was answered.",
+    "sign_ins": "Attempts of people to sign in, by means and outcome.",
+    "revocations": "Revocations asked for.",
+    "clients_registered": "Clients that registered themselves.",
+    "refusals": "Requests refused, by route and error.",
+    "failures": "Requests that failed by a defect (500), by route.",
+    "storage_unavailable": "Answers 503 because of the database.",
+    "memory_exhausted": "Answers 503 for lack of memory.",
+    "jobs": "Rounds of the server's own work, by job and outcome.",
+    "logout_notices": "Logout tokens sent to clients, by outcome.",
+    "upstream_logouts": "Sign-outs that another provider asked for, by provider.",
+    "log_lines_lost": "Log lines that were lost.",
+}
 # What `generate_latest` of the library below writes.
 CONTENT_TYPE = b"text/plain; version=1.0.0; charset=utf-8"
 
@@ -53,8 +69,8 @@ def _counters(tally: Tally) -> Iterator["Metric"]:
     for name, operation, outcome, value in tally.counts:
         family = families.get(name)
         if family is None:
-            text = f"How often: {name.replace('_', ' ')}."
-            family = CounterMetricFamily(f"watchword_{name}", text, labels=("operation", "outcome"))
+            labels = ("operation", "outcome")
+            family = CounterMetricFamily(f"watchword_{name}", COUNTERS[name], labels=labels)
             families[name] = family
         family.add_metric((operation, outcome), value)
     yield from families.values()

@@ -9,7 +9,7 @@ import pytest_asyncio
 from tests.fixtures.postgres import AUDIT_KEY, Store
 from tests.store.made import NOW, digest, note
 
-from watchword.store import capture, copying, schema, tokens, users
+from watchword.store import bulk, capture, copying, schema, tokens, users
 from watchword.store.bulk import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.users import User
@@ -59,6 +59,21 @@ async def test_changes_are_carried_over_many_at_a_time(moving: tuple[Database, A
     assert [(row["digest"], row["expires_at"]) for row in found] == [
         (digest(f"proof {n}"), NOW + n) for n in range(250)
     ]
+
+
+async def test_what_changes_during_a_comparison_is_carried_over_meanwhile(
+    moving: tuple[Database, Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database, source, target = moving
+    compared = next(table for table in TABLES if table.name == "used_identifiers")
+    for n in range(60):
+        await database.write(tokens.use_identifier, digest(f"proof {n}"), NOW)
+    await copying.catch_up(source, target, TABLES)
+    monkeypatch.setattr(bulk, "BATCH", 20)
+    for n in range(60, 90):
+        await database.write(tokens.use_identifier, digest(f"proof {n}"), NOW)
+    assert (await copying.compare(source, target, TABLES, compared))[0] > 60
+    assert len(await capture.changes(source, TABLES)) <= 20, "each batch reads all that is noted"
 
 
 async def test_a_value_that_another_row_still_holds_is_carried_over_after_it(

@@ -237,18 +237,19 @@ async def _is_put(target: Bulk, table: Table, rows: list[Values]) -> bool:
 async def compare(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: Table) -> tuple[int, str]:
     """Return the number and SHA-256 of the rows that both hold; raise StorageUnavailable when a row differs.
 
-    Rows with a noted change that was not carried over yet are left out.
+    Rows with a noted change that was not carried over yet are left out. With each batch all notes are read, so they may not become many.
     """
     after: Values = ()
-    count, sums = 0, list[str]()
+    count, sums, noted = 0, list[str](), 0
     while True:
+        if noted > store.BATCH:
+            await catch_up(source, target, tables)
         await source.begin(snapshot=True)
         rows = await store.next_rows(source, table, after)
         last = await store.is_last(source, table, rows)
-        changed = {
-            change.key for change in await capture.changes(source, tables) if change.table == table.name
-        }
+        changes = await capture.changes(source, tables)
         await source.rollback()
+        noted, changed = len(changes), {change.key for change in changes if change.table == table.name}
         until = None if last else store.place(table, rows[-1])
         found = await store.next_rows(target, table, after, store.BATCH + len(changed))
         # Places are values of one kind in each column, which the type of a row cannot say.

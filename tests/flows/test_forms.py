@@ -171,7 +171,7 @@ async def test_codes_and_tokens_that_the_database_failed_to_make_are_made_when_t
         await ada.open(page)
         fields = {**ada.form(having="once", index=index), **given}
         address = fields.pop("")
-        faults.arm("commit.begun/for_the_first_time=error,commit.begun/in_session=error")
+        faults.arm("commit.begun/for_the_first_time=error,commit.begun/and_then=error")
         try:
             assert (await ada.http.post(address, data=fields)).status_code == 503
         finally:

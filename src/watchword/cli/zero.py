@@ -96,11 +96,11 @@ def register(
             kind, owner_id = await api_tokens.resolve_owner(runtime, owner)
             if kind == "application":
                 raise OAuthError("invalid_request", "There is no such user or client.", field="owner")
-            registered = await identities.register(
-                runtime, document, owner=(kind, owner_id), name=name, actor=ACTOR, given=None
+            holder = (kind, owner_id)
+            within = await identities.telling(runtime, holder, account_changes.UNTOLD, "identity_added")
+            return await identities.register(
+                within, document, owner=holder, name=name, actor=ACTOR, given=None
             )
-            await identities.tell_added(runtime, registered, account_changes.UNTOLD)
-            return registered
 
         registered = session.run(work, database=database, config=config, as_json=as_json)
         if as_json:

@@ -2,13 +2,16 @@
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import accounts, mail, one_time, sessions, sign_in
+from watchword.flows import accounts, acting, mail, one_time, sessions, sign_in
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import throttle
+from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.store import links, user_changes, users
-from watchword.store.sessions import Session
+from watchword.store.conditions import in_session
+from watchword.store.database import Transaction
+from watchword.store.sessions import Session, renew_session
 from watchword.store.users import User
 
 VERIFY, VERIFY_LIFETIME = "verify_email", 1800
@@ -30,8 +33,8 @@ async def change_password(
     session: Session,
     end_others: bool,
     origin: Origin,
-) -> None:
-    """Change one's own password in a session, which goes on.
+) -> str:
+    """Change one's own password in a session, which goes on, and return its new cookie's value.
 
     Raise PasswordWrong, Throttled, `invalid_request` naming what is wrong with the new one, or as `sessions.act`.
     """
@@ -44,10 +47,35 @@ async def change_password(
         )
     hashed = await accounts.hash_new_password(runtime, new, user.username, user.email)
     more = {"known": found, "but": session.id if end_others else None, "now": runtime.now()}
-    changed = await sessions.act(runtime, session, user_changes.change_own_password, user.id, hashed, **more)
+    told = mail.notice(runtime, user, "password_changed", origin, "/recover", ended=end_others)
+    within, cookie = changing(runtime, session, True, told)
+    changed = await sessions.act(within, session, user_changes.change_own_password, user.id, hashed, **more)
     if not changed:  # it was changed meanwhile, so the old password was not proven after all
         raise PasswordWrong
-    await mail.notify(runtime, user, "password_changed", origin, "/recover", ended=end_others)
+    return cookie
+
+
+def changing(
+    runtime: Runtime, session: Session, done: object, told: Message | None, *, end_others: bool = False
+) -> tuple[Runtime, str]:
+    """Return a runtime for one change of credentials that somebody makes in a session, and the value of the session's new cookie (SE-01).
+
+    In the transaction of the change, if its outcome is `done`, the mail about it is put into the outbox, the session gets the cookie (a
+    copy of the old one is dead, SE-02), and with `end_others` every other session ends with what applications were granted in it (LG-16).
+    """
+    secret, now, who = runtime.new_secret("n"), runtime.now(), session.user_id
+    tell, digest = mail.adding(runtime, told), token_format.digest(secret)
+
+    async def then(tx: Transaction, outcome: object) -> None:
+        if outcome != done:
+            return
+        if end_others:
+            more = {"but": session.id, "actor": who, "now": now}
+            await in_session(tx, session.id, who, now, user_changes.end_elsewhere, who, **more)
+        await renew_session(tx, session.id, digest, actor=who, now=now)
+        await tell(tx)
+
+    return acting.runtime_with(runtime, then, ends=end_others), secret
 
 
 async def request_email(runtime: Runtime, user: User, session_id: str, email: str, origin: Origin) -> bool:
@@ -62,7 +90,12 @@ async def request_email(runtime: Runtime, user: User, session_id: str, email: st
     for whom in (f"mail to {user.id}", f"mail to {canonical}"):
         await throttle(runtime, whom, MAIL_CAPACITY, MAIL_PER_SECOND)
     link, now = runtime.new_secret("u"), runtime.now()
-    if not await runtime.database.write(
+    context: dict[str, object] = {
+        "link": f"{runtime.settings.issuer}/verify-email?link={link}",
+        "minutes": VERIFY_LIFETIME // 60,
+    }
+    message = Message(names.deliverable_email(email), "verify", origin.locale, context)
+    sent: bool = await mail.telling(runtime, {True: message}, VERIFY_LIFETIME).database.write(
         user_changes.request_email_change,
         one_time.digest(link),
         user.id,
@@ -70,16 +103,8 @@ async def request_email(runtime: Runtime, user: User, session_id: str, email: st
         names.deliverable_email(email),
         expires_at=now + VERIFY_LIFETIME,
         now=now,
-    ):
-        return False
-    context: dict[str, object] = {
-        "link": f"{runtime.settings.issuer}/verify-email?link={link}",
-        "minutes": VERIFY_LIFETIME // 60,
-    }
-    await mail.send(
-        runtime, Message(names.deliverable_email(email), "verify", origin.locale, context), VERIFY_LIFETIME
     )
-    return True
+    return sent
 
 
 async def wish_of_link(runtime: Runtime, link: str | None) -> tuple[User, str] | None:
@@ -97,7 +122,8 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
     if wish is None:
         return "gone"
     user, email = wish
-    outcome = await runtime.database.write(
+    told = address_changed(runtime, user, email, origin, verified=True)
+    outcome: str = await mail.telling(runtime, {"changed": told}).database.write(
         user_changes.verify_email,
         one_time.digest(link),
         user.id,
@@ -105,23 +131,21 @@ async def confirm_email(runtime: Runtime, link: str, origin: Origin) -> str:
         names.canonical_email(email),
         runtime.now(),
     )
-    if outcome == "changed":
-        await tell_address_changed(runtime, user, email, origin, verified=True)
     return outcome
 
 
-async def tell_address_changed(
+def address_changed(
     runtime: Runtime, user: User, email: str, origin: Origin, *, verified: bool
-) -> None:
-    """Tell the owner at the address that the account had before this one, and whether a verified one is the user name now.
+) -> Message | None:
+    """Return the mail to the address that the account had before this one; it says whether a verified one is the user name now.
 
     Whoever did not want the change needs an operator: from now on a reset link goes to the new address.
     """
     if user.email is None or names.canonical_email(user.email) == names.canonical_email(email):
-        return
+        return None
     renamed = verified and "@" in user.username
     new = {"new_email": masked(email), "renamed": renamed, "link": _help_page(runtime)}
-    await mail.notify(runtime, user, "email_changed", origin, "", **new)
+    return mail.notice(runtime, user, "email_changed", origin, "", **new)
 
 
 def masked(email: str) -> str:
@@ -136,22 +160,21 @@ async def pending_email(runtime: Runtime, user_id: str) -> str | None:
     return str(found.data.get("email")) if found else None
 
 
-async def tell_factors_removed(runtime: Runtime, user: User) -> None:
-    """Tell the owner that somebody with the right to do so removed the second factors."""
-    await mail.notify(
-        runtime, user, "new_factor", UNTOLD, "/account/second_factors", change="factors_removed"
-    )
+def factors_removed(runtime: Runtime, user: User) -> Message | None:
+    """Return the mail to the owner whose second factors somebody with the right to do so removed."""
+    page = "/account/second_factors"
+    return mail.notice(runtime, user, "new_factor", UNTOLD, page, change="factors_removed")
 
 
 async def set_disabled(runtime: Runtime, user: User, disabled: bool, *, actor: str) -> None:
     """Switch an account off, of which its owner is told, or on; raise `not_found`, or `conflict` for the last administrator."""
+    is_news = disabled and user.disabled_at is None
+    told = _ended(runtime, user, "disabled", UNTOLD) if is_news else None
     check_outcome(
-        await runtime.database.write(
+        await mail.telling(runtime, {"changed": told}).database.write(
             user_changes.set_disabled, user.id, disabled, actor=actor, now=runtime.now()
         )
     )
-    if disabled and user.disabled_at is None:
-        await _tell_ended(runtime, user, "disabled", UNTOLD)
 
 
 async def delete(
@@ -162,12 +185,12 @@ async def delete(
     Raises `not_found`, `conflict` for the last administrator, or as `sessions.act`.
     """
     more = {"actor": actor, "now": runtime.now()}
-    check_outcome(await sessions.act(runtime, session, user_changes.delete_user, user.id, **more))
-    await _tell_ended(runtime, user, "deleted", origin)
+    within = mail.telling(runtime, {"changed": _ended(runtime, user, "deleted", origin)})
+    check_outcome(await sessions.act(within, session, user_changes.delete_user, user.id, **more))
 
 
-async def _tell_ended(runtime: Runtime, user: User, change: str, origin: Origin) -> None:
-    await mail.notify(runtime, user, "account_ended", origin, "", change=change, link=_help_page(runtime))
+def _ended(runtime: Runtime, user: User, change: str, origin: Origin) -> Message | None:
+    return mail.notice(runtime, user, "account_ended", origin, "", change=change, link=_help_page(runtime))
 
 
 def _help_page(runtime: Runtime) -> str:

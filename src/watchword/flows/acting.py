@@ -15,6 +15,8 @@ from watchword.store.conditions import (
     Ended,
     NoAdministrator,
     SentBefore,
+    and_end,
+    and_then,
     as_administrator,
     for_the_first_time,
     from_address,
@@ -72,6 +74,14 @@ def runtime_once(runtime: Runtime, digest: bytes, expires_at: int, refusal: OAut
 def runtime_from(runtime: Runtime, address: str) -> Runtime:
     """Return a runtime for what the holder of a link does; the audit events of its writes name the address."""
     return _writing(runtime, Bound(runtime.database, from_address, lambda: (address,), {}))
+
+
+def runtime_with(
+    runtime: Runtime, then: Callable[[Transaction, Any], Awaitable[None]], *, ends: bool = False
+) -> Runtime:
+    """Return a runtime for one write, in whose transaction is also done what comes with it: `then`, which is told the outcome, and with
+    `ends` ends something that other nodes may know."""
+    return _writing(runtime, Bound(runtime.database, and_end if ends else and_then, lambda: (then,), {}))
 
 
 def _writing(runtime: Runtime, bound: "Bound") -> Runtime:

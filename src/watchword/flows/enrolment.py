@@ -51,14 +51,15 @@ async def recover(
     runtime: Runtime, user: User, link: str, made: MadePasskey, *, end_all: bool, origin: Origin
 ) -> bool:
     """Add a passkey by a recovery link, which is used up; False when the link is gone. Raise PasskeyRefused for a known passkey."""
-    outcome = await runtime.database.write(
+    changes = {"kept": "passkey_added", "replaced": "password_replaced"}
+    page, more = "/account/passkeys", {"ended": end_all}
+    told: dict[object, mail.Message | None] = {
+        outcome: mail.notice(runtime, user, "new_factor", origin, page, change=change, **more)
+        for outcome, change in changes.items()
+    }
+    outcome: str = await mail.telling(runtime, told).database.write(
         user_changes.recover_by_passkey, one_time.digest(link), made, end_all=end_all, now=runtime.now()
     )
     if outcome == "passkey":
         raise PasskeyRefused("known")
-    if outcome not in ("kept", "replaced"):
-        return False
-    change = "passkey_added" if outcome == "kept" else "password_replaced"
-    more = {"change": change, "ended": end_all}
-    await mail.notify(runtime, user, "new_factor", origin, "/account/passkeys", **more)
-    return True
+    return outcome in changes

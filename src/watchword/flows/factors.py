@@ -21,7 +21,6 @@ from watchword.store import attempts, browsers
 from watchword.store import factors as store
 from watchword.store.attempts import Bucket
 from watchword.store.factors import Enrolled
-from watchword.store.outbox import with_mail
 from watchword.store.sessions import Session
 from watchword.store.users import User
 from watchword.telemetry import count
@@ -172,6 +171,7 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
     code = email_code.generate(os.urandom(email_code.RANDOM_BYTES))
     digest = _email_digest(runtime, user.id, code)
     until = now + email_code.LIFETIME
+    keep = store.keep_email_code
     context: dict[str, object] = {
         "code": email_code.grouped(code),
         "minutes": email_code.LIFETIME // 60,
@@ -180,17 +180,11 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
         "place": origin.place,
     }
     message = Message(user.email, "code", origin.locale, context)
-    # Together: while there is a code, none is sent unless somebody asks for another. False: another address meanwhile
-    return await runtime.database.write(
-        with_mail,
-        mail.ready(runtime, message, email_code.LIFETIME),
-        store.keep_email_code,
-        user.id,
-        SIGN_IN,
-        digest,
-        email=user.email,
-        expires_at=until,
+    within = mail.telling(runtime, {True: message}, email_code.LIFETIME)
+    sent: bool = await within.database.write(
+        keep, user.id, SIGN_IN, digest, email=user.email, expires_at=until
     )
+    return sent  # False with another address meanwhile
 
 
 def _email_digest(runtime: Runtime, user_id: str, code: str) -> bytes:
@@ -234,15 +228,21 @@ def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
     return opened[8:] if runtime.is_young(int.from_bytes(opened[:8], "big"), SETUP_LIFETIME) else None
 
 
-async def confirm_totp(runtime: Runtime, session: Session, key: bytes, code: str) -> None:
-    """Store the key of an authenticator application if its code is correct; raise FactorRefused, Throttled, or as `sessions.act`."""
+async def confirm_totp(
+    runtime: Runtime, session: Session, key: bytes, code: str, *, within: Runtime | None = None
+) -> None:
+    """Store the key of an authenticator application if its code is correct; raise FactorRefused, Throttled, or as `sessions.act`.
+
+    `within` is a runtime for that one write, as `account_changes.changing` returns it.
+    """
     who, now = session.user_id, runtime.now()
     await throttle(runtime, f"confirm second factor {who}", CAPACITY, PER_SECOND)
     step = totp.verify(key, code, now=now)
     if step is None:
         raise FactorRefused("code_wrong")
     sealed = runtime.root.seal(KEY_PURPOSE, who, key, os.urandom(12))
-    if not await sessions.act(runtime, session, store.add_totp, who, sealed, step=step, actor=who, now=now):
+    more = {"step": step, "actor": who, "now": now}
+    if not await sessions.act(within or runtime, session, store.add_totp, who, sealed, **more):
         raise FactorRefused("code_used")
 
 
@@ -258,11 +258,10 @@ async def set_email_code(runtime: Runtime, session: Session, on: bool) -> bool:
     return await sessions.act(runtime, session, store.set_email_code, who, on, actor=who, now=runtime.now())
 
 
-async def make_recovery_codes(runtime: Runtime, session: Session, told: Message | None) -> tuple[str, ...]:
-    """Return a new set of recovery codes, shown only now; the old set is void. `told` is the mail that says so. Raise as `sessions.act`."""
+async def make_recovery_codes(runtime: Runtime, session: Session) -> tuple[str, ...]:
+    """Return a new set of recovery codes, shown only now; the old set is void. Raise as `sessions.act`."""
     codes = recovery_codes.generate(os.urandom(recovery_codes.RANDOM_BYTES))
     digests = [recovery_codes.digest(code) for code in codes]
     who, now = session.user_id, runtime.now()
-    given = (mail.ready(runtime, told), store.replace_recovery_codes, who, digests)
-    await sessions.act(runtime, session, with_mail, *given, actor=who, now=now)
+    await sessions.act(runtime, session, store.replace_recovery_codes, who, digests, actor=who, now=now)
     return codes

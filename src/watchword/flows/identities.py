@@ -43,6 +43,7 @@ PURPOSES = (SIGN_IN, TOKEN, CLIENT)
 CAPACITY, PER_SECOND = 120.0, 4.0
 
 
+PAGE = "/account/identities"
 NOT_ACCEPTED = "This service does not accept identities for signing in."
 
 
@@ -227,27 +228,19 @@ async def revoke(runtime: Runtime, statement: Revocation, origin: Origin) -> Non
     registered = await runtime.database.read(store.find_identity, point)
     if registered is None:
         raise ZeroError("identity", "no such identity is registered here")
-    if await runtime.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now()):
-        await tell_revoked(runtime, registered, origin)
+    owner = (registered.owner_kind, registered.owner_id)
+    within = await telling(runtime, owner, origin, "identity_revoked")
+    await within.database.write(store.revoke_identity, point, actor=registered.id, now=runtime.now())
 
 
-async def tell_added(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
-    """Tell the person for whom an identity was registered, by mail."""
-    await _tell(runtime, registered, origin, "identity_added")
-
-
-async def tell_revoked(runtime: Runtime, registered: RegisteredIdentity, origin: Origin) -> None:
-    """Tell the person whose identity was revoked, by mail."""
-    await _tell(runtime, registered, origin, "identity_revoked")
-
-
-async def _tell(runtime: Runtime, registered: RegisteredIdentity, origin: Origin, change: str) -> None:
-    if registered.owner_kind != "user":
-        return
-    owner = await runtime.database.read(users.get_user, registered.owner_id)
-    if owner is not None:
-        page = "/account/identities"
-        await mail.notify(runtime, owner, "new_factor", origin, page, change=change)
+async def telling(runtime: Runtime, owner: tuple[str, str], origin: Origin, change: str) -> Runtime:
+    """Return a runtime for one write about an identity, of which its owner is told by mail if that is a person."""
+    kind, owner_id = owner
+    user = await runtime.database.read(users.get_user, owner_id) if kind == "user" else None
+    if user is None:
+        return runtime
+    told = mail.notice(runtime, user, "new_factor", origin, PAGE, change=change)
+    return mail.telling(runtime, {True: told})
 
 
 async def throttle(runtime: Runtime, address: str) -> None:

@@ -1,13 +1,12 @@
 """One-time links: made for a purpose, sent by mail or shown to an operator, checkable offline, stored by digest."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from watchword.flows import mail
 from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
-from watchword.store import links, outbox
+from watchword.store import links
 from watchword.store.links import Link
 
 
@@ -50,11 +49,8 @@ async def _keep(
     **what: object,
 ) -> str:
     secret, now = runtime.new_secret("u"), runtime.now()
-    sealed = mail.ready(runtime, message(secret), lifetime) if message else None
-    within = (outbox.with_mail, sealed) if sealed else ()
-    given = {"expires_at": now + lifetime, "now": now, **what}
-    write: Any = runtime.database.write
-    await write(*within, operation, digest(secret), **given)
+    within = mail.telling(runtime, {None: message(secret) if message else None}, lifetime)
+    await within.database.write(operation, digest(secret), expires_at=now + lifetime, now=now, **what)
     return secret
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
-from watchword.flows import account_changes, accounts, enrolment, membership, recovery
+from watchword.flows import account_changes, accounts, enrolment, mail, membership, recovery
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import claims, groups
@@ -63,7 +63,12 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
     if changes.groups is not None:
         in_groups = groups.check(changes.groups)
         member_of = Membership(in_groups, membership.closed_to(runtime.settings, in_groups))
-    outcome = await runtime.database.write(
+    told = None
+    if address is not None:
+        told = account_changes.address_changed(
+            runtime, user, address.email, account_changes.UNTOLD, verified=address.verified
+        )
+    outcome: str = await mail.telling(runtime, {"changed": told}).database.write(
         profile_changes.update_profile,
         user.id,
         display_name=name,
@@ -81,10 +86,6 @@ async def change(runtime: Runtime, user: User, changes: Changes, *, actor: str) 
     if outcome == "taken":
         raise OAuthError("conflict", "This address belongs to another account.", field="email")
     account_changes.check_outcome(outcome, "is_admin")
-    if address is not None:
-        await account_changes.tell_address_changed(
-            runtime, user, address.email, account_changes.UNTOLD, verified=address.verified
-        )
     return await find(runtime, user.id)
 
 
@@ -144,12 +145,11 @@ async def reset_link(runtime: Runtime, user: User, *, actor: str) -> str:
 async def remove_factors(runtime: Runtime, user: User, *, actor: str) -> None:
     """Remove every second factor of a person who lost them; the owner is told, where there was one. Raise `not_found` when the account is
     gone."""
-    outcome = await runtime.database.write(
+    within = mail.telling(runtime, {"changed": account_changes.factors_removed(runtime, user)})
+    outcome: str = await within.database.write(
         user_changes.remove_factors, user.id, actor=actor, now=runtime.now()
     )
     account_changes.check_outcome(outcome)
-    if outcome == "changed":
-        await account_changes.tell_factors_removed(runtime, user)
 
 
 async def live_sessions(

@@ -104,10 +104,8 @@ async def reset(
 ) -> bool:
     """Set a password by a link, which is used up; False when the link is gone. Raise `invalid_request` naming what is wrong."""
     hashed = await accounts.hash_new_password(runtime, password, user.username, user.email)
-    done = await runtime.database.write(
+    told = mail.notice(runtime, user, "password_changed", origin, "/recover", ended=end_all)
+    done: str | None = await mail.telling(runtime, {user.id: told}).database.write(
         user_changes.reset_password, one_time.digest(link), hashed, end_all=end_all, now=runtime.now()
     )
-    if done is None:
-        return False
-    await mail.notify(runtime, user, "password_changed", origin, "/recover", ended=end_all)
-    return True
+    return done is not None

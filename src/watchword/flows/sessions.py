@@ -178,19 +178,6 @@ async def elevate(
     return secret if elevated else None
 
 
-async def renew(runtime: Runtime, session: Session) -> str | None:
-    """Give a session a new cookie at a change of credentials; `acr` and times stay. Return None when it ended meanwhile."""
-    secret = runtime.new_secret("n")
-    renewed = await runtime.database.write(
-        store.renew_session,
-        session.id,
-        token_format.digest(secret),
-        actor=session.user_id,
-        now=runtime.now(),
-    )
-    return secret if renewed else None
-
-
 async def act(
     runtime: Runtime, session: Session | None, operation: Callable[..., Awaitable[T]], *args: Any, **more: Any
 ) -> T:

@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 
 from watchword.flows import identities, sessions, upstream
-from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 from watchword.store import ways_in as store
@@ -39,21 +38,15 @@ async def remove_passkey(runtime: Runtime, session: Session, passkey_id: str) ->
     return await sessions.act(runtime, session, store.remove_passkey, passkey_id, who, ways, **more)
 
 
-async def revoke_identity(runtime: Runtime, session: Session, identity_id: str, origin: Origin) -> str:
-    """Revoke one of a person's identities, of which they are told: "removed", "unknown", or "last" when it is the only way in.
-
-    Raise as `sessions.act`.
-    """
+async def revoke_identity(runtime: Runtime, session: Session, identity_id: str) -> str:
+    """Revoke one of a person's identities: "removed", "unknown", or "last" when it is the only way in. Raise as `sessions.act`."""
     for registered in await runtime.database.read(list_identities, session.user_id):
         if registered.id != identity_id:
             continue
         point, ways = identities.read_identity(registered.document).public, accepted(runtime.settings)
-        outcome = await sessions.act(
+        return await sessions.act(
             runtime, session, store.revoke_own_identity, registered, point, ways, now=runtime.now()
         )
-        if outcome == "removed":
-            await identities.tell_revoked(runtime, registered, origin)
-        return outcome
     return "unknown"
 
 

@@ -6,7 +6,8 @@ from typing import TypeVar
 from urllib.parse import urlencode
 
 from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
-from watchword.flows import account_changes, factors, paging, sessions, upstream
+from watchword.flows import account_changes, factors, mail, paging, sessions, upstream
+from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.oauth.errors import OAuthError
@@ -155,17 +156,24 @@ def done(
     return redirect(f"{_address(request.runtime.settings.issuer, section)}?notice={notice}", headers)
 
 
-async def changed(request: Request, person: Person, form: Form) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the headers after a change of credentials: a new cookie (SE-01). Ends all other sessions if the form says so (LG-16)."""
+def changing(
+    request: Request, person: Person, form: Form | None, done: object, page: str, change: str
+) -> tuple[Runtime, tuple[tuple[bytes, bytes], ...]]:
+    """Return the runtime for a change of credentials, of which the owner is told by mail, and the headers of the answer after it.
+
+    As `account_changes.changing`; other sessions end if the form says so.
+    """
+    session, user = person
+    told = mail.notice(request.runtime, user, "new_factor", visit.origin_of(request), page, change=change)
+    others = form is not None and form.get("end_others") == "yes"
+    within, cookie = account_changes.changing(request.runtime, session, done, told, end_others=others)
+    return within, (visit.session_cookie(request, session, cookie),)
+
+
+async def unchanged(request: Request, person: Person, form: Form) -> None:
+    """End other sessions as the form says, where what it removes was gone already."""
     if form.get("end_others") == "yes":
         await end_elsewhere(request, person)
-    return await renewed(request, person[0])
-
-
-async def renewed(request: Request, session: Session) -> tuple[tuple[bytes, bytes], ...]:
-    """Return the header of a session's new cookie: a copy of the old one is dead (SE-02)."""
-    cookie = await sessions.renew(request.runtime, session)
-    return (visit.session_cookie(request, session, cookie),) if cookie is not None else ()
 
 
 async def end_elsewhere(request: Request, person: Person) -> None:

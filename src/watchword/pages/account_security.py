@@ -4,10 +4,10 @@ from watchword.credentials import totp
 from watchword.credentials.methods import Method
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, accounts, factors, mail, passkeys, sessions, ways_in
+from watchword.flows import account_changes, accounts, factors, passkeys, sessions, ways_in
 from watchword.flows.account_changes import PasswordWrong
 from watchword.flows.factors import FactorRefused
-from watchword.flows.mail import Message
+from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response
 from watchword.oauth.errors import OAuthError
@@ -17,20 +17,12 @@ from watchword.pages.qr import qr_image
 from watchword.store import factors as store
 from watchword.store import passkeys as passkey_store
 from watchword.store import users
-from watchword.store.database import StorageUnavailable
-from watchword.telemetry import log
 
 
-async def _tell(request: Request, person: Person, change: str) -> None:
-    if (message := _notice(request, person, change)) is not None:
-        await mail.send(request.runtime, message)
-
-
-def _notice(request: Request, person: Person, change: str) -> Message | None:
-    origin = visit.origin_of(request)
-    return mail.notice(
-        request.runtime, person[1], "new_factor", origin, "/account/second_factors", change=change
-    )
+def _changing(
+    request: Request, person: Person, form: Form, change: str, done: object = True
+) -> tuple[Runtime, tuple[tuple[bytes, bytes], ...]]:
+    return account.changing(request, person, form, done, "/account/second_factors", change)
 
 
 async def show_password(request: Request) -> Response:
@@ -65,7 +57,7 @@ async def change_password(request: Request) -> Response:
     if not has_password and not await step_up.is_proved(request, session, user):
         return step_up.ask(request, request.path)
     try:
-        await account_changes.change_password(
+        cookie = await account_changes.change_password(
             runtime,
             user,
             old=form.get("password"),
@@ -83,7 +75,9 @@ async def change_password(request: Request) -> Response:
             raise
         return await _password(request, found, {"new_password": passwords.problem(error)}, 400)
     # The present password proves no second factor, so it does not raise the session's level (MF-06).
-    return account.done(request, "password", "password_changed", await account.renewed(request, session))
+    return account.done(
+        request, "password", "password_changed", (visit.session_cookie(request, session, cookie),)
+    )
 
 
 async def show_passkeys(request: Request) -> Response:
@@ -141,12 +135,13 @@ async def change_passkeys(request: Request) -> Response:
 
 
 async def _remove_passkey(request: Request, person: Person, form: Form, passkey_id: str) -> Response:
-    outcome = await ways_in.remove_passkey(request.runtime, person[0], passkey_id)
+    within, headers = _changing(request, person, form, "passkey_removed", "removed")
+    outcome = await ways_in.remove_passkey(within, person[0], passkey_id)
     if outcome == "last":
         return await _passkeys(request, person, {"form": "passkey_last"})
-    if outcome == "removed":
-        await _tell(request, person, "passkey_removed")
-    return account.done(request, "passkeys", "passkey_removed", await account.changed(request, person, form))
+    if outcome == "unknown":
+        await account.unchanged(request, person, form)
+    return account.done(request, "passkeys", "passkey_removed", headers if outcome == "removed" else ())
 
 
 def _name(form: Form) -> str | None:
@@ -160,9 +155,10 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
     name = _name(form)
     if name is None:
         return await _passkeys(request, person, {"name": account.NAME_INVALID})
+    within, headers = _changing(request, person, form, "passkey_added")
     try:
         await passkeys.register(
-            request.runtime,
+            within,
             person[0],
             browser=browser.browser_of(request) or "",
             challenge=form.get("challenge") or "",
@@ -174,8 +170,7 @@ async def _add_passkey(request: Request, person: Person, form: Form) -> Response
         listed = await request.runtime.database.read(passkey_store.list_passkeys, person[1].id)
         many = len(listed) >= passkey_store.MAX_PASSKEYS
         return await _passkeys(request, person, {"form": "passkey_many" if many else problem})
-    await _tell(request, person, "passkey_added")
-    return account.done(request, "passkeys", "passkey_added", await account.changed(request, person, form))
+    return account.done(request, "passkeys", "passkey_added", headers)
 
 
 # Actions that set up a second factor, each with the factor's name in the settings.
@@ -224,48 +219,34 @@ async def change_factors(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     form = account.form_of(request, found)
-    runtime, session, what = request.runtime, found[0], form.get("do") or ""
+    session, what = found[0], form.get("do") or ""
     if what in _SETS_UP and not _takes(request, _SETS_UP[what]):
         return account.done(request, "second_factors", "")
     if what == "new_recovery_codes":
-        return await _new_recovery_codes(request, found, form)
-    if what == "remove_totp" and await factors.remove_totp(runtime, session):
-        await _tell(request, found, "totp_removed")
-        return account.done(
-            request, "second_factors", "totp_removed", await account.changed(request, found, form)
+        within, headers = _changing(request, found, form, "recovery_codes_made")
+        try:
+            codes = await factors.make_recovery_codes(once.runtime_for(within, session, form), session)
+        except once.SentBefore:
+            return account.done(request, "second_factors", "codes_once")
+        return account.page(
+            request,
+            found,
+            "second_factors",
+            {
+                "codes": list(codes),
+                "here": browser.here(request, "/account/second_factors?notice=codes_once"),
+            },
+            template="recovery_codes",
+            headers=headers,
         )
+    notice = "totp_removed" if what == "remove_totp" else what
+    within, headers = _changing(request, found, form, notice)
+    if what == "remove_totp" and await factors.remove_totp(within, session):
+        return account.done(request, "second_factors", notice, headers)
     switches = what in ("email_code_on", "email_code_off")
-    if switches and await factors.set_email_code(runtime, session, what == "email_code_on"):
-        await _tell(request, found, what)
-        return account.done(request, "second_factors", what, await account.changed(request, found, form))
+    if switches and await factors.set_email_code(within, session, what == "email_code_on"):
+        return account.done(request, "second_factors", notice, headers)
     return account.done(request, "second_factors", "")
-
-
-async def _new_recovery_codes(request: Request, person: Person, form: Form) -> Response:
-    inside = once.runtime_for(request.runtime, person[0], form)
-    told = _notice(request, person, "recovery_codes_made")
-    try:
-        codes = await factors.make_recovery_codes(inside, person[0], told)
-    except once.SentBefore:
-        return account.done(request, "second_factors", "codes_once")
-    try:
-        headers = await account.changed(request, person, form)
-    except (
-        StorageUnavailable
-    ) as error:  # only this answer can tell the codes: it is given with the old cookie
-        log.error("session.not_renewed", reason=error.reason)
-        headers = ()
-    return account.page(
-        request,
-        person,
-        "second_factors",
-        {
-            "codes": list(codes),
-            "here": browser.here(request, "/account/second_factors?notice=codes_once"),
-        },
-        template="recovery_codes",
-        headers=headers,
-    )
 
 
 async def show_totp(request: Request) -> Response:
@@ -304,13 +285,12 @@ async def add_totp(request: Request) -> Response:
     key = factors.open_totp(request.runtime, found[1], sealed) if _takes(request, "totp") else None
     if key is None:
         return await show_totp(request)
+    within, _ = _changing(request, found, form, "totp_added")
     try:
-        await factors.confirm_totp(request.runtime, found[0], key, form.get("code") or "")
+        code = form.get("code") or ""
+        await factors.confirm_totp(request.runtime, found[0], key, code, within=within)
     except (FactorRefused, Throttled) as refused:
         return _totp(request, found, key, sealed, refused_proof.problem(refused))
-    await _tell(request, found, "totp_added")
-    if form.get("end_others") == "yes":
-        await account.end_elsewhere(request, found)
     return await step_up.raise_session(
         request, found[0], Method.TOTP, "/account/second_factors?notice=totp_added"
     )

@@ -9,6 +9,7 @@ from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities as flow
 from watchword.flows import proofs, sessions, ways_in
 from watchword.flows.client_registry import check_text
+from watchword.flows.runtime import Runtime
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, visit
@@ -160,20 +161,22 @@ async def change(request: Request) -> Response:
         return found
     session, user = found
     form = account.form_of(request, found)
+    here = f"{request.runtime.settings.issuer}{flow.PAGE}"
     if form.get("do") == "revoke":
-        origin = visit.origin_of(request)
-        which = form.get("identity_id") or ""
-        if await ways_in.revoke_identity(request.runtime, session, which, origin) == "last":
+        within, headers = account.changing(request, found, form, "removed", flow.PAGE, "identity_revoked")
+        outcome = await ways_in.revoke_identity(within, session, form.get("identity_id") or "")
+        if outcome == "last":
             return await _page(request, session, user, None, {"form": "passkey_last"})
-    elif errors := await _register(request, session, form):
+        if outcome == "unknown":
+            await account.unchanged(request, found, form)
+        return redirect(here, headers if outcome == "removed" else ())
+    within, headers = account.changing(request, found, form, True, flow.PAGE, "identity_added")
+    if errors := await _register(request, within, session, form):
         return await _page(request, session, user, form, errors)
-    return redirect(
-        f"{request.runtime.settings.issuer}/account/identities",
-        await account.changed(request, (session, user), form),
-    )
+    return redirect(here, headers)
 
 
-async def _register(request: Request, session: Session, form: Form) -> dict[str, str]:
+async def _register(request: Request, within: Runtime, session: Session, form: Form) -> dict[str, str]:
     try:
         name = check_text("name", (form.get("name") or "")[:MAX_NAME])
     except OAuthError:
@@ -184,8 +187,8 @@ async def _register(request: Request, session: Session, form: Form) -> dict[str,
         return {"identity": "identity_invalid"}
     try:
         given = flow.read_proof(form.get("proof") or "")
-        registered = await flow.register(
-            request.runtime,
+        await flow.register(
+            within,
             document,
             owner=("user", session.user_id),
             name=name,
@@ -200,5 +203,4 @@ async def _register(request: Request, session: Session, form: Form) -> dict[str,
             raise
         many = await request.runtime.database.read(store.has_many, session.user_id, request.runtime.now())
         return {"identity": "identity_many" if many else "identity_taken"}
-    await flow.tell_added(request.runtime, registered, visit.origin_of(request))
     return {}

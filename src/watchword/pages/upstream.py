@@ -11,7 +11,6 @@ from watchword.credentials.upstream import Identity, UpstreamRefused
 from watchword.flows import (
     acting,
     anonymous,
-    mail,
     passkeys,
     sign_in,
     upstream,
@@ -123,13 +122,13 @@ async def unlink(request: Request) -> Response:
     if isinstance(found, Response):
         return found
     form = account.form_of(request, found)
-    name, user = form.get("provider") or "", found[1]
-    outcome = await ways_in.unlink(request.runtime, found[0], name)
+    within, headers = account.changing(request, found, form, "removed", "/account", "upstream_unlinked")
+    outcome = await ways_in.unlink(within, found[0], form.get("provider") or "")
     if outcome == "last":
         return await account.show_overview(request, found, {"form": "passkey_last"})
-    if outcome == "removed":
-        await _tell(request, user, "upstream_unlinked")
-    return account.done(request, "overview", "upstream_unlinked", await account.changed(request, found, form))
+    if outcome == "unknown":
+        await account.unchanged(request, found, form)
+    return account.done(request, "overview", "upstream_unlinked", headers if outcome == "removed" else ())
 
 
 async def _send(request: Request, name: str, back: str, *, link_to: str = "", enrol: str = "") -> Response:
@@ -253,9 +252,10 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
         return await _signed_in(request, found.user, found)
     if found.outcome == "link":
         came = await visit.visitor(request)
-        if came is not None and await upstream.link(runtime, came[1], found.identity, came[0]):
-            await _tell(request, came[1], "upstream_linked")
-            return account.done(request, "overview", "upstream_linked", await _renewed(request))
+        if came is not None:
+            within, headers = account.changing(request, came, None, True, "/account", "upstream_linked")
+            if await upstream.link(within, came[1], found.identity, came[0]):
+                return account.done(request, "overview", "upstream_linked", headers)
     if found.outcome in ("register", "refused_unknown") and found.user is not None:
         return _ask_to_link(request, name, found, found.user)
     if found.outcome == "register":
@@ -287,16 +287,6 @@ async def _signed_in(request: Request, user: User, found: upstream.Found) -> Res
 
 def _session_of(identity: Identity) -> UpstreamSession:
     return UpstreamSession(identity.issuer, identity.sub, identity.sid)
-
-
-async def _renewed(request: Request) -> tuple[tuple[bytes, bytes], ...]:
-    session = await visit.current(request)
-    return await account.renewed(request, session) if session is not None else ()
-
-
-async def _tell(request: Request, user: User, change: str) -> None:
-    origin = visit.origin_of(request)
-    await mail.notify(request.runtime, user, "new_factor", origin, "/account", change=change)
 
 
 def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User) -> Response:

@@ -195,11 +195,10 @@ async def complete(
 
 
 async def _link(request: Request, user: User, identity: Identity) -> bool:
-    if not await upstream.link(request.runtime, user, identity):
-        return False
-    origin = origin_of(request)
-    await mail.notify(request.runtime, user, "new_factor", origin, "/account", change="upstream_linked")
-    return True
+    told = mail.notice(
+        request.runtime, user, "new_factor", origin_of(request), "/account", change="upstream_linked"
+    )
+    return await upstream.link(mail.telling(request.runtime, {True: told}), user, identity)
 
 
 async def _note_browser(request: Request, user: User, trusting: Session | None) -> None:

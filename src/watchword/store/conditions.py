@@ -61,6 +61,35 @@ async def from_address(
     return await operation(_Telling(tx, address=address), *args, **more)
 
 
+async def and_then(
+    tx: Transaction,
+    then: Callable[[Transaction, T], Awaitable[None]],
+    operation: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,
+    **more: Any,
+) -> T:
+    """Make a change, and in the same transaction what comes with it, which is told the outcome; return that.
+
+    What it raises undoes both.
+    """
+    done = await operation(tx, *args, **more)
+    await then(tx, done)
+    return done
+
+
+async def and_end(
+    tx: Transaction,
+    then: Callable[[Transaction, T], Awaitable[None]],
+    operation: Callable[..., Awaitable[T]],
+    /,
+    *args: Any,
+    **more: Any,
+) -> T:
+    """Do as `and_then` where what comes with the change ends something."""
+    return await and_then(tx, then, operation, *args, **more)
+
+
 class SentBefore(msgspec.Struct, frozen=True):
     """Nothing was done: the form that asks for it was sent before."""
 

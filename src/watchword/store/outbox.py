@@ -1,8 +1,5 @@
 """Outgoing mail: sealed, and retried by any node until it is delivered or has expired."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
-
 import msgspec
 
 from watchword.store.database import Transaction
@@ -10,8 +7,6 @@ from watchword.telemetry import log
 
 RETRY_SECONDS = 60
 MAX_PENDING = 10_000
-
-T = TypeVar("T")
 
 
 class Sealed(msgspec.Struct, frozen=True):
@@ -45,24 +40,6 @@ async def add_mail(tx: Transaction, mail: Sealed) -> bool:
     if row is None:
         log.error("mail.outbox_full")
     return row is not None
-
-
-async def with_mail(
-    tx: Transaction,
-    mail: Sealed | None,
-    operation: Callable[..., Awaitable[T]],
-    /,
-    *args: Any,
-    **more: Any,
-) -> T:
-    """Do something and put the mail that tells of it, if there is one, into the outbox, both or neither; return the outcome.
-
-    Where that is False nothing was done, and nothing is told.
-    """
-    done = await operation(tx, *args, **more)
-    if mail is not None and done is not False:
-        await add_mail(tx, mail)
-    return done
 
 
 async def is_mail_due(tx: Transaction, now: int) -> bool:

@@ -31,6 +31,8 @@ from watchword.store import (
     ways_in,
 )
 from watchword.store.conditions import (
+    and_end,
+    and_then,
     as_administrator,
     for_the_first_time,
     from_address,
@@ -38,7 +40,6 @@ from watchword.store.conditions import (
     on_ordinary,
 )
 from watchword.store.holders import as_holder
-from watchword.store.outbox import with_mail
 
 QUIET: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -90,6 +91,7 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         clients.delete_client,
         clients.delete_secret,
         clients.update_client,
+        and_end,
         devices.redeem_device_code,
         grants.end_grant,
         identities.revoke_identity,
@@ -118,20 +120,20 @@ ENDING: frozenset[Callable[..., Any]] = frozenset(
         ways_in.revoke_own_identity,
     }
 )
-# Operations that run another one under a condition: the position of that one among their arguments after the transaction.
+# Operations that run another one under a condition, or with more: the position of that one among their arguments after the transaction.
 _WRAPPERS: dict[Callable[..., Any], int] = {
+    and_then: 1,
     in_session: 3,
     as_administrator: 3,
     on_ordinary: 1,
     for_the_first_time: 2,
     from_address: 1,
     as_holder: 2,
-    with_mail: 1,
 }
 
 
 def ends(operation: Callable[..., Any], args: Sequence[Any]) -> bool:
-    """Whether an operation, or the one that it runs under a condition, is one of ENDING."""
+    """Whether an operation, or the one that it runs within, is one of ENDING."""
     while (place := _WRAPPERS.get(operation)) is not None:
         operation, args = args[place], args[place + 1 :]
     return operation in ENDING

@@ -10,6 +10,7 @@ from tests.fixtures.accounts import (
     add_passkey,
     add_totp,
     another,
+    code_of,
     server,
     session_of,
     sign_out,
@@ -172,3 +173,49 @@ async def test_a_change_of_credentials_is_made_with_its_mail_the_new_cookie_and_
         server.clock.advance(3600)
         await sign_out(ada)
     assert turn > 1, "a commit failed"
+
+
+@pytest.mark.parametrize("proof", ["a password", "a code of an application", "a recovery code"])
+async def test_a_sign_in_that_the_database_failed_leaves_no_session_and_goes_on_with_the_same_form(
+    ada: Person, proof: str
+) -> None:
+    server = ada.server
+    await ada.sign_in()
+    key, codes = b"", [""]
+    if proof != "a password":
+        key = await add_totp(ada)
+        await ada.open("/account/second_factors")
+        await ada.send({"do": "new_recovery_codes"}, having="do", index=-1)
+        codes = [one for one in ada.text.split() if one.count("-") >= 2 and len(one) > 10]
+    outcomes = []
+    for turn in range(1, COMMITS):
+        server.clock.advance(3600)
+        async with another(server) as browser:
+            person = Person(server, browser)
+            await person.open("/sign-in")
+            fields = {"identifier": "ada", "password": PASSWORD}
+            if proof != "a password":
+                await person.send(fields)
+                given = code_of(server, key) if "application" in proof else codes[turn]
+                fields = {"code": given, "method": "totp" if "application" in proof else "recovery_code"}
+            form = {**person.form(having="method" if key else "csrf"), **fields}
+            address = form.pop("")
+            before, told = await _live(server), await mailed(server, "new_device")
+            async with failing(turn):
+                answer = await browser.post(address, data=form)
+            outcomes.append(answer.status_code)
+            if answer.status_code == 503:
+                assert await _live(server) == before
+                answer = await browser.post(address, data=form)
+            assert answer.headers["location"].endswith("/account")
+            assert await _live(server) == before + 1
+            assert await mailed(server, "new_device") == told + 1
+        if outcomes[-1] != 503:
+            break
+    assert (outcomes[0], outcomes[-1]) == (503, 303), "every commit failed once"
+
+
+async def _live(server: Server) -> int:
+    user = await user_of(server)
+    now = server.runtime.now()
+    return len(await server.runtime.database.read(sessions.list_sessions, user_id=user.id, now=now))

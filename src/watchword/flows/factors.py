@@ -7,7 +7,7 @@ owner is told of it.
 """
 
 import os
-from collections.abc import Collection
+from collections.abc import Awaitable, Callable, Collection
 
 from watchword.credentials import email_code, methods, recovery_codes, totp
 from watchword.credentials.methods import AAL2, LEVELS, Method
@@ -20,6 +20,7 @@ from watchword.settings import Settings
 from watchword.store import attempts, browsers
 from watchword.store import factors as store
 from watchword.store.attempts import Bucket
+from watchword.store.database import Transaction
 from watchword.store.factors import Enrolled
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -34,6 +35,11 @@ WARNING = (1.0, 1 / 86_400)
 MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
 # What is offered first.
 ORDER = ("passkey", "totp", "email_code", "recovery_code")
+
+
+# Uses a proof up, in the transaction of what it was given for: where the database fails, the person can send the same code again.
+Spend = Callable[[Transaction], Awaitable[None]]
+Checked = tuple[Method, Spend]
 
 
 class FactorRefused(Exception):
@@ -115,11 +121,6 @@ async def admit(runtime: Runtime, user: User, method: str, source: Source, origi
     return bucket
 
 
-async def accepted(runtime: Runtime, bucket: Bucket) -> None:
-    """Give one attempt back after a correct second factor (LG-03), so that frequent sign-ins are not throttled."""
-    await runtime.database.write(attempts.give_back, bucket)
-
-
 async def note_refused(runtime: Runtime, user: User, method: str, address: str) -> None:
     """Record a second factor that was not accepted."""
     count("sign_ins", method, "refused")
@@ -134,8 +135,8 @@ async def _warn(runtime: Runtime, user: User, origin: Origin) -> None:
     await mail.notify(runtime, user, "second_factor_guessed", origin, "/account/password")
 
 
-async def check_totp(runtime: Runtime, user_id: str, code: str) -> Method:
-    """Check a code of an authenticator application and use it up; raise FactorRefused."""
+async def check_totp(runtime: Runtime, user_id: str, code: str) -> Checked:
+    """Check a code of an authenticator application; raise FactorRefused."""
     found = await runtime.database.read(store.find_totp, user_id)
     if found is None:
         raise FactorRefused("code_wrong")
@@ -144,20 +145,31 @@ async def check_totp(runtime: Runtime, user_id: str, code: str) -> Method:
     step = totp.verify(key, code, now=now)
     if step is None:
         raise FactorRefused("code_wrong")
-    if not await runtime.database.write(store.use_totp_step, user_id, step, now):
+    if step <= found.last_step:
         raise FactorRefused("code_used")
-    return Method.TOTP
+
+    async def spend(tx: Transaction) -> None:
+        if not await store.use_totp_step(tx, user_id, step, now):
+            raise FactorRefused("code_used")
+
+    return Method.TOTP, spend
 
 
-async def check_recovery_code(runtime: Runtime, user_id: str, code: str) -> Method:
-    """Check a recovery code and use it up; raise FactorRefused."""
+async def check_recovery_code(runtime: Runtime, user_id: str, code: str) -> Checked:
+    """Check a recovery code; raise FactorRefused."""
     try:
         digest = recovery_codes.digest(code)
     except RecoveryCodeRefused:
         raise FactorRefused("code_wrong") from None
-    if not await runtime.database.write(store.use_recovery_code, user_id, digest, runtime.now()):
+    if not await runtime.database.read(store.has_recovery_code, user_id, digest):
         raise FactorRefused("code_wrong")
-    return Method.RECOVERY_CODE
+    now = runtime.now()
+
+    async def spend(tx: Transaction) -> None:
+        if not await store.use_recovery_code(tx, user_id, digest, now):
+            raise FactorRefused("code_wrong")
+
+    return Method.RECOVERY_CODE, spend
 
 
 async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again: bool) -> bool:
@@ -191,17 +203,20 @@ def _email_digest(runtime: Runtime, user_id: str, code: str) -> bytes:
     return email_code.digest(runtime.root.derive("email codes"), code, purpose=SIGN_IN, subject=user_id)
 
 
-async def check_email_code(runtime: Runtime, user_id: str, code: str) -> Method:
-    """Check a code that was sent by mail and use it up; raise FactorRefused."""
+async def check_email_code(runtime: Runtime, user_id: str, code: str) -> Checked:
+    """Check a code that was sent by mail; raise FactorRefused."""
     presented, now = _email_digest(runtime, user_id, code), runtime.now()
     challenge = await runtime.database.write(store.try_email_code, user_id, SIGN_IN)
     outcome = email_code.decide(challenge, presented, now)
     if outcome != "accepted":
         problems = {"wrong": "code_wrong", "used": "code_used"}
         raise FactorRefused(problems.get(outcome, "code_expired"))
-    if not await runtime.database.write(store.use_email_code, user_id, SIGN_IN, presented, now):
-        raise FactorRefused("code_used")
-    return Method.EMAIL_CODE
+
+    async def spend(tx: Transaction) -> None:
+        if not await store.use_email_code(tx, user_id, SIGN_IN, presented, now):
+            raise FactorRefused("code_used")
+
+    return Method.EMAIL_CODE, spend
 
 
 CHECKS = {"totp": check_totp, "recovery_code": check_recovery_code, "email_code": check_email_code}

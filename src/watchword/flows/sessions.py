@@ -5,20 +5,23 @@ change of credentials; the former cookie is void.
 """
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, TypeVar
 
-from watchword.flows.acting import in_the_session
+from watchword.flows.acting import in_the_session, runtime_with
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.store import sessions as store
+from watchword.store.database import Transaction
 from watchword.store.sessions import Session
 from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
 from watchword.telemetry import clean
 
 T = TypeVar("T")
+Along = Callable[[Transaction, Session], Awaitable[None]]
 
 MAX_SESSIONS = 100
 TOUCH_INTERVAL = 60
@@ -40,6 +43,7 @@ async def begin(
     proved: User | None = None,
     proved_at: int | None = None,
     confirmed_at: int | None = None,
+    along: Along | None = None,
 ) -> tuple[Session, str]:
     """Begin a session for a person who has just been authenticated; return it and its cookie's value.
 
@@ -47,21 +51,15 @@ async def begin(
     stays valid; another person's session ends (SE-01). `came_from` is the session at the provider that authenticated the person.
     `proved` is the account as read before the proof: raise `access_denied` if it, or what was proved, was changed or removed since.
     `proved_at` is when what `acr` says was proved (Unix seconds; default now, 0 unknown), `confirmed_at` when anything was proved last.
+    `along` is done in the transaction that begins the session; what it raises undoes that.
     """
     now = runtime.now()
     since = now if proved_at is None else min(proved_at, now)
     confirmed = (since or now) if confirmed_at is None else confirmed_at
     if instead_of is not None and instead_of.user_id == user_id:
-        renewed = await elevate(
-            runtime,
-            instead_of,
-            acr=acr,
-            amr=amr,
-            authenticated_at=since,
-            confirmed_at=confirmed,
-            remember=remember,
-            came_from=came_from,
-            proved=proved,
+        go_on = partial(elevate, remember=remember, came_from=came_from, proved=proved, along=along)
+        renewed = await go_on(
+            runtime, instead_of, acr=acr, amr=amr, authenticated_at=since, confirmed_at=confirmed
         )
         if renewed is not None:
             return instead_of, renewed
@@ -84,15 +82,19 @@ async def begin(
         confirmed_at=confirmed,
         browser=browser,
     )
-    return session, await _store(runtime, session, came_from, proved)
+    return session, await _store(runtime, session, came_from, proved, along)
 
 
 async def _store(
-    runtime: Runtime, session: Session, came_from: UpstreamSession | None, proved: User | None
+    runtime: Runtime,
+    session: Session,
+    came_from: UpstreamSession | None,
+    proved: User | None,
+    along: Along | None,
 ) -> str:
     """Store a session and return its cookie's value; raise `access_denied`."""
     secret = runtime.new_secret("n")
-    begun = await runtime.database.write(
+    begun: bool = await _with(runtime, session, along).database.write(
         store.create_session,
         session,
         token_format.digest(secret),
@@ -106,6 +108,17 @@ async def _store(
             "access_denied", "This account was changed, disabled or deleted: sign in again.", field="session"
         )
     return secret
+
+
+def _with(runtime: Runtime, session: Session, along: Along | None) -> Runtime:
+    if along is None:
+        return runtime
+
+    async def then(tx: Transaction, begun: bool) -> None:
+        if begun:
+            await along(tx, session)
+
+    return runtime_with(runtime, then)
 
 
 def _limits(runtime: Runtime, remember: bool, now: int) -> tuple[bool, int, int]:
@@ -154,14 +167,15 @@ async def elevate(
     remember: bool | None = None,
     came_from: UpstreamSession | None = None,
     proved: User | None = None,
+    along: Along | None = None,
 ) -> str | None:
     """Give a session a new cookie after a further proof; return the cookie's value, None when it ended meanwhile.
 
     `authenticated_at` is when what `acr` says was proved, `confirmed_at` when anything was, in Unix seconds; default: now. `remember` is
-    given when the person signed in again, and restarts the session's limits. `proved` is as for `begin`.
+    given when the person signed in again, and restarts the session's limits. `proved` and `along` are as for `begin`.
     """
     secret, now = runtime.new_secret("n"), runtime.now()
-    elevated = await runtime.database.write(
+    elevated: bool = await _with(runtime, session, along).database.write(
         store.elevate_session,
         session.id,
         token_format.digest(secret),

@@ -12,6 +12,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, errors, passwords, refused_proof, visit
 from watchword.pages import enrolment as pages
 from watchword.store import browsers
+from watchword.store.database import Transaction
 from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User
 
@@ -105,20 +106,21 @@ async def reset(request: Request) -> Response:
         return await _page(request, user, link, {"form": refused_proof.problem(refused)})
     if not done:
         return errors.expired(request)
-    # The link's holder counts as known in this browser, so guesses from elsewhere cannot lock them out of it (LG-02).
-    await request.runtime.database.write(
-        browsers.note_browser,
-        user.id,
-        browser.source_of(request).browser,
-        request.runtime.now(),
-    )
     return await pages.sign_in(request, "passkey_registered" if passkey else "password_reset", user.username)
 
 
 async def _keep(
     request: Request, user: User, form: Form, password: str | None, passkey: MadePasskey | None
 ) -> bool:
-    runtime, link = acting.runtime_from(request.runtime, request.address), form.get("link") or ""
+    seen, now = browser.source_of(request).browser, request.runtime.now()
+
+    async def note(tx: Transaction, outcome: object) -> None:
+        # The link's holder counts as known in this browser, so guesses from elsewhere cannot lock them out of it (LG-02).
+        if outcome in (user.id, "kept", "replaced"):
+            await browsers.note_browser(tx, user.id, seen, now)
+
+    told = acting.runtime_from(request.runtime, request.address)
+    runtime, link = acting.runtime_with(told, note), form.get("link") or ""
     end_all, origin = form.get("end_others") == "yes", visit.origin_of(request)
     if passkey is not None:
         return await enrolment.recover(runtime, user, link, passkey, end_all=end_all, origin=origin)

@@ -1,5 +1,7 @@
 """The second factor after the first: any that the person has, the strongest offered first; only then are they signed in."""
 
+from functools import partial
+
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
@@ -9,6 +11,8 @@ from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
 from watchword.pages import asking, browser, refused_proof, sign_in, visit
 from watchword.pages.visit import Visit
+from watchword.store import attempts
+from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
 from watchword.store.users import User
 
@@ -102,52 +106,66 @@ async def submit(request: Request) -> Response:
     if chosen not in offered:
         return await _page(request, current, user)
     try:
-        proved = await prove(request, user, chosen, form, PURPOSE)
+        proved, spend = await check(request, user, chosen, form, PURPOSE)
+        used = (*current.methods, proved)
+        before, after = methods.assurance(current.methods)[0], methods.assurance(used)[0]
+        return await visit.complete(
+            request,
+            user,
+            used,
+            remember=current.remember,
+            back=current.back,
+            trust=form.get("remember") == "yes",
+            came_from=current.came_from,
+            link=current.link,
+            proved_at=None if methods.renews(before, after, proved) else current.proved_at,
+            spend=spend,
+        )
     except (FactorRefused, PasskeyRefused, Throttled) as refused:
-        status = 429 if isinstance(refused, Throttled) else 401
-        problem = refused_proof.problem(refused)
+        problem, status = await note_refused(request, user, chosen, refused)
         return await _page(request, current, user, method=chosen, problem=problem, status=status)
-    used = (*current.methods, proved)
-    before, after = methods.assurance(current.methods)[0], methods.assurance(used)[0]
-    return await visit.complete(
-        request,
-        user,
-        used,
-        remember=current.remember,
-        back=current.back,
-        trust=form.get("remember") == "yes",
-        came_from=current.came_from,
-        link=current.link,
-        proved_at=None if methods.renews(before, after, proved) else current.proved_at,
-    )
 
 
-async def prove(request: Request, user: User, method: str, form: Form, purpose: str) -> Method:
-    """Check a form's proof by a method, and mail the owner when it is a recovery code; raise FactorRefused, PasskeyRefused or Throttled."""
+async def check(
+    request: Request, user: User, method: str, form: Form, purpose: str
+) -> tuple[Method, factors.Spend]:
+    """Check a form's proof by a method; raise FactorRefused, PasskeyRefused or Throttled.
+
+    What is returned beside the method uses a code up, gives the attempt back (LG-03: frequent sign-ins are not throttled), and has the
+    owner told when it is a recovery code.
+    """
     runtime = request.runtime
     source, origin = browser.source_of(request), visit.origin_of(request)
     bucket = await factors.admit(runtime, user, method, source, origin)
-    try:
-        if method != "passkey":
-            proved = await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
-        else:
-            _user, proved = await passkeys.prove(
-                runtime,
-                browser=browser.browser_of(request) or "",
-                purpose=purpose,
-                challenge=form.get("challenge") or "",
-                credential=form.get("credential") or "",
-                user_id=user.id,
-            )
-    except (FactorRefused, PasskeyRefused):
-        await factors.note_refused(runtime, user, method, request.address)
-        raise
-    await factors.accepted(runtime, bucket)
-    await _tell_recovery(request, user, proved)
-    return proved
+    if method == "passkey":
+        _user, proved = await passkeys.prove(
+            runtime,
+            browser=browser.browser_of(request) or "",
+            purpose=purpose,
+            challenge=form.get("challenge") or "",
+            credential=form.get("credential") or "",
+            user_id=user.id,
+        )
+        return proved, partial(attempts.give_back, bucket=bucket)
+    proved, use = await factors.CHECKS[method](runtime, user.id, form.get("code") or "")
+    page = "/account/second_factors"
+    told = mail.notice(runtime, user, "new_factor", origin, page, change="recovery_code_used")
+    tell = mail.adding(runtime, told if proved is Method.RECOVERY_CODE else None)
+
+    async def spend(tx: Transaction) -> None:
+        await use(tx)
+        await attempts.give_back(tx, bucket)
+        await tell(tx)
+
+    return proved, spend
 
 
-async def _tell_recovery(request: Request, user: User, proved: Method) -> None:
-    if proved is Method.RECOVERY_CODE:
-        origin, page = visit.origin_of(request), "/account/second_factors"
-        await mail.notify(request.runtime, user, "new_factor", origin, page, change="recovery_code_used")
+async def note_refused(
+    request: Request, user: User, method: str, refused: FactorRefused | PasskeyRefused | Throttled
+) -> tuple[object, int]:
+    """Record a proof that was not accepted; return the problem to show and the status of the answer."""
+    problem = refused_proof.problem(refused)
+    if isinstance(refused, Throttled):
+        return problem, 429
+    await factors.note_refused(request.runtime, user, method, request.address)
+    return problem, 401

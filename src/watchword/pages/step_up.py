@@ -9,13 +9,14 @@ from urllib.parse import quote
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, factors, passkeys, sessions, upstream
+from watchword.flows import factors, passkeys, sessions, upstream
 from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
-from watchword.http import Form, Request, Response, redirect
+from watchword.http import Request, Response, redirect
 from watchword.pages import asking, browser, refused_proof, returning, second_factor, sign_in, visit
 from watchword.store import users
+from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -184,36 +185,46 @@ async def submit(request: Request) -> Response:
     session, user, offered = await _situation(request, sealed)
     if session is None or user is None or chosen not in offered:
         return await _page(request, sealed)
+    path = returning.open_return(request.runtime, sealed)
     try:
-        proved = await _prove(request, user, chosen, form)
-    except (FactorRefused, PasskeyRefused, Throttled, account_changes.PasswordWrong) as refused:
-        wrong = isinstance(refused, account_changes.PasswordWrong)
-        problem = "password_wrong" if wrong else refused_proof.problem(refused)
-        status = 429 if isinstance(refused, Throttled) else 401
+        if chosen == "password":
+            if not await sign_in_flow.confirm_password(request.runtime, user, form.get("password") or ""):
+                return await _page(request, sealed, chosen, "password_wrong", 401)
+            return await raise_session(request, session, Method.PASSWORD, path, user)
+        proved, spend = await second_factor.check(request, user, chosen, form, PURPOSE)
+        return await raise_session(request, session, proved, path, user, spend)
+    except (FactorRefused, PasskeyRefused) as refused:
+        problem, status = await second_factor.note_refused(request, user, chosen, refused)
         return await _page(request, sealed, chosen, problem, status)
-    return await raise_session(request, session, proved, returning.open_return(request.runtime, sealed), user)
-
-
-async def _prove(request: Request, user: User, method: str, form: Form) -> Method:
-    if method != "password":
-        return await second_factor.prove(request, user, method, form, PURPOSE)
-    if not await sign_in_flow.confirm_password(request.runtime, user, form.get("password") or ""):
-        raise account_changes.PasswordWrong
-    return Method.PASSWORD
+    except Throttled as refused:
+        return await _page(request, sealed, chosen, refused_proof.problem(refused), 429)
 
 
 async def raise_session(
-    request: Request, session: Session, proved: Method, path: str, user: User | None = None
+    request: Request,
+    session: Session,
+    proved: Method,
+    path: str,
+    user: User | None = None,
+    spend: factors.Spend | None = None,
 ) -> Response:
     """Record a further proof in a session, under a new cookie, and go on to a path of this server.
 
-    `user` is the account as it was before the proof: if its password was changed meanwhile, the proof is asked for again.
+    `user` is the account as it was before the proof: if its password was changed meanwhile, the proof is asked for again. `spend` uses
+    the proof up.
     """
     runtime = request.runtime
     acr, amr = methods.step_up(session.amr, proved)
     renewed = methods.renews(session.acr, acr, proved)
     since = runtime.now() if renewed else session.authenticated_at
-    cookie = await sessions.elevate(runtime, session, acr=acr, amr=amr, authenticated_at=since, proved=user)
+
+    async def along(tx: Transaction, _session: Session) -> None:
+        if spend is not None:
+            await spend(tx)
+
+    cookie = await sessions.elevate(
+        runtime, session, acr=acr, amr=amr, authenticated_at=since, proved=user, along=along
+    )
     if cookie is None:
         return redirect(f"{runtime.settings.issuer}/sign-in")
     return redirect(runtime.settings.issuer + path, (visit.session_cookie(request, session, cookie),))

@@ -17,6 +17,7 @@ from watchword.flows import (
     upstream_enrolment,
     ways_in,
 )
+from watchword.flows.factors import Spend
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
 from watchword.http import Form, Request, Response, redirect
@@ -350,31 +351,34 @@ async def link(request: Request) -> Response:
     if form.get("decision") == "cancel":
         return redirect(f"{runtime.settings.issuer}/sign-in", (gone,))
     try:
-        method = await _prove(request, user, form)
+        method, spend = await _check(request, user, form)
+        return await visit.proceed(
+            request,
+            user,
+            (method, Method.UPSTREAM),
+            remember=False,
+            back=pending.back,
+            came_from=_session_of(pending.identity),
+            link=pending.identity,
+            spend=spend,
+        )
     except SignInRefused:
         return await _link_page(request, pending, user, "password_wrong", 401)
-    except (PasskeyRefused, Throttled) as refused:
-        status = 429 if isinstance(refused, Throttled) else 401
-        return await _link_page(request, pending, user, refused_proof.problem(refused), status)
-    return await visit.proceed(
-        request,
-        user,
-        (method, Method.UPSTREAM),
-        remember=False,
-        back=pending.back,
-        came_from=_session_of(pending.identity),
-        link=pending.identity,
-    )
+    except PasskeyRefused as refused:
+        problem, status = await second_factor.note_refused(request, user, "passkey", refused)
+        return await _link_page(request, pending, user, problem, status)
+    except Throttled as refused:
+        return await _link_page(request, pending, user, refused_proof.problem(refused), 429)
 
 
-async def _prove(request: Request, user: User, form: Form) -> Method:
+async def _check(request: Request, user: User, form: Form) -> tuple[Method, Spend | None]:
     allowed = request.runtime.settings.sign_in_methods
     if form.get("credential") and "passkey" in allowed:
-        return await second_factor.prove(request, user, "passkey", form, PURPOSE)
+        return await second_factor.check(request, user, "passkey", form, PURPOSE)
     if "password" not in allowed:
         raise SignInRefused
     source, password = browser.source_of(request), form.get("password") or ""
     proved = await sign_in.by_password(request.runtime, user.username, password, source)
     if proved.id != user.id:
         raise SignInRefused
-    return Method.PASSWORD
+    return Method.PASSWORD, None

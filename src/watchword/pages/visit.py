@@ -14,12 +14,13 @@ import msgspec
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.upstream import Identity
-from watchword.flows import authorization, factors, mail, places, sessions, upstream
+from watchword.flows import accounts, authorization, factors, mail, places, sessions
 from watchword.flows.mail import Origin
 from watchword.http import Request, Response, redirect
 from watchword.pages import browser, errors, returning
-from watchword.store import browsers, interactions, users
+from watchword.store import browsers, interactions, upstream_accounts, users
 from watchword.store import factors as factor_store
+from watchword.store.database import Transaction
 from watchword.store.sessions import Session
 from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
@@ -78,11 +79,12 @@ async def proceed(
     came_from: UpstreamSession | None = None,
     link: Identity | None = None,
     proved_at: int | None = None,
+    spend: factors.Spend | None = None,
 ) -> Response:
     """Go on after a proof: to the second factor where one is needed, else begin the session and link `link` to the account.
 
     `proved_at` is for a person who proved who they are earlier, at another provider: when that was, in Unix seconds, or 0 where the
-    provider does not say. None stands for now.
+    provider does not say. None stands for now. `spend` uses the proof up.
     """
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
@@ -98,7 +100,10 @@ async def proceed(
             came_from=came_from,
             link=link,
             proved_at=proved_at,
+            spend=spend,
         )
+    if spend is not None:
+        await runtime.database.write(spend)
     now = runtime.now()
     since = now if proved_at is None else proved_at
     visit = Visit(user.id, used, remember, back, now, user.proof_epoch, since, came_from, link)
@@ -159,72 +164,87 @@ async def complete(
     came_from: UpstreamSession | None = None,
     link: Identity | None = None,
     proved_at: int | None = None,
+    spend: factors.Spend | None = None,
 ) -> Response:
     """Begin the session and go where the person wanted.
 
     `came_from` is the session at another provider that signed the person in, `link` the account there to link now, and `proved_at`
-    when the level in `acr` was proved, in Unix seconds: None for now, 0 where it is unknown.
+    when the level in `acr` was proved, in Unix seconds: None for now, 0 where it is unknown. `spend` uses the last proof up.
+
+    All of it is one transaction: where the database fails, the person can send the same form again, and no session is left that nobody
+    has the cookie of.
     """
     runtime = request.runtime
-    if link is not None and not await _link(request, user, link):
-        return errors.too_old(request)
     settings = runtime.settings
     acr, amr = methods.assurance(used)
     old = await current(request)
-    session, cookie = await sessions.begin(
-        runtime,
-        user.id,
-        acr=acr,
-        amr=amr,
-        user_agent=request.header(b"user-agent") or "",
-        address=request.address,
-        browser=browser.source_of(request).browser,
-        remember=remember,
-        instead_of=old,
-        came_from=came_from,
-        proved=user,
-        proved_at=proved_at,
-        confirmed_at=runtime.now() if len(used) > 1 else None,
-    )
-    await _note_browser(request, user, session if trust else None)
     path = returning.open_return(runtime, back)
-    await _note_interaction(request, path)
+    try:
+        _session, cookie = await sessions.begin(
+            runtime,
+            user.id,
+            acr=acr,
+            amr=amr,
+            user_agent=request.header(b"user-agent") or "",
+            address=request.address,
+            browser=browser.source_of(request).browser,
+            remember=remember,
+            instead_of=old,
+            came_from=came_from,
+            proved=user,
+            proved_at=proved_at,
+            confirmed_at=runtime.now() if len(used) > 1 else None,
+            along=_arriving(request, user, path, trust=trust, link=link, spend=spend),
+        )
+    except _NotLinked:
+        return errors.too_old(request)
     max_age = settings.session_remembered if remember else None
     cookies = (browser.set_cookie(settings, SESSION_COOKIE, cookie, max_age), gone(request))
     return redirect(settings.issuer + path, cookies)
 
 
-async def _link(request: Request, user: User, identity: Identity) -> bool:
-    told = mail.notice(
-        request.runtime, user, "new_factor", origin_of(request), "/account", change="upstream_linked"
-    )
-    return await upstream.link(mail.telling(request.runtime, {True: told}), user, identity)
+class _NotLinked(Exception):
+    """The account at another provider is linked to somebody already, or what proved the account here was removed meanwhile."""
 
 
-async def _note_browser(request: Request, user: User, trusting: Session | None) -> None:
-    runtime = request.runtime
-    value = browser.browser_of(request)
-    if value is None:
-        return
-    now, lasts = runtime.now(), runtime.settings.second_factor_trusted
-    digest, write = browser.digest_of(value), runtime.database.write
-    seen = await write(browsers.note_browser, user.id, digest, now)
-    if trusting is not None and lasts:
-        held = (user.id, digest, trusting.id)
-        await write(browsers.trust_browser, *held, proof_epoch=user.proof_epoch, until=now + lasts, now=now)
-    if seen.others and not seen.known:
-        await mail.notify(runtime, user, "new_device", origin_of(request), "/account/sessions")
-
-
-async def _note_interaction(request: Request, path: str) -> None:
-    """Note on the authorization request behind this sign-in, if any, that the person has signed in (AZ-11)."""
+def _arriving(
+    request: Request,
+    user: User,
+    path: str,
+    *,
+    trust: bool,
+    link: Identity | None,
+    spend: factors.Spend | None,
+) -> sessions.Along:
+    """Return what belongs to the beginning of a session: the proof is used up, the account elsewhere linked, the browser noted, and its
+    person told by mail of a new one."""
+    runtime, origin, value = request.runtime, origin_of(request), browser.browser_of(request)
+    now, lasts = runtime.now(), runtime.settings.second_factor_trusted if trust else 0
+    linked = mail.notice(runtime, user, "new_factor", origin, "/account", change="upstream_linked")
+    tell_linked = mail.adding(runtime, linked if link is not None else None)
+    tell_new = mail.adding(runtime, mail.notice(runtime, user, "new_device", origin, "/account/sessions"))
     interaction = returning.interaction_of(path)
-    value = browser.browser_of(request)
-    if interaction is not None and value is not None:
-        await request.runtime.database.write(
-            interactions.note_step,
-            interaction,
-            authorization.browser_digest(value),
-            "sign_in",
-            request.runtime.now(),
-        )
+
+    async def arrive(tx: Transaction, session: Session) -> None:
+        if spend is not None:
+            await spend(tx)
+        if link is not None:
+            account = accounts.upstream_account(link, user, now)
+            if not await upstream_accounts.link_proved(tx, account, proof_epoch=user.proof_epoch):
+                raise _NotLinked
+            await tell_linked(tx)
+        if value is None:
+            return
+        digest = browser.digest_of(value)
+        seen = await browsers.note_browser(tx, user.id, digest, now)
+        if lasts:
+            held = (user.id, digest, session.id)
+            until = now + lasts
+            await browsers.trust_browser(tx, *held, proof_epoch=user.proof_epoch, until=until, now=now)
+        if seen.others and not seen.known:
+            await tell_new(tx)
+        if interaction is not None:  # the authorization request behind this sign-in (AZ-11)
+            known = authorization.browser_digest(value)
+            await interactions.note_step(tx, interaction, known, "sign_in", now)
+
+    return arrive

@@ -106,6 +106,16 @@ async def replace_recovery_codes(
     return True
 
 
+async def has_recovery_code(tx: Transaction, user_id: str, digest: bytes) -> bool:
+    """Whether a person has this code and has not used it."""
+    row = await tx.one(
+        "SELECT 1 AS found FROM recovery_codes WHERE digest = $1 AND user_id = $2 AND used_at IS NULL",
+        digest,
+        user_id,
+    )
+    return row is not None
+
+
 async def use_recovery_code(tx: Transaction, user_id: str, digest: bytes, now: int) -> bool:
     """Use up one of a person's codes; of two concurrent uses one gets False."""
     row = await tx.one(

@@ -6,6 +6,7 @@ decided elsewhere.
 """
 
 import asyncio
+import contextlib
 from datetime import UTC, datetime
 from email.utils import format_datetime, make_msgid
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 TIMEOUT = 20.0
 # Seconds for a whole mail: less than the minute after which another worker would claim it and send it again.
 LONGEST = 45.0
+GOODBYE = 2.0
 
 
 class MailError(Exception):
@@ -69,18 +71,24 @@ async def send(url: str, letter: Letter) -> None:
     here = is_loopback(host)
     user = unquote(parts.username) if parts.username else None
     password = unquote(parts.password) if parts.password else None
+    server = aiosmtplib.SMTP(
+        hostname=host,
+        port=parts.port or (465 if secure else 587),
+        username=user,
+        password=password,
+        use_tls=secure,
+        start_tls=False if secure else (None if here else True),
+        validate_certs=not here,
+        timeout=TIMEOUT,
+    )
     try:
         async with asyncio.timeout(LONGEST):
-            await aiosmtplib.send(
-                compose(letter),
-                hostname=host,
-                port=parts.port or (465 if secure else 587),
-                username=user,
-                password=password,
-                use_tls=secure,
-                start_tls=False if secure else (None if here else True),
-                validate_certs=not here,
-                timeout=TIMEOUT,
-            )
+            await server.connect()
+            await server.send_message(compose(letter))
     except (aiosmtplib.SMTPException, OSError) as error:
         raise MailError(type(error).__name__) from None
+    else:  # it was taken, however the server takes leave: it must not be sent again for that
+        with contextlib.suppress(aiosmtplib.SMTPException, OSError):
+            await server.quit(timeout=GOODBYE)
+    finally:
+        server.close()

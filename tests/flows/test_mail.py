@@ -31,6 +31,7 @@ class Mailbox:
         self.taken: list[Email] = []
         self.answer = b"250 taken"
         self.pause = 0.0  # seconds before each answer
+        self.leave = b"221 bye\r\n"  # with b"-" it keeps silent, with b"" it hangs up once it took a mail
         self.tls: ssl.SSLContext | None = None
         self.over_tls = 0
         self._server: asyncio.Server | None = None
@@ -54,6 +55,8 @@ class Mailbox:
                     if self.answer.startswith(b"250"):
                         self.taken.append(email.message_from_bytes(data[:-5]))
                     writer.write(self.answer + b"\r\n")
+                    if not self.leave:
+                        break
                 elif command == b"EHLO" and self.tls is not None:
                     writer.write(b"250-mail.example\r\n250 STARTTLS\r\n")
                 elif command == b"STAR" and self.tls is not None:
@@ -61,7 +64,9 @@ class Mailbox:
                     await writer.start_tls(self.tls)
                     self.over_tls += 1
                 elif command == b"QUIT":
-                    writer.write(b"221 bye\r\n")
+                    if self.leave == b"-":
+                        await reader.read()
+                    writer.write(self.leave)
                     break
                 else:
                     writer.write(b"250 mail.example\r\n")
@@ -135,6 +140,20 @@ async def test_a_mail_that_is_not_taken_is_tried_again(
     monkeypatch.undo()
     await jobs.deliver_mail(server.runtime)
     assert mailbox.taken == [], "not at once"
+    server.clock.advance(61)
+    await jobs.deliver_mail(server.runtime)
+    assert len(mailbox.taken) == 1
+
+
+@pytest.mark.parametrize("leave", [b"-", b"", b"500 no\r\n", b"nonsense\r\n"])
+async def test_a_mail_that_was_taken_is_not_sent_again_for_how_the_server_takes_leave(
+    server: Server, mailbox: Mailbox, leave: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(smtp, "LONGEST", 5.0)  # less than it would wait for the answer
+    monkeypatch.setattr(smtp, "GOODBYE", 0.2)
+    mailbox.leave = leave
+    await forget_password(server)
+    await jobs.deliver_mail(server.runtime)
     server.clock.advance(61)
     await jobs.deliver_mail(server.runtime)
     assert len(mailbox.taken) == 1

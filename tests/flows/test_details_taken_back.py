@@ -42,7 +42,7 @@ async def test_details_that_are_taken_back_while_others_are_agreed_to_stay_taken
 
     async def answer(runtime: Runtime, *details: Any) -> None:
         parameters = asking(client, *details, scope="orders:read")
-        asked, known = await authorization_requests.read(runtime, parameters, ())
+        asked, known, _ = await authorization_requests.read(runtime, parameters, ())
         agreed = Agreed(asked.scope, asked.authorization_details)
         await runtime.database.write(consents.remembering(runtime, asked, known, session, agreed))
 

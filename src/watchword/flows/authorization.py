@@ -11,6 +11,7 @@ import msgspec
 
 from watchword.credentials import methods
 from watchword.flows import detail_types, id_tokens, subjects
+from watchword.flows.authorization_requests import Reference, used_up
 from watchword.flows.consents import Agreed
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
@@ -23,7 +24,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.interaction import SignedIn
 from watchword.store import documents, interactions
 from watchword.store import grants as store
-from watchword.store.answering import answer_with_code
+from watchword.store.answering import answer_pushed_with_code, answer_with_code
 from watchword.store.database import Transaction
 from watchword.store.grants import Grant
 from watchword.store.interactions import Interaction
@@ -41,15 +42,33 @@ def browser_digest(browser: str) -> bytes:
     return hashlib.sha256(b"browser\n" + browser.encode()).digest()
 
 
-async def begin(runtime: Runtime, request: AuthorizationRequest, browser: str) -> str:
-    """Store a request while a person signs in and consents; return its identifier. `browser` binds it to the browser's cookie."""
+async def begin(
+    runtime: Runtime,
+    request: AuthorizationRequest,
+    browser: str,
+    pushed: Reference | None = None,
+    *,
+    done: tuple[str, ...] = (),
+    shown_to: str | None = None,
+) -> str:
+    """Store a request while a person signs in and consents; return its identifier. `browser` binds it to the browser's cookie, `done` and
+    `shown_to` are as those of an `Interaction`.
+
+    A `pushed` one is used up with that; raise `invalid_request_uri` when it was used just now.
+    """
     interaction = Interaction(
         id=new_id("int"),
         client_id=request.client_id,
         request=_encode(request).decode(),
+        done=done,
+        shown_to=shown_to,
         expires_at=runtime.now() + INTERACTION_LIFETIME,
     )
-    await runtime.database.write(interactions.create_interaction, interaction, browser_digest(browser))
+    write, bound = runtime.database.write, browser_digest(browser)
+    if pushed is None:
+        await write(interactions.create_interaction, interaction, bound)
+    elif not await write(interactions.begin_pushed_request, pushed.digest, interaction, bound, runtime.now()):
+        raise used_up()
     return interaction.id
 
 
@@ -93,9 +112,7 @@ async def issue_code(
 ) -> str | None:
     """Store what a person granted and return the code for it; None when the session has ended meanwhile."""
     code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
-    # Before the grant: the session may end as soon as that is there
-    if request.is_openid and not agreed.noted:
-        await note_client(runtime.database, session.id, request.client_id, grant.created_at)
+    await _note(runtime, grant, request, agreed)
     granted = await store.create_grant(
         runtime.database,
         grant,
@@ -104,6 +121,29 @@ async def issue_code(
         expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
     )
     return code if granted else None
+
+
+async def answer_pushed(
+    runtime: Runtime, pushed: Reference, request: AuthorizationRequest, session: Session, agreed: Agreed
+) -> str | None:
+    """Do the same for a pushed request, which is used up with it; None also when it was used just now."""
+    code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
+    await _note(runtime, grant, request, agreed)
+    granted = await runtime.database.write(
+        answer_pushed_with_code,
+        pushed.digest,
+        grant,
+        code=token_format.digest(code),
+        code_expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
+        request=_encode(request).decode(),
+    )
+    return code if granted else None
+
+
+async def _note(runtime: Runtime, grant: Grant, request: AuthorizationRequest, agreed: Agreed) -> None:
+    """Note the client on the session before the grant is stored: the session may end as soon as that is there."""
+    if request.is_openid and not agreed.noted:
+        await note_client(runtime.database, grant.session_id, request.client_id, grant.created_at)
 
 
 async def answer(

@@ -29,6 +29,21 @@ class Pushed(msgspec.Struct, frozen=True, array_like=True):
     signed: bool = False
 
 
+class Reference(msgspec.Struct, frozen=True):
+    """The digest of the `request_uri` of a pushed request that is not used up yet."""
+
+    digest: bytes
+
+
+def used_up() -> OAuthError:
+    """Return the error for a `request_uri` that leads to nothing (any more)."""
+    return OAuthError(
+        "invalid_request_uri",
+        "The request_uri is unknown, used, expired, or another client's.",
+        field="request_uri",
+    )
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = documents.reader(Pushed)
 
@@ -52,29 +67,31 @@ async def still_of(runtime: Runtime, request: AuthorizationRequest) -> Client:
 
 async def read(
     runtime: Runtime, parameters: Mapping[str, str], resources: tuple[str, ...]
-) -> tuple[AuthorizationRequest, Client]:
-    """Check a request that the browser carries, or refers to; raise OAuthError (to be shown) or RedirectError (to be sent)."""
+) -> tuple[AuthorizationRequest, Client, Reference | None]:
+    """Check a request that the browser carries, or refers to; raise OAuthError (to be shown) or RedirectError (to be sent).
+
+    A pushed one is returned with its reference, and used up with what comes of it.
+    """
     client = await client_of(runtime, parameters.get("client_id"))
     if parameters.get("request_uri"):
-        return await _pushed(runtime, parameters, client), client
-    return _decide(runtime, client, await _asked(runtime, parameters, resources, client)), client
+        return await _pushed(runtime, parameters, client)
+    return _decide(runtime, client, await _asked(runtime, parameters, resources, client)), client, None
 
 
-async def _pushed(runtime: Runtime, parameters: Mapping[str, str], client: Client) -> AuthorizationRequest:
+async def _pushed(
+    runtime: Runtime, parameters: Mapping[str, str], client: Client
+) -> tuple[AuthorizationRequest, Client, Reference]:
     if parameters.get("request"):  # RFC 9101 §5
         raise OAuthError("invalid_request", "Send request or request_uri, not both.", field="request")
     request_uri = parameters["request_uri"]
     request_object.reference_of(request_uri)
-    stored = await runtime.database.write(
-        interactions.use_pushed_request, token_format.digest(request_uri), client.client_id, runtime.now()
+    reference = Reference(token_format.digest(request_uri))
+    stored = await runtime.database.read(
+        interactions.find_pushed_request, reference.digest, client.client_id, runtime.now()
     )
     if stored is None:
-        raise OAuthError(
-            "invalid_request_uri",
-            "The request_uri is unknown, used, expired, or another client's.",
-            field="request_uri",
-        )
-    return _decide(runtime, client, _decode(stored), pushed=True)
+        raise used_up()
+    return _decide(runtime, client, _decode(stored), pushed=True), client, reference
 
 
 async def push(

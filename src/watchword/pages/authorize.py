@@ -9,6 +9,7 @@ from urllib.parse import quote, urlencode
 
 from watchword.credentials.methods import LEVELS
 from watchword.flows import anonymous, authorization, authorization_requests, consents, membership
+from watchword.flows.authorization_requests import Reference
 from watchword.flows.consents import Agreed
 from watchword.http import REPEATABLE, Form, Request, Response, redirect
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
@@ -39,12 +40,12 @@ async def authorize(request: Request) -> Response:
         return again
     form = request.form() if request.method == "POST" else request.query()
     try:
-        asked, client = await authorization_requests.read(
+        asked, client, pushed = await authorization_requests.read(
             request.runtime, form.single(), form.all("resource")
         )
         if _is_without_cookies(request):
             return await _again_by_reference(request, client, form)
-        return await _proceed(request, asked, client, None)
+        return await _proceed(request, asked, client, pushed)
     except RedirectError as error:
         return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
     except OAuthError as error:
@@ -111,9 +112,10 @@ async def _under_way(request: Request, form: Form) -> tuple[Interaction, Authori
 
 
 async def _proceed(
-    request: Request, asked: AuthorizationRequest, client: Client, interaction: Interaction | None
+    request: Request, asked: AuthorizationRequest, client: Client, kept: Interaction | Reference | None
 ) -> Response:
     runtime = request.runtime
+    interaction = kept if isinstance(kept, Interaction) else None
     session, user = await _who(request)
     done = interaction.done if interaction else ()
     own = consents.for_person(runtime.settings, asked, client, user) if user else asked
@@ -129,12 +131,12 @@ async def _proceed(
         if own is None and step in ("consent", "answer"):
             raise membership.nothing_open()
     except OAuthError as error:
-        return await _answer_error(request, asked, interaction, error)
+        return await _answer_error(request, asked, kept, error)
     if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
-        return await _enrol(request, asked, interaction)
+        return await _enrol(request, asked, kept)
     if own is not None and step == "answer" and session is not None and earlier is not None:
-        return await _answer(request, own, session, interaction, earlier)
-    return await _ask(request, asked, own, client, user, interaction, step)
+        return await _answer(request, own, session, kept, earlier)
+    return await _ask(request, asked, own, client, user, kept, step)
 
 
 async def _next_step(
@@ -166,14 +168,14 @@ async def _who(request: Request) -> tuple[Session | None, User | None]:
     return await visit.visitor(request) or (None, None)
 
 
-async def _enrol(request: Request, asked: AuthorizationRequest, interaction: Interaction | None) -> Response:
+async def _enrol(
+    request: Request, asked: AuthorizationRequest, kept: Interaction | Reference | None
+) -> Response:
     """Send a person to set up a second factor, and back to the application."""
     if "none" in asked.prompt:
-        return await _answer_error(request, asked, interaction, silently("step_up"))
+        return await _answer_error(request, asked, kept, silently("step_up"))
     value, fresh = browser.ensure_browser(request)
-    interaction_id = (
-        interaction.id if interaction else await authorization.begin(request.runtime, asked, value)
-    )
+    interaction_id = await _keep(request, asked, kept, value, None)
     return demanded.set_up(request, returning.RESUME + interaction_id, (fresh,) if fresh else ())
 
 
@@ -183,32 +185,49 @@ async def _ask(
     own: AuthorizationRequest | None,
     client: Client,
     user: User | None,
-    interaction: Interaction | None,
+    kept: Interaction | Reference | None,
     step: str,
 ) -> Response:
     runtime = request.runtime
-    if user is None and interaction is None and not request.query().get("request_uri"):
+    if user is None and kept is None:
         # A pushed request was counted when it was pushed.
         anonymous.admit(runtime, "authorize", request.address)
     value, fresh = browser.ensure_browser(request)
-    done = interaction.done if interaction else ()
-    interaction_id = interaction.id if interaction else await authorization.begin(runtime, asked, value)
+    done = kept.done if isinstance(kept, Interaction) else ()
     headers = (fresh,) if fresh else ()
     if step == "consent" and user is not None and own is not None:
-        if interaction is None and request.query().get("request_uri"):
+        if isinstance(kept, Reference):
             # The request_uri is used up: the page must be at a URL that can be opened again.
+            interaction_id = await _keep(request, asked, kept, value, None)
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
         shown = consents.shown_to(runtime.settings, own, user, client)
-        await runtime.database.write(interactions.note_interaction, interaction_id, done, shown)
+        interaction_id = await _keep(request, asked, kept, value, (done, shown))
         return consent_page.page(request, own, client, user, interaction_id, (value, fresh))
     if step in ONCE:
         done = (*done, step)
-    await runtime.database.write(interactions.note_interaction, interaction_id, done, None)
+    interaction_id = await _keep(request, asked, kept, value, (done, None))
     back = returning.seal_return(runtime, returning.RESUME + interaction_id)
     pages = {"step_up": "step-up", "select_account": "select-account", "create": "sign-up"}
     page = pages.get(step, "sign-in")
     headers = (*headers, *browser.language_wish(request, asked.ui_locales))
     return redirect(f"{runtime.settings.issuer}/{page}?return={back}", headers)
+
+
+async def _keep(
+    request: Request,
+    asked: AuthorizationRequest,
+    kept: Interaction | Reference | None,
+    value: str,
+    noted: tuple[tuple[str, ...], str | None] | None,
+) -> str:
+    """Return the identifier of a request under way in the browser of this value, with the steps taken and whom it was shown to noted;
+    raise `invalid_request_uri`."""
+    if not isinstance(kept, Interaction):
+        done, shown = noted or ((), None)
+        return await authorization.begin(request.runtime, asked, value, kept, done=done, shown_to=shown)
+    if noted is not None:
+        await request.runtime.database.write(interactions.note_interaction, kept.id, *noted)
+    return kept.id
 
 
 async def consent(request: Request) -> Response:
@@ -264,14 +283,16 @@ async def _answer(
     request: Request,
     asked: AuthorizationRequest,
     session: Session,
-    interaction: Interaction | None,
+    kept: Interaction | Reference | None,
     agreed: Agreed,
     remember: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> Response:
-    if interaction is None:
-        code = await authorization.issue_code(request.runtime, asked, session, agreed)
+    if isinstance(kept, Interaction):
+        code = await authorization.answer(request.runtime, kept, asked, session, agreed, remember)
+    elif kept is not None:
+        code = await authorization.answer_pushed(request.runtime, kept, asked, session, agreed)
     else:
-        code = await authorization.answer(request.runtime, interaction, asked, session, agreed, remember)
+        code = await authorization.issue_code(request.runtime, asked, session, agreed)
     if code is None and "none" in asked.prompt:  # signed out in between, and nobody is there to read a page
         return await _answer_error(request, asked, None, silently("sign_in"))
     if code is None:
@@ -280,18 +301,24 @@ async def _answer(
 
 
 async def _answer_error(
-    request: Request, asked: AuthorizationRequest, interaction: Interaction | None, error: OAuthError
+    request: Request,
+    asked: AuthorizationRequest,
+    kept: Interaction | Reference | None,
+    error: OAuthError,
 ) -> Response:
-    if not await _is_answered_first(request, interaction):
+    if not await _is_answered_first(request, kept):
         return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, error=error)
 
 
-async def _is_answered_first(request: Request, interaction: Interaction | None) -> bool:
+async def _is_answered_first(request: Request, kept: Interaction | Reference | None) -> bool:
     """Use up a request, if it was kept; of several answers at once, one is the first."""
-    return interaction is None or await request.runtime.database.write(
-        interactions.finish_interaction, interaction.id, request.runtime.now()
-    )
+    if kept is None:
+        return True
+    write, now = request.runtime.database.write, request.runtime.now()
+    if isinstance(kept, Interaction):
+        return await write(interactions.finish_interaction, kept.id, now)
+    return await write(interactions.use_pushed_request, kept.digest, now)
 
 
 def _send(

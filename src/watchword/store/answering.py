@@ -1,6 +1,6 @@
 """The answer to an authorization request that was kept while a person signed in and agreed: all that comes of it, in one transaction.
 
-Where the database fails, the request is still under way, so that the person can send the same form, or load the same page, again.
+Where the database fails, the request is still there, so that the person can send the same form, or load the same page, again.
 """
 
 from collections.abc import Awaitable, Callable
@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from watchword.store.clients import hold_client
 from watchword.store.database import Transaction
 from watchword.store.grants import Grant, hold_session, store_grant
-from watchword.store.interactions import finish_interaction
+from watchword.store.interactions import finish_interaction, use_pushed_request
 
 
 async def answer_with_code(
@@ -24,11 +24,25 @@ async def answer_with_code(
     """Use up a request, remember the consent, and store the grant with its code; return False when the request was answered before, or
     the session or the client has ended."""
     now = grant.created_at
-    if not await hold_session(tx, grant.session_id, now) or not await hold_client(tx, grant.client_id):
-        return False
-    if not await finish_interaction(tx, interaction_id, now):
+    if not await _hold(tx, grant) or not await finish_interaction(tx, interaction_id, now):
         return False
     if remember is not None:
         await remember(tx)
     await store_grant(tx, grant, code=code, code_expires_at=code_expires_at, request=request)
     return True
+
+
+async def answer_pushed_with_code(
+    tx: Transaction, pushed: bytes, grant: Grant, *, code: bytes, code_expires_at: int, request: str
+) -> bool:
+    """Do the same for a pushed request, given by its digest, that is answered at once, by what was agreed to earlier."""
+    if not await _hold(tx, grant) or not await use_pushed_request(tx, pushed, grant.created_at):
+        return False
+    await store_grant(tx, grant, code=code, code_expires_at=code_expires_at, request=request)
+    return True
+
+
+async def _hold(tx: Transaction, grant: Grant) -> bool:
+    """Lock the session and the client of a grant against their end; return False when either has ended."""
+    live = await hold_session(tx, grant.session_id, grant.created_at)
+    return live and await hold_client(tx, grant.client_id)

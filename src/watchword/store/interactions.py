@@ -97,13 +97,32 @@ async def push_request(tx: Transaction, digest: bytes, client_id: str, request: 
     )
 
 
-async def use_pushed_request(tx: Transaction, digest: bytes, client_id: str, now: int) -> str | None:
-    """Use up a pushed request of a client and return it; None when there is no live one (RFC 9126 §4, §7.3)."""
+async def find_pushed_request(tx: Transaction, digest: bytes, client_id: str, now: int) -> str | None:
+    """Return a live pushed request of a client; None when there is none (RFC 9126 §4, §7.3)."""
     row = await tx.one(
-        "UPDATE pushed_requests SET used_at = $1 WHERE digest = $2 AND client_id = $3 AND used_at IS NULL AND expires_at > $1 "
-        "RETURNING request",
-        now,
+        "SELECT request FROM pushed_requests WHERE digest = $1 AND client_id = $2 AND used_at IS NULL AND expires_at > $3",
         digest,
         client_id,
+        now,
     )
     return str(row["request"]) if row else None
+
+
+async def use_pushed_request(tx: Transaction, digest: bytes, now: int) -> bool:
+    """Use up a live pushed request; of two concurrent uses one gets False (RFC 9126 §4, §7.3)."""
+    row = await tx.one(
+        "UPDATE pushed_requests SET used_at = $1 WHERE digest = $2 AND used_at IS NULL AND expires_at > $1 RETURNING digest",
+        now,
+        digest,
+    )
+    return row is not None
+
+
+async def begin_pushed_request(
+    tx: Transaction, digest: bytes, interaction: Interaction, browser: bytes, now: int
+) -> bool:
+    """Use up a pushed request and store it as under way in a browser, both or neither; return False when it was used before."""
+    if not await use_pushed_request(tx, digest, now):
+        return False
+    await create_interaction(tx, interaction, browser)
+    return True

@@ -30,6 +30,7 @@ from watchword.store import (
     user_changes,
     ways_in,
 )
+from watchword.store.answering import answer_pushed_with_code
 from watchword.store.conditions import (
     and_end,
     and_then,
@@ -67,6 +68,8 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         interactions.finish_interaction,
         interactions.push_request,
         interactions.use_pushed_request,
+        interactions.begin_pushed_request,
+        answer_pushed_with_code,
     }
 )
 # A single statement is atomic by itself: it needs neither a transaction nor a savepoint.

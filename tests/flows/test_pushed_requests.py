@@ -1,0 +1,36 @@
+"""RFC 9126: a pushed request is used up with what comes of it: a sign-in under way, a consent page, a code, a refusal."""
+
+import pytest
+from tests.fixtures.code_flow import answer_of
+from tests.fixtures.servers import Server
+from tests.flows.test_fapi2 import Bank
+
+from watchword.store import faults
+
+
+@pytest.mark.parametrize("wants", ["a sign-in", "consent", "an answer", "a refusal"])
+async def test_a_pushed_request_that_the_database_failed_is_there_when_the_page_is_loaded_again_and_once(
+    server: Server, wants: str
+) -> None:
+    bank = await Bank(server).register()
+    if wants in ("consent", "an answer"):
+        await bank.code()
+    prompt = {"consent": "consent", "a refusal": "none"}.get(wants)
+    outcomes = []
+    for turn in range(1, 6):
+        request_uri = (await bank.push(prompt=prompt)).json()["request_uri"]
+        faults.arm(f"commit.begun=error@{turn}")
+        try:
+            first = await bank.begin(request_uri)
+        finally:
+            faults.arm(None)
+        outcomes.append(first.status_code)
+        if first.status_code == 503:
+            first = await bank.begin(request_uri)
+        if wants == "an answer":
+            assert "code" in answer_of(first)
+        assert first.status_code == 303
+        assert (await bank.begin(request_uri)).status_code == 400, "PA-51"
+    assert outcomes[-1] == 303, "every commit of the request failed once"
+    # PostgreSQL commits the single statement of a refusal by itself.
+    assert outcomes[0] == 503 or wants == "a refusal"

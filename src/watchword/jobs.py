@@ -154,10 +154,10 @@ async def _rotate_keys(runtime: Runtime) -> None:
 
 async def _announce_expiring(runtime: Runtime) -> None:
     notice = runtime.now() + runtime.settings.token_expiry_notice
-    while ending := await runtime.database.write(api_tokens.note_expiring, before=notice, now=runtime.now()):
+    within = token_notices.telling_of_ends(runtime).database
+    while ending := await within.write(api_tokens.note_expiring, before=notice, now=runtime.now()):
         for token in ending:
             log.info("token.expiring", token=token.id, owner=token.owner_id, expires_at=token.expires_at)
-        await token_notices.tell_expiring(runtime, ending)
         await asyncio.sleep(PAUSE)
 
 

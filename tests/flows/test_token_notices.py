@@ -1,15 +1,17 @@
 """People are told of their API tokens by mail: when they end soon, and when others may have one."""
 
+import contextlib
 from pathlib import Path
 
 import pytest
-from tests.fixtures.accounts import EMAIL, make
+from tests.fixtures.accounts import EMAIL, make, user_of
 from tests.fixtures.people import letters
 from tests.fixtures.servers import Server, open_server
 
 from watchword import jobs
 from watchword.flows import api_tokens, token_notices, token_verification
-from watchword.store import user_changes
+from watchword.store import faults, user_changes
+from watchword.store.database import StorageUnavailable, Transaction
 
 DAY = 86_400
 
@@ -58,6 +60,40 @@ async def test_the_owner_is_told_once_of_what_ends_soon(tmp_path: Path) -> None:
         assert named == {"nightly", "weekly"}
         assert f"wwa_…{hint}" in text
         assert f"{server.runtime.settings.issuer}/account/tokens" in text
+
+
+@pytest.mark.parametrize("step", ["and_then", "add_mail"])
+async def test_whoever_could_not_be_told_because_the_database_failed_is_told_the_next_time(
+    tmp_path: Path, step: str
+) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server)
+        await server.token(name="nightly", owner="ada", scope="orders:read", expires_in=30 * DAY)
+        server.clock.advance(24 * DAY)
+        faults.arm(f"commit.begun/{step}=error")
+        try:
+            with contextlib.suppress(StorageUnavailable):
+                await jobs.housekeeping(server.runtime)
+        finally:
+            faults.arm(None)
+        await jobs.housekeeping(server.runtime)
+        assert [to for to, _ in await letters(server)] == [EMAIL]
+
+
+async def test_an_account_that_is_damaged_keeps_nobody_else_from_being_told(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        await make(server, "eve", "eve@example.com")
+        eve = await user_of(server, "eve")
+        for name in (await make(server)).username, "eve":
+            await server.token(name="nightly", owner=name, scope="orders:read", expires_in=30 * DAY)
+
+        async def damage(tx: Transaction) -> None:
+            await tx.run("UPDATE users SET attributes = 'none' WHERE id = $1", eve.id)
+
+        await server.runtime.database.write(damage)
+        server.clock.advance(24 * DAY)
+        await jobs.housekeeping(server.runtime)
+        assert [to for to, _ in await letters(server)] == [EMAIL]
 
 
 async def test_nobody_is_told_without_a_confirmed_address_or_an_account_that_is_on(tmp_path: Path) -> None:

@@ -1,40 +1,62 @@
 """What people are told by mail of their API tokens: that they end soon, and that others may have one.
 
-Sent after the change that it tells of is committed, like every notice to a person; the audit trail has the event in any case.
+That tokens end soon is told once, with the note that it was. That others may have one is told after the change that ends it: nothing
+that stands in the way of a mail may stand in the way of that.
 
 A holder narrows a token as often as it likes, names what it made, and can report that as leaked. So that nobody sends an owner whatever
 they please, or fills the outbox, a narrowed token is told of by the name of the one that it comes from, and once a day.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from watchword.flows import mail
-from watchword.flows.mail import Origin
+from watchword.flows import acting, mail
+from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.ratelimit import LocalBuckets
 from watchword.store import api_tokens as store
 from watchword.store import users
 from watchword.store.api_tokens import ApiToken
+from watchword.store.database import StorageUnavailable, Transaction
+from watchword.telemetry import log
+
+
+class Within(NamedTuple):
+    """How rows are read and mails put into the outbox: in a transaction, or each by itself."""
+
+    read: Callable[..., Awaitable[Any]]
+    put: Callable[[Message], Awaitable[None]]
+
 
 PAGE = "/account/tokens"
 MOST = 20  # tokens that one mail names
 NARROWED = LocalBuckets(capacity=1, per_second=1 / 86_400)  # by the token that they come from
 
 
-async def tell_expiring(runtime: Runtime, ending: Iterable[ApiToken]) -> None:
-    """Tell the owners of tokens that end soon, each in one mail.
+def telling_of_ends(runtime: Runtime) -> Runtime:
+    """Return a runtime for `note_expiring`, with which the owners of tokens that end soon are told, each in one mail.
 
     Those that were narrowed from others or made to live no longer than the notice are left out: whoever made them knows.
     """
     notice = runtime.settings.token_expiry_notice
-    lasting = [
-        one for one in ending if one.parent_id is None and (one.expires_at or 0) - one.created_at > notice
-    ]
-    await _tell(runtime, lasting, "token_expiring")
+
+    async def tell(tx: Transaction, ending: Iterable[ApiToken]) -> None:
+        async def read(operation: Callable[..., Awaitable[Any]], *args: object) -> Any:
+            return await operation(tx, *args)
+
+        async def put(message: Message) -> None:
+            await mail.adding(runtime, message)(tx)
+
+        lasting = [
+            one for one in ending if one.parent_id is None and (one.expires_at or 0) - one.created_at > notice
+        ]
+        await _tell(runtime, lasting, "token_expiring", Within(read, put))
+
+    return acting.runtime_with(runtime, tell)
 
 
 async def tell_leaked(
@@ -49,6 +71,7 @@ async def tell_leaked(
         runtime,
         [one for one in named if one is not None],
         "token_leaked",
+        Within(runtime.database.read, partial(mail.send, runtime)),
         change=change,
         unread=len(token_ids[MOST:]),
     )
@@ -69,23 +92,35 @@ async def _by_owners_name(runtime: Runtime, token: ApiToken, told: Sequence[str]
 
 
 async def _tell(
-    runtime: Runtime, tokens: list[ApiToken], template: str, *, unread: int = 0, **more: object
+    runtime: Runtime,
+    tokens: list[ApiToken],
+    template: str,
+    within: Within,
+    *,
+    unread: int = 0,
+    **more: object,
 ) -> None:
     def owner(token: ApiToken) -> str:
         return token.owner_id
 
     personal = sorted((one for one in tokens if one.owner_kind == "user"), key=owner)
     for user_id, own in groupby(personal, owner):
-        user = await runtime.database.read(users.get_user, user_id)
+        try:
+            user = await within.read(users.get_user, user_id)
+        except StorageUnavailable as error:  # a row that is damaged keeps nobody else from being told
+            log.error("mail.not_written", user=user_id, reason=error.reason)
+            continue
         if user is None or user.disabled_at is not None:
             continue
         listed = list(own)
-        more["tokens"] = [await _described(runtime, one) for one in listed[:MOST]]
+        more["tokens"] = [await _described(runtime, one, within) for one in listed[:MOST]]
         more["further"] = len(listed[MOST:]) + unread
-        await mail.notify(runtime, user, template, Origin("", ""), PAGE, **more)
+        message = mail.notice(runtime, user, template, Origin("", ""), PAGE, **more)
+        if message is not None:
+            await within.put(message)
 
 
-async def _described(runtime: Runtime, token: ApiToken) -> dict[str, object]:
-    uses = await runtime.database.read(store.list_secret_uses, token.id)
+async def _described(runtime: Runtime, token: ApiToken, within: Within) -> dict[str, object]:
+    uses = await within.read(store.list_secret_uses, token.id)
     hint = f"{runtime.settings.brand}a_…{uses[0].hint}" if uses else ""
     return {"name": token.name, "hint": hint, "expires_at": token.expires_at}

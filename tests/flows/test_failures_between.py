@@ -1,5 +1,7 @@
 """Where the database fails at any step of a request, all of what it did is there or nothing is, and it can be sent again."""
 
+import base64
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -16,7 +18,7 @@ from tests.fixtures.accounts import (
     sign_out,
     user_of,
 )
-from tests.fixtures.people import PASSWORD, Person
+from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server
 
 from watchword import jobs
@@ -173,6 +175,55 @@ async def test_a_change_of_credentials_is_made_with_its_mail_the_new_cookie_and_
         server.clock.advance(3600)
         await sign_out(ada)
     assert turn > 1, "a commit failed"
+
+
+async def test_an_application_is_set_up_with_the_level_that_its_code_gives_the_session(ada: Person) -> None:
+    server, outcomes = ada.server, list[int]()
+    for turn in range(1, COMMITS):
+        await ada.sign_in()
+        await ada.open("/account/second_factors/totp")
+        form = ada.form(having="key")
+        key = base64.b32decode(re.findall(r"(?:[A-Z2-7]{4} ){7}[A-Z2-7]{4}", ada.text)[0].replace(" ", ""))
+        form["code"], address = code_of(server, key), form.pop("")
+        told = await mailed(server, "new_factor")
+        async with failing(turn):
+            answer = await ada.http.post(address, data=form)
+        outcomes.append(answer.status_code)
+        if answer.status_code == 503:
+            answer = await ada.http.post(address, data=form)
+        assert answer.headers["location"].endswith("notice=totp_added")
+        assert await mailed(server, "new_factor") == told + 1
+        assert (await session_of(server)).acr == "urn:watchword:aal2"
+        if outcomes[-1] != 503:
+            break
+        await people.remove_factors(server.runtime, await user_of(server), actor="test")
+        server.clock.advance(3600)
+        await sign_out(ada)
+    assert (outcomes[0], outcomes[-1]) == (503, 303), "every commit failed once"
+
+
+async def test_a_link_that_confirms_an_address_confirms_it_when_the_form_is_sent_again(ada: Person) -> None:
+    server, outcomes = ada.server, list[int]()
+    for turn in range(1, COMMITS):
+        server.clock.advance(3600)
+        await ada.sign_in()
+        await ada.open("/account/email")
+        await ada.send({"email": f"ada{turn}@example.org"})
+        mails = [text for to, text in await letters(server) if to == f"ada{turn}@example.org"]
+        await ada.open(link_in(mails[0]))
+        form = ada.form(having="link")
+        address = form.pop("")
+        server.clock.advance(90)  # so that the use of the session is noted
+        async with failing(turn):
+            answer = await ada.http.post(address, data=form)
+        outcomes.append(answer.status_code)
+        if answer.status_code == 503:
+            answer = await ada.http.post(address, data=form)
+        assert answer.headers["location"].endswith("/account?notice=email_verified")
+        if outcomes[-1] != 503:
+            break
+        await sign_out(ada)
+    assert (outcomes[0], outcomes[-1]) == (503, 303), "every commit failed once"
 
 
 @pytest.mark.parametrize("proof", ["a password", "a code of an application", "a recovery code"])

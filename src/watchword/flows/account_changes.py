@@ -1,6 +1,7 @@
 """Changes to an account: password, e-mail address, disabling and deletion; its owner is told of each by mail."""
 
 from watchword.credentials import names
+from watchword.credentials.methods import Method
 from watchword.credentials.names import NameRefused
 from watchword.flows import accounts, acting, mail, one_time, sessions, sign_in
 from watchword.flows.mail import Message, Origin
@@ -11,7 +12,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.store import links, user_changes, users
 from watchword.store.conditions import in_session
 from watchword.store.database import Transaction
-from watchword.store.sessions import Session, renew_session
+from watchword.store.sessions import Session, elevate_session, renew_session
 from watchword.store.users import User
 
 VERIFY, VERIFY_LIFETIME = "verify_email", 1800
@@ -56,12 +57,19 @@ async def change_password(
 
 
 def changing(
-    runtime: Runtime, session: Session, done: object, told: Message | None, *, end_others: bool = False
+    runtime: Runtime,
+    session: Session,
+    done: object,
+    told: Message | None,
+    *,
+    end_others: bool = False,
+    proved: Method | None = None,
 ) -> tuple[Runtime, str]:
     """Return a runtime for one change of credentials that somebody makes in a session, and the value of the session's new cookie (SE-01).
 
     In the transaction of the change, if its outcome is `done`, the mail about it is put into the outbox, the session gets the cookie (a
-    copy of the old one is dead, SE-02), and with `end_others` every other session ends with what applications were granted in it (LG-16).
+    copy of the old one is dead, SE-02) and the level of what was `proved` with the change, and with `end_others` every other session ends
+    with what applications were granted in it (LG-16).
     """
     secret, now, who = runtime.new_secret("n"), runtime.now(), session.user_id
     tell, digest = mail.adding(runtime, told), token_format.digest(secret)
@@ -72,7 +80,11 @@ def changing(
         if end_others:
             more = {"but": session.id, "actor": who, "now": now}
             await in_session(tx, session.id, who, now, user_changes.end_elsewhere, who, **more)
-        await renew_session(tx, session.id, digest, actor=who, now=now)
+        if proved is None:
+            await renew_session(tx, session.id, digest, actor=who, now=now)
+        else:
+            raised = sessions.raised_by(session, proved, now)
+            await elevate_session(tx, session.id, digest, **raised, limits=None, actor=who, now=now)
         await tell(tx)
 
     return acting.runtime_with(runtime, then, ends=end_others), secret

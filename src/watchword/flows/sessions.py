@@ -6,8 +6,10 @@ change of credentials; the former cookie is void.
 
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar
 
+from watchword.credentials import methods
+from watchword.credentials.methods import Method
 from watchword.flows.acting import in_the_session, runtime_with
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
@@ -190,6 +192,22 @@ async def elevate(
         proof_epoch=proved.proof_epoch if proved else None,
     )
     return secret if elevated else None
+
+
+class Raised(TypedDict):
+    """What a session holds after a further proof; times are Unix seconds."""
+
+    acr: str
+    amr: tuple[str, ...]
+    authenticated_at: int
+    confirmed_at: int
+
+
+def raised_by(session: Session, proved: Method, now: int) -> Raised:
+    """Return what a session holds after a further proof."""
+    acr, amr = methods.step_up(session.amr, proved)
+    since = now if methods.renews(session.acr, acr, proved) else session.authenticated_at
+    return {"acr": acr, "amr": amr, "authenticated_at": since, "confirmed_at": now}
 
 
 async def act(

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import urlencode
 
+from watchword.credentials.methods import Method
 from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
 from watchword.flows import account_changes, factors, mail, paging, sessions, upstream
 from watchword.flows.runtime import Runtime
@@ -157,7 +158,13 @@ def done(
 
 
 def changing(
-    request: Request, person: Person, form: Form | None, done: object, page: str, change: str
+    request: Request,
+    person: Person,
+    form: Form | None,
+    done: object,
+    page: str,
+    change: str,
+    proved: Method | None = None,
 ) -> tuple[Runtime, tuple[tuple[bytes, bytes], ...]]:
     """Return the runtime for a change of credentials, of which the owner is told by mail, and the headers of the answer after it.
 
@@ -166,7 +173,9 @@ def changing(
     session, user = person
     told = mail.notice(request.runtime, user, "new_factor", visit.origin_of(request), page, change=change)
     others = form is not None and form.get("end_others") == "yes"
-    within, cookie = account_changes.changing(request.runtime, session, done, told, end_others=others)
+    within, cookie = account_changes.changing(
+        request.runtime, session, done, told, end_others=others, proved=proved
+    )
     return within, (visit.session_cookie(request, session, cookie),)
 
 

@@ -20,9 +20,14 @@ from watchword.store import users
 
 
 def _changing(
-    request: Request, person: Person, form: Form, change: str, done: object = True
+    request: Request,
+    person: Person,
+    form: Form,
+    change: str,
+    done: object = True,
+    proved: Method | None = None,
 ) -> tuple[Runtime, tuple[tuple[bytes, bytes], ...]]:
-    return account.changing(request, person, form, done, "/account/second_factors", change)
+    return account.changing(request, person, form, done, "/account/second_factors", change, proved)
 
 
 async def show_password(request: Request) -> Response:
@@ -285,12 +290,10 @@ async def add_totp(request: Request) -> Response:
     key = factors.open_totp(request.runtime, found[1], sealed) if _takes(request, "totp") else None
     if key is None:
         return await show_totp(request)
-    within, _ = _changing(request, found, form, "totp_added")
+    within, headers = _changing(request, found, form, "totp_added", proved=Method.TOTP)
     try:
         code = form.get("code") or ""
         await factors.confirm_totp(request.runtime, found[0], key, code, within=within)
     except (FactorRefused, Throttled) as refused:
         return _totp(request, found, key, sealed, refused_proof.problem(refused))
-    return await step_up.raise_session(
-        request, found[0], Method.TOTP, "/account/second_factors?notice=totp_added"
-    )
+    return account.done(request, "second_factors", "totp_added", headers)

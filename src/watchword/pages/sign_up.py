@@ -196,11 +196,11 @@ async def verify(request: Request) -> Response:
     link = form.get("link") or ""
     wish = await account_changes.wish_of_link(request.runtime, link)
     told = acting.runtime_from(request.runtime, request.address)
+    session = await visit.current(request)  # before the link is used up
     outcome = await account_changes.confirm_email(told, link, visit.origin_of(request))
     if outcome == "taken":
         return errors.address_taken(request)
     if wish is None or outcome != "changed":
         return errors.expired(request)
-    session = await visit.current(request)
     page = "account" if session is not None and session.user_id == wish[0].id else "sign-in"
     return redirect(f"{request.runtime.settings.issuer}/{page}?notice=email_verified")

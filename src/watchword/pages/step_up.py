@@ -214,17 +214,13 @@ async def raise_session(
     the proof up.
     """
     runtime = request.runtime
-    acr, amr = methods.step_up(session.amr, proved)
-    renewed = methods.renews(session.acr, acr, proved)
-    since = runtime.now() if renewed else session.authenticated_at
 
     async def along(tx: Transaction, _session: Session) -> None:
         if spend is not None:
             await spend(tx)
 
-    cookie = await sessions.elevate(
-        runtime, session, acr=acr, amr=amr, authenticated_at=since, proved=user, along=along
-    )
+    raised = sessions.raised_by(session, proved, runtime.now())
+    cookie = await sessions.elevate(runtime, session, **raised, proved=user, along=along)
     if cookie is None:
         return redirect(f"{runtime.settings.issuer}/sign-in")
     return redirect(runtime.settings.issuer + path, (visit.session_cookie(request, session, cookie),))

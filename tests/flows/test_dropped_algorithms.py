@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import httpx
+import pytest
 from tests.fixtures.accounts import another, make
 from tests.fixtures.applications import BYE, application, connect, is_alive
 from tests.fixtures.code_flow import request
 from tests.fixtures.people import Person
-from tests.fixtures.servers import open_server
+from tests.fixtures.servers import Server, open_server
+
+from watchword.flows.keyring import JWKS_MAX_AGE
 
 
 async def test_tokens_outlive_the_setting_that_they_were_signed_by(tmp_path: Path) -> None:
@@ -31,3 +34,57 @@ async def test_tokens_outlive_the_setting_that_they_were_signed_by(tmp_path: Pat
         assert "code=" in (await browser.get("/authorize", params=silent)).headers["location"]
         bye = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": BYE}
         assert (await browser.get("/logout", params=bye)).headers["location"] == BYE
+
+
+async def kids(server: Server, algorithm: str = "ES256") -> list[str]:
+    published = (await server.http.get("/.well-known/jwks.json")).json()["keys"]
+    return [key["kid"] for key in published if key["alg"] == algorithm]
+
+
+@pytest.mark.parametrize(
+    "order", [(0, 1), (1, 0), (0,), (1,)], ids=["both", "both, the next first", "the last", "the next"]
+)
+async def test_revoked_keys_of_a_dropped_algorithm_do_not_come_back_until_it_is_named_again(
+    tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    async with open_server(tmp_path, signing_algorithms=("ES256", "EdDSA")):
+        pass
+    async with open_server(tmp_path, signing_algorithms=("EdDSA",)) as after:
+        left, others = await kids(after), await kids(after, "EdDSA")
+        current = next(
+            key.kid for key, _ in await after.runtime.keyring.states() if key.activates_at and key.kid in left
+        )
+        for position in order:
+            kid = sorted(left, key=lambda kid: kid != current)[position]
+            assert await after.runtime.keyring.revoke(kid, actor="test")
+            left = [one for one in left if one != kid] if len(order) == 1 else left
+            assert kid not in await kids(after)
+        assert sorted(await kids(after)) == (sorted(left) if len(order) == 1 else [])
+        assert await kids(after, "EdDSA") == others
+    async with (
+        open_server(tmp_path, signing_algorithms=("ES256",)) as again,
+        open_server(tmp_path, signing_algorithms=("ES256",)) as another_node,
+    ):
+        states = [state for key, state in await again.runtime.keyring.states() if key.algorithm == "ES256"]
+        assert sorted(states) == ["current", "next"]
+        assert sorted(await kids(another_node)) == sorted(await kids(again)), "which found all that it needs"
+        client = await again.client(scope="introspect orders:read", grant_types=["client_credentials"])
+        token = (await again.grant(client, scope="orders:read")).json()["access_token"]
+        assert await is_alive(again, client, token)
+        again.clock.advance(JWKS_MAX_AGE)
+        assert await again.runtime.keyring.rotate("ES256", actor="test")
+
+
+async def test_a_command_that_is_not_told_of_an_algorithm_leaves_a_node_a_key_to_sign_with(
+    tmp_path: Path,
+) -> None:
+    async with (
+        open_server(tmp_path, signing_algorithms=("ES256",)) as node,
+        open_server(tmp_path, signing_algorithms=("EdDSA",)) as told_otherwise,
+    ):
+        client = await node.client(scope="introspect orders:read", grant_types=["client_credentials"])
+        current = (await node.runtime.keyring.signing_key("ES256")).kid
+        assert current is not None
+        assert await told_otherwise.runtime.keyring.revoke(current, actor="test")
+        token = (await node.grant(client, scope="orders:read")).json()["access_token"]
+        assert await is_alive(node, client, token)

@@ -44,6 +44,17 @@ async def test_of_two_nodes_that_start_at_once_one_makes_the_first_keys(nodes: N
         assert await published(node) == [f"k{winner}a", f"k{winner}b"]
 
 
+async def test_of_two_nodes_that_replace_what_was_revoked_one_does(nodes: Nodes) -> None:
+    await first(nodes[0], "before")
+    assert await first(nodes[1], "too early") is False
+    assert await nodes[0].write(keys.revoke_key, "before", actor="test", now=NOW)
+    outcomes = await race(*(first(nodes[n % 2], f"k{n}a", f"k{n}b") for n in range(8)))
+    assert sorted(outcomes) == [False] * 7 + [True]
+    winner = outcomes.index(True)
+    for node in nodes:
+        assert await published(node) == [f"k{winner}a", f"k{winner}b"]
+
+
 async def test_of_two_nodes_that_rotate_at_once_one_succeeds(nodes: Nodes) -> None:
     await first(nodes[0], "current", "next")
     outcomes = await race(*(rotate(nodes[n % 2], "next", f"successor{n}") for n in range(6)))

@@ -91,11 +91,18 @@ def revoke(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a key that leaked: what it signed is refused at once, and its successor takes over."""
+    """Revoke a key that leaked: what it signed is refused at once, and its successor takes over.
+
+    A key of an algorithm that `signing_algorithms` does not name gets no successor.
+    """
 
     async def work(runtime: Runtime) -> list[Entry]:
-        if not await runtime.keyring.revoke(kid, actor=ACTOR):
+        keyring = runtime.keyring
+        of = next((key.algorithm for key, _ in await keyring.states() if key.kid == kid), None)
+        if not await keyring.revoke(kid, actor=ACTOR):
             raise OAuthError("not_found", "There is no such key.")
+        if of is not None and not keyring.signs(of):
+            session.err.print(f"[dim]no new key is made: signing_algorithms does not name {of}[/]")
         return await _entries(runtime)
 
     _show(session.run(work, database=database, config=config, as_json=as_json), as_json)

@@ -82,7 +82,7 @@ async def rotate_key(call: Call) -> KeyList:
 
 
 async def revoke_key(call: Call) -> KeyList:
-    """Revoke a leaked key: tokens that it signed are refused at once."""
+    """Revoke a leaked key: tokens that it signed are refused at once, and its successor takes over where its algorithm still signs."""
     runtime, actor = call.request.runtime, call.caller.actor
     if not await runtime.keyring.revoke(call.path("kid"), actor=actor, database=runtime.database):
         raise OAuthError("not_found", "There is no such key.")

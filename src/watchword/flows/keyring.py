@@ -53,9 +53,9 @@ class Keyring:
         self._version = -1
 
     async def open(self) -> None:
-        """Generate the first keys if there are none, and load the published ones; raise StorageUnavailable for a damaged row."""
+        """Generate the keys that an algorithm lacks, and load the published ones; raise StorageUnavailable for a damaged row."""
         for algorithm in self._settings.signing_algorithms:
-            await self._create_first(algorithm)
+            await self._complete(algorithm)
         for name in (PAIRWISE_KEY, NONCE_KEY):
             self._secrets[name] = await self._load_secret(name)
         await self.reload()
@@ -71,13 +71,19 @@ class Keyring:
         """Return one of the server's own secrets."""
         return self._secrets[name]
 
-    async def _create_first(self, algorithm: str) -> None:
+    async def _complete(self, algorithm: str) -> None:
+        """Make the first keys of an algorithm, or those that it lost while `signing_algorithms` did not name it."""
         now = int(self._clock())
-        existing = await self._database.read(store.list_keys, now)
-        if any(key.algorithm == algorithm for key in existing):
-            return
-        first, following = await self._generate(algorithm, now), await self._generate(algorithm, None)
-        await self._database.write(store.create_keys, algorithm, [first, following], actor="system", now=now)
+        published = [
+            one for one in await self._database.read(store.list_keys, now) if one.algorithm == algorithm
+        ]
+        waiting = [key.kid for key in published if key.activates_at is None]
+        if not published or not waiting:
+            made = [await self._generate(algorithm, at) for at in ([now, None] if not published else [None])]
+            seen = {key.kid for key in published}
+            await self._database.write(store.create_keys, algorithm, made, seen=seen, actor="system", now=now)
+        elif len(waiting) == len(published):
+            await self.rotate(algorithm, actor="system", expected=waiting[0])
 
     async def _generate(self, algorithm: str, activates_at: int | None) -> StoredKey:
         # In a thread: an RSA key pair may take a second.
@@ -204,11 +210,14 @@ class Keyring:
         return rotated
 
     async def revoke(self, kid: str, *, actor: str, database: Database | None = None) -> bool:
-        """Revoke a key at once; when it was the one that signs, its successor takes over at once. `database` as for `rotate`."""
+        """Revoke a key at once; when it was the one that signs, its successor takes over at once. `database` as for `rotate`.
+
+        None is made for an algorithm that signs no longer: its keys are to become fewer.
+        """
         await self.reload()  # another node may have made it just now
         now, inside = int(self._clock()), database or self._database
         stored = self._published(kid)
-        if stored is not None and stored.activates_at is None:
+        if stored is not None and stored.activates_at is None and self.signs(stored.algorithm):
             # The next key: replaced without ever signing, while the current one goes on.
             fresh = await self._generate(stored.algorithm, None)
             replaced = await inside.write(store.replace_next, kid, fresh, actor=actor, now=now)
@@ -220,11 +229,17 @@ class Keyring:
             return False
         # A key that was to become current soon needs a successor too: the current one already has an end.
         succession = None
-        if stored.retires_at is None or self._current(stored.algorithm).kid == kid:
+        if stored.activates_at is not None and (
+            stored.retires_at is None or self._current(stored.algorithm).kid == kid
+        ):
             succession = await self._succession(stored, now)
         revoked = await inside.write(store.revoke_key, kid, succession, actor=actor, now=now)
         await self.reload()
         return revoked
+
+    def signs(self, algorithm: str) -> bool:
+        """Whether `signing_algorithms` names an algorithm: the keys of others are published, and sign nothing."""
+        return algorithm in self._settings.signing_algorithms
 
     def _published(self, kid: str) -> StoredKey | None:
         return next((key for key in self._stored if key.kid == kid), None)
@@ -238,6 +253,10 @@ class Keyring:
             return Succession(announced.kid, stored.algorithm, now)
         if following is None:
             return None
+        if not self.signs(
+            stored.algorithm
+        ):  # here: another node may be told of the algorithm, and signs with it
+            return Succession(following.kid, stored.algorithm, now) if signs else None
         activates_at = now if signs else _takes_over(following, now)
         return Succession(
             following.kid,

@@ -4,6 +4,8 @@ A key is *next* while it is only published (`activates_at` is NULL), *current* f
 activation of its successor until `retires_at`, when the last token that it signed has expired.
 """
 
+from collections.abc import Collection
+
 import msgspec
 
 from watchword.store.database import Row, Transaction
@@ -51,13 +53,25 @@ async def list_former_keys(tx: Transaction, now: int) -> list[StoredKey]:
 
 
 async def create_keys(
-    tx: Transaction, algorithm: str, keys: list[StoredKey], *, actor: str, now: int
+    tx: Transaction,
+    algorithm: str,
+    keys: list[StoredKey],
+    *,
+    seen: Collection[str] = (),
+    actor: str,
+    now: int,
 ) -> bool:
-    """Store the first keys of an algorithm; return False when another process did so meanwhile."""
+    """Store keys of an algorithm of which those `seen` are published; return False when another process did so meanwhile."""
+    name = f"first key {algorithm}"
+    # Read before the keys: whoever stores keys after those were read has changed it.
+    last = await get_fact(tx, name)
+    if {key.kid for key in await list_keys(tx, now) if key.algorithm == algorithm} != set(seen):
+        return False
     claimed = await tx.run(
-        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO NOTHING",
-        f"first key {algorithm}",
+        "INSERT INTO facts (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE facts.value = $3",
+        name,
         keys[0].kid,
+        last or "",
     )
     if not claimed:
         return False
@@ -117,9 +131,9 @@ async def rotate_key(
 
 
 async def hasten_key(tx: Transaction, kid: str, *, algorithm: str, actor: str, now: int) -> bool:
-    """Let a key that was to take over later sign at once; return False when it signs already or was revoked."""
+    """Let a key that was to take over later, or waits, sign at once; return False when it signs already or was revoked."""
     row = await tx.one(
-        "UPDATE signing_keys SET activates_at = $1 WHERE kid = $2 AND activates_at > $1 AND revoked_at IS NULL RETURNING kid",
+        "UPDATE signing_keys SET activates_at = $1 WHERE kid = $2 AND coalesce(activates_at, $1 + 1) > $1 AND revoked_at IS NULL RETURNING kid",
         now,
         kid,
     )
@@ -132,7 +146,7 @@ async def hasten_key(tx: Transaction, kid: str, *, algorithm: str, actor: str, n
 class Succession(msgspec.Struct, frozen=True):
     """Which key replaces a revoked one and from when, and until when the others stay published.
 
-    `following` is published as the new next key; None where the replacement was about to take over anyway.
+    `following` is published as the new next key; None where the replacement was about to take over anyway, or no other is to be made.
     """
 
     kid: str

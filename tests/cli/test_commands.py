@@ -350,6 +350,7 @@ def test_dev_prints_a_token_that_works(tmp_path: Path) -> None:
         cwd=tmp_path,
         env=environment() | {"PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
     )
     try:
@@ -360,14 +361,20 @@ def test_dev_prints_a_token_that_works(tmp_path: Path) -> None:
             shown = client.get(
                 f"http://localhost:{port}/api/v1/tokens/self", headers={"authorization": f"Bearer {token}"}
             )
-        assert shown.status_code == 200
+            refused = client.post(
+                f"{shown.url}/narrow", headers=shown.request.headers, json={"scope": "orders:raed"}
+            )
+        assert (shown.status_code, refused.status_code) == (200, 403)
         listed = run_cli(tmp_path, "token", "list", "--json")
         assert [one["name"] for one in json.loads(listed.stdout)["tokens"]] == ["development"]
         assert "watchword-dev.db" in listed.stderr, "the other commands find the database of dev, and say so"
         assert not (tmp_path / "watchword.db").exists()
     finally:
         process.terminate()
-        process.wait(30)
+        _, logged = process.communicate(timeout=30)
+    assert "not allowed: orders:raed" in logged, (
+        "what is refused is seen at once, with what the answer does not repeat"
+    )
 
 
 def test_a_backup_is_made_while_serving_and_restored_elsewhere(tmp_path: Path) -> None:

@@ -187,17 +187,22 @@ async def test_ru_nothing_is_ever_sent_to_an_address_that_was_not_verified(
         ({"response_type": None}, "invalid_request"),
         ({"code_challenge": None}, "invalid_request"),
         ({"code_challenge_method": "plain"}, "invalid_request"),
-        ({"scope": "admin"}, "invalid_scope"),
+        ({"scope": "orders:raed"}, "invalid_scope"),
         ({"resource": "https://other.example"}, "invalid_target"),
         ({"max_age": "abc"}, "invalid_request"),
         ({"prompt": "none login"}, "invalid_request"),
     ],
     ids=lambda value: str(value),
 )
-async def test_a_wrong_request_is_answered_to_the_client(server: Server, changes: Any, error: str) -> None:
+async def test_a_wrong_request_is_answered_to_the_client(
+    server: Server, changes: Any, error: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     client = await register(server)
     answer = answer_of(await server.http.get("/authorize", params=request(client, **changes)))
     assert answer["error"] == error
+    if "scope" in changes:
+        assert "orders:raed" not in str(answer), "what was sent is not repeated"
+        assert "not allowed: orders:raed" in capsys.readouterr().err, "but the log names it"
     assert answer["iss"] == server.settings.issuer
 
 

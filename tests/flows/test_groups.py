@@ -244,6 +244,7 @@ async def test_api_tokens_of_a_person_end_with_the_group_that_opened_their_scope
     with pytest.raises(OAuthError, match="invalid_scope") as refused:
         await make_token(server, "orders:write")
     assert "groups" in refused.value.description
+    assert refused.value.detail == "not allowed: orders:write"
 
 
 async def test_a_token_made_while_its_owner_leaves_a_group_does_not_stay(server: Server) -> None:

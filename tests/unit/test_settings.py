@@ -33,6 +33,13 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     ),
     "a proxy's address with a zone": ("trusted_proxies", ["fe80::1%eth0"], "'fe80::1%eth0' is not an IP address or network"),
     "a scope with a space": ("scopes", {"orders read": {"sentence": "See orders"}}, "scopes: 'orders read' is not a valid scope"),
+    "a word within one of several scopes": (
+        "scopes", {"read": {}, "orders:write": {"risk": "great"}},
+        r"^scopes\['orders:write'\]\.risk is not valid: .*'great', instead of elevated or high or low$"
+    ),
+    "a slip within one of several scopes": (
+        "scopes", {"read": {}, "orders:write": {"sentense": "x"}}, r"^scopes\['orders:write'\] is not valid: .*`sentense`"
+    ),
     "a scope with a quote": ("self_registered_scopes", ['"x"'], "self_registered_scopes: '\"x\"' is not a valid scope"),
     "an audience with a fragment": ("default_resource", "https://api.example.com#x", "default_resource: .* is not an absolute URI"),
     "an API that is no address": ("status_lists", ["orders"], "status_lists: 'orders' is not an absolute URI"),
@@ -64,7 +71,7 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "the name of no API": ("resources", {"orders": "Orders"}, "resources: 'orders' is not an absolute URI"),
     "a word for the key of a table": (
         "authorization_details", {"pay": {"sentence": "Pay", "allowed": {"verbs": ["pay"]}}},
-        r"^authorization_details\[\.\.\.\]\.allowed is not valid: .*'verbs', instead of actions or datatypes or locations or privileges$"
+        r"^authorization_details\['pay'\]\.allowed is not valid: .*'verbs', instead of actions or datatypes or locations or privileges$"
     ),
     "a document's host as an address": ("client_document_hosts", ["https://apps.example.com"], "client_document_hosts: 'https://.*' is not the name of a host"),
     "a document's host with capitals": ("client_document_hosts", ["Apps.Example.com"], "client_document_hosts: 'Apps.Example.com' is not .*in lower case"),

@@ -87,7 +87,7 @@ def dev(
     as_json: Json = False,
 ) -> None:
     """Serve on this machine for development: a database file, a link for the owner, and one working token."""
-    own = {"database": session.DEV_DATABASE, "log_format": "console", "log_level": "warning"}
+    own = {"database": session.DEV_DATABASE, "log_format": "console"}
     said = _stated(config)
     defaults = {name: value for name, value in own.items() if name not in said}
     given = {"port": port, "host": _host(said)} | ({} if database is None else {"database": database})

@@ -15,7 +15,7 @@ from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import format_scope, is_reserved, parse_scope
+from watchword.oauth.scopes import excess, format_scope, is_reserved, parse_scope
 from watchword.store import api_tokens as store
 from watchword.store import clients, users
 from watchword.store.api_tokens import ApiToken
@@ -143,10 +143,8 @@ async def _member_of(
     if owner[0] != "user" or closed.isdisjoint(scope):
         return None
     user = await runtime.database.read(users.get_user, owner[1])
-    if user is not None and membership.open_to(runtime.settings, user, scope) != scope:
-        raise OAuthError(
-            "invalid_scope", "A scope is for members of groups that the owner is not in.", field="scope"
-        )
+    if user is not None and (opened := membership.open_to(runtime.settings, user, scope)) != scope:
+        raise excess("A scope is for members of groups that the owner is not in.", scope, opened)
     return user.groups if user else None
 
 

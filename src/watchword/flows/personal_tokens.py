@@ -6,7 +6,7 @@ from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.runtime import Runtime
 from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import is_reserved
+from watchword.oauth.scopes import excess, is_reserved
 from watchword.store import api_tokens as store
 from watchword.store import clients
 from watchword.store.api_tokens import ApiToken, SecretUse
@@ -50,7 +50,7 @@ async def create(
     """
     allowed = await scopes_for(runtime, user)
     if not set(scopes) <= set(allowed):
-        raise OAuthError("invalid_scope", "This scope is not open to people.", field="scope")
+        raise excess("This scope is not open to people.", scopes, allowed)
     lifetime = None if days is None else days * 86_400
     given = TokenInput(name=name, scope=" ".join(scopes), resource=resource, expires_in=lifetime)
     owner = ("user", user.id)

@@ -6,7 +6,7 @@ import re
 from watchword.flows.token_verification import is_below
 from watchword.networks import read_network
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import format_scope, parse_scope
+from watchword.oauth.scopes import excess, format_scope, parse_scope
 from watchword.store.api_tokens import ApiToken
 
 NO_SCOPE = "Name at least one scope: a token without scope can do nothing."
@@ -69,7 +69,8 @@ def narrower_scope(parent: ApiToken, scope: str | None) -> str:
     if not wanted:
         raise OAuthError("invalid_scope", NO_SCOPE, field="scope")
     if not set(wanted) <= set(parent.scope.split()):
-        raise gain("scope", "A narrower token cannot hold a scope that its parent lacks.", "invalid_scope")
+        description = "A narrower token cannot hold a scope that its parent lacks."
+        raise excess(description, wanted, parent.scope.split(), status=403)
     return format_scope(wanted)
 
 

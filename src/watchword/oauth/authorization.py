@@ -19,7 +19,7 @@ from watchword.oauth.authorization_details import DetailType
 from watchword.oauth.claims_request import NOTHING, ClaimsRequest
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import for_people, parse_scope
+from watchword.oauth.scopes import excess, for_people, parse_scope
 from watchword.oauth.targets import resolve_audience
 
 ResponseMode = Literal["query", "form_post"]
@@ -288,9 +288,7 @@ def _scope(sent: Mapping[str, str], client: Client) -> tuple[str, ...]:
     known = tuple(scope for scope in requested if scope in allowed)
     # OpenID Connect Core §3.1.2.1: unknown scopes are ignored; the token response says what was granted.
     if not known or (known != requested and "openid" not in known):
-        raise OAuthError(
-            "invalid_scope", "A requested scope is not registered for this client.", field="scope"
-        )
+        raise excess("A requested scope is not registered for this client.", requested, allowed)
     return known
 
 

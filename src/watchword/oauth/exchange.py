@@ -12,6 +12,7 @@ import msgspec
 
 from watchword.oauth.authorization_details import Detail, DetailType, narrow, remaining
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import excess
 
 ACCESS_TOKEN = "urn:ietf:params:oauth:token-type:access_token"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
@@ -228,9 +229,7 @@ def _scope(
 ) -> tuple[str, ...]:
     available = tuple(scope for scope in subject.scope if scope in policy.scope)
     if not (available or may_be_empty) or any(scope not in available for scope in request.scope):
-        raise OAuthError(
-            "invalid_scope", "The scope exceeds the subject_token or this client's policy.", field="scope"
-        )
+        raise excess("The scope exceeds the subject_token or this client's policy.", request.scope, available)
     return request.scope or available
 
 

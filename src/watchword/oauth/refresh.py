@@ -47,6 +47,7 @@ from typing import Literal
 import msgspec
 
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import excess
 from watchword.presence import HasLeft, unknown
 
 Outcome = Literal["rotate", "replay", "abandoned", "burn", "burned", "idle", "ended"]
@@ -137,5 +138,5 @@ def check_binding(
 def narrow_scope(requested: tuple[str, ...], granted: tuple[str, ...]) -> tuple[str, ...]:
     """Return the scope of the new access token; the refresh token keeps the whole grant. Raise `invalid_scope` (RFC 6749 §6)."""
     if any(scope not in granted for scope in requested):
-        raise OAuthError("invalid_scope", "The scope exceeds what was granted.", field="scope")
+        raise excess("The scope exceeds what was granted.", requested, granted)
     return requested or granted

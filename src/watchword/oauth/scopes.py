@@ -4,7 +4,7 @@ Owns the grammar of scopes and their narrowing. What a scope means is the busine
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import lru_cache
 
 from watchword.oauth.errors import OAuthError
@@ -55,11 +55,15 @@ def narrow(requested: tuple[str, ...], allowed: tuple[str, ...]) -> tuple[str, .
     """Return the scope to grant, all that is allowed when none was requested; raise `invalid_scope` for one that exceeds it."""
     if not requested:
         return allowed
-    if missing := [scope for scope in requested if scope not in allowed]:
-        raise OAuthError(
-            "invalid_scope",
-            "A requested scope is not allowed here.",
-            detail=f"not allowed: {' '.join(missing)[:200]}",
-            field="scope",
-        )
+    if any(scope not in allowed for scope in requested):
+        raise excess("A requested scope is not allowed here.", requested, allowed)
     return requested
+
+
+def excess(
+    description: str, requested: Iterable[str], allowed: Collection[str], *, status: int | None = None
+) -> OAuthError:
+    """Return the refusal of scopes that exceed what is allowed; which they are reaches only the log."""
+    named = " ".join(scope for scope in requested if scope not in allowed)[:200]
+    detail = f"not allowed: {named}" if named else None
+    return OAuthError("invalid_scope", description, detail=detail, field="scope", status=status)

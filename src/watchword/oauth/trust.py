@@ -18,6 +18,7 @@ from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth import dpop
 from watchword.oauth.errors import OAuthError
+from watchword.oauth.scopes import excess
 
 LEEWAY = 30
 MAX_VALUE = 1000
@@ -123,9 +124,7 @@ def check_assertion(
     if rule is None:
         raise _refused("no trust rule matches")
     if any(scope not in rule.scope for scope in requested):
-        raise OAuthError(
-            "invalid_scope", "The scope exceeds what is granted to this assertion.", field="scope"
-        )
+        raise excess("The scope exceeds what is granted to this assertion.", requested, rule.scope)
     expires_at = claims["exp"]
     jti = claims.get("jti")
     return Trusted(

@@ -24,6 +24,7 @@ from watchword.store.database import Transaction
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 from watchword.store.users import User
+from watchword.telemetry import log
 
 MAX_QUERY = 6000
 # Asked for only once; a level not reached then is answered with the actual one.
@@ -46,11 +47,13 @@ async def authorize(request: Request) -> Response:
         if _is_without_cookies(request):
             return await _again_by_reference(request, client, form)
         return await _proceed(request, asked, client, pushed)
-    except RedirectError as error:
-        return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
     except OAuthError as error:
         if error.code == "too_many_requests":
             raise
+        if error.detail:  # it reaches neither the client nor the page
+            log.info("request.refused", path=request.path, error=error.code, detail=error.detail)
+        if isinstance(error, RedirectError):
+            return _send(request, error.redirect_uri, error.response_mode, error.state, error=error)
         return await _show(request, error)
 
 

@@ -127,7 +127,20 @@ def _convert(merged: dict[str, object]) -> Settings:
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         name = place.rpartition("$.")[2].strip("`") or "an option"  # `key` in `$.…` for that of a table
-        raise SettingsError(f"{name} is not valid: {what}{_instead(name, what)}") from None
+        instead = _instead(name, what)
+        raise SettingsError(f"{_of_which(name, merged)} is not valid: {what}{instead}") from None
+
+
+def _of_which(name: str, merged: Mapping[str, object]) -> str:
+    """Return the name of what is not valid with the key of its table, in place of which msgspec has three dots."""
+    option, dots, rest = name.partition("[...]")
+    table = merged.get(option)
+    for key, value in table.items() if dots and isinstance(table, Mapping) else ():
+        try:
+            msgspec.convert({option: {key: value}}, Settings, strict=False)
+        except msgspec.ValidationError:
+            return f"{option}[{key!r}]{rest}"
+    return name
 
 
 def _instead(name: str, what: str) -> str:

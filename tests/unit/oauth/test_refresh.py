@@ -137,8 +137,9 @@ def test_a_bound_token_is_refused_from(change: dict[str, str | None]) -> None:
 def test_the_scope_only_narrows() -> None:
     assert refresh.narrow_scope((), ("a", "b")) == ("a", "b")
     assert refresh.narrow_scope(("b",), ("a", "b")) == ("b",)
-    with pytest.raises(OAuthError, match="invalid_scope"):
+    with pytest.raises(OAuthError, match="invalid_scope") as refused:
         refresh.narrow_scope(("a", "c"), ("a", "b"))
+    assert refused.value.detail == "not allowed: c", "for the log, where a slip is looked for"
 
 
 def rotated(family: Family, now: int) -> Family:

@@ -26,6 +26,8 @@ from watchword import settings as settings_module
 from watchword import shortage, siblings
 from watchword.app import App, check_files
 from watchword.flows.runtime import Runtime
+from watchword.pages import render
+from watchword.pages.branding import branding_of
 from watchword.protocol import LeanProtocol
 from watchword.settings import PREFIX, Settings, SettingsError
 from watchword.store import faults
@@ -132,6 +134,9 @@ def _orphaned(loop: asyncio.AbstractEventLoop, sentinel: int) -> None:
 def check_startable(settings: Settings) -> None:
     """Raise SettingsError where a file cannot be used or the address cannot be listened on, before anything is created."""
     check_named_files(settings)
+    log.configure(settings.log_format, settings.log_level)
+    for said in unknown_texts(settings):
+        log.warning("text.unknown", detail=said)
     try:
         places = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)
         for family, kind, _, _, place in places:
@@ -148,6 +153,11 @@ def check_startable(settings: Settings) -> None:
         )
         refusal = AddressUnavailable if error.errno in _PASSING else SettingsError
         raise refusal(f"cannot listen on {settings.host}, port {settings.port}: {reason}; {change}") from None
+
+
+def unknown_texts(settings: Settings) -> list[str]:
+    """Return what is to be said of texts in the operator's catalogues that nothing shows."""
+    return render.unknown_texts(branding_of(settings))
 
 
 def check_named_files(settings: Settings) -> None:

@@ -80,6 +80,13 @@ async def test_a_frame_of_the_console_of_ones_own_shows_sections_that_it_does_no
 BROKEN: Mapping[str, tuple[str, str]] = {
     "a template for another version of the contract": ("sign_in.html", "{# watchword-pages: 99 #}"),
     "a template that does not parse": ("sign_in.html", DECLARATION + "{% block %}"),
+    "a block that nothing has": (
+        "sign_in.html",
+        DECLARATION
+        + '{% extends "watchword/sign_in.html" %}{% if 1 %}{% block heding %}x{% endblock %}{% endif %}',
+    ),
+    "a template that extends none": ("sign_in.html", DECLARATION + '{% extends "watchword/signin.html" %}'),
+    "a template that extends itself": ("sign_in.html", DECLARATION + '{% extends "sign_in.html" %}'),
     "a catalogue that is no TOML": ("locales/fr.toml", "language"),
 }
 

@@ -80,6 +80,8 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
         report.fail("settings", "settings", str(error), "correct the option that is named, or its file")
     else:
         report.ok("settings", "settings", "the options are valid together")
+        for said in serving.unknown_texts(settings):
+            report.warn("texts", "template_directory", said, "correct its name, or leave it out")
     _exposure(settings, report)
     _files(settings, report)
     try:

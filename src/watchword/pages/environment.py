@@ -1,6 +1,7 @@
 """Jinja: where templates are found and how they are read; a module of its own so that only servers that show pages load it."""
 
-from collections.abc import Callable
+import difflib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from jinja2 import (
@@ -10,6 +11,8 @@ from jinja2 import (
     FileSystemLoader,
     PrefixLoader,
     StrictUndefined,
+    TemplateNotFound,
+    nodes,
     select_autoescape,
 )
 
@@ -41,3 +44,48 @@ def make(own: Path | None) -> Environment:
         keep_trailing_newline=True,
         auto_reload=False,
     )
+
+
+def check_blocks(environment: Environment, template: str) -> None:
+    """Raise ContractError for a block of a template that nothing which it extends has: it would be shown nowhere."""
+    tree = _tree(environment, template)
+    known = _inherited(environment, template, tree)
+    for name in _outermost(tree) if known else ():
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            suggestion = f": did you mean {near[0]!r}?" if near else ""
+            raise ContractError(f"{template}: what it extends has no block {name!r}{suggestion}")
+
+
+def _inherited(environment: Environment, template: str, tree: nodes.Template) -> set[str]:
+    """Return the blocks of everything that a template extends; none where it extends nothing, or what only a page decides."""
+    found: set[str] = set()
+    seen = {template}
+    while (extends := next(tree.find_all(nodes.Extends), None)) is not None:
+        if not isinstance(extends.template, nodes.Const):
+            return set()
+        name = str(extends.template.value)
+        if name in seen:
+            raise ContractError(f"{template}: it extends itself; the one of the package is watchword/{name}")
+        seen.add(name)
+        try:
+            tree = _tree(environment, name)
+        except TemplateNotFound:
+            raise ContractError(f"{template}: there is no template {name!r} to extend") from None
+        found |= {block.name for block in tree.find_all(nodes.Block)}
+    return found
+
+
+def _tree(environment: Environment, template: str) -> nodes.Template:
+    assert environment.loader is not None
+    source, _, _ = environment.loader.get_source(environment, template)
+    return environment.parse(source, template)
+
+
+def _outermost(node: nodes.Node) -> Iterator[str]:
+    """Yield the blocks within no other: one within another is shown where that is."""
+    for child in node.iter_child_nodes():
+        if isinstance(child, nodes.Block):
+            yield child.name
+        else:
+            yield from _outermost(child)

@@ -50,6 +50,15 @@ def available(directory: Path | None = None) -> Mapping[str, Language]:
     return {code: _language(code, fallback | texts) for code, texts in catalogues.items()}
 
 
+def own_keys(directory: Path) -> list[tuple[str, str]]:
+    """Return the name of the file and the dotted key of every text in a directory."""
+    return [
+        (path.name, key)
+        for path in sorted(directory.glob("*.toml"))
+        for key in _flatten(tomllib.loads(path.read_text("utf-8")))
+    ]
+
+
 def choose(languages: Iterable[str], ui_locales: str | None, accept_language: str | None) -> str:
     """Return the code to answer in: OIDC Core §3.1.2.1 `ui_locales` first, then RFC 9110 §12.5.4 Accept-Language."""
     known = {code.lower(): code for code in languages}

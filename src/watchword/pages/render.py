@@ -5,6 +5,7 @@ error, never a blank. A service's own templates (`Branding.template_directory`) 
 and name the contract's version in their first line.
 """
 
+import difflib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -110,6 +111,8 @@ def check_own_templates(branding: Branding) -> None:
     """Load every template and catalogue of the service's own directory at start; raises ContractError naming the file."""
     from jinja2 import TemplateError
 
+    from watchword.pages.environment import check_blocks
+
     locales(branding)
     own = branding.template_directory
     if own is None:
@@ -121,8 +124,32 @@ def check_own_templates(branding: Branding) -> None:
             continue
         try:
             environment.get_template(name)
+            check_blocks(environment, name)
         except TemplateError as error:
             raise ContractError(f"{name}: {error}") from None
+
+
+def unknown_texts(branding: Branding) -> list[str]:
+    """Return what is to be said of texts in the service's own catalogues that nothing shows.
+
+    They keep nothing from starting: a translation may hold what an earlier release showed.
+    """
+    own = branding.template_directory
+    if own is None:
+        return []
+    packaged = languages.available()[languages.DEFAULT].texts
+    sections = {key.partition(".")[0] for key in packaged}
+    templates = "".join(
+        path.read_text("utf-8") for path in own.rglob("*.*") if path.suffix in (".html", ".txt")
+    )
+    said = []
+    for file, key in languages.own_keys(own / "locales"):
+        section = key.partition(".")[0]
+        is_shown = key in packaged or section == "scope"  # of which the operator has more
+        if not is_shown and (key if section in sections else f"{section}.") not in templates:
+            near = difflib.get_close_matches(key, packaged, n=1)
+            said.append(f"{file}: nothing shows {key!r}" + (f": did you mean {near[0]!r}?" if near else ""))
+    return said
 
 
 @lru_cache(maxsize=16)

@@ -120,3 +120,30 @@ def test_an_own_template_for_another_version_of_the_contract_is_refused_at_start
     (tmp_path / "sign_in.html").write_text(f'{first}\n{{% extends "watchword/sign_in.html" %}}', "utf-8")
     with pytest.raises(render.ContractError):
         render.check_own_templates(Branding(template_directory=tmp_path))
+
+
+def test_a_block_of_ones_own_is_within_one_that_the_original_has(tmp_path: Path) -> None:
+    frame = '{% extends "watchword/layout.html" %}{% block footer %}{% block office %}x{% endblock %}{% endblock %}'
+    (tmp_path / "layout.html").write_text(f"{render.DECLARATION}\n{frame}", "utf-8")
+    page_of_its_own = '{% extends "watchword/sign_in.html" %}{% block office %}Oslo{% endblock %}'
+    (tmp_path / "sign_in.html").write_text(f"{render.DECLARATION}\n{page_of_its_own}", "utf-8")
+    render.check_own_templates(Branding(template_directory=tmp_path))
+    slip = page_of_its_own.replace("office", "ofice")
+    (tmp_path / "sign_in.html").write_text(f"{render.DECLARATION}\n{slip}", "utf-8")
+    with pytest.raises(
+        render.ContractError, match=r"sign_in.html: .* no block 'ofice': did you mean 'office'\?"
+    ):
+        render.check_own_templates(Branding(template_directory=tmp_path))
+
+
+def test_a_text_that_nothing_shows_is_told(tmp_path: Path) -> None:
+    own = f'{render.DECLARATION}{{% extends "watchword/sign_in.html" %}}{{% block below %}}{{{{ t("sign_in.tour") }}}}{{{{ t("tour." ~ name) }}}}{{% endblock %}}'
+    (tmp_path / "sign_in.html").write_text(own, "utf-8")
+    (tmp_path / "locales").mkdir()
+    texts = '[sign_in]\ntitle="a"\ntour = "b"\ntilte = "c"\n[tour]\nshort="d"\n[scope]\n"orders:read" = "e"\n[sing_in]\nlead="f"\n'
+    (tmp_path / "locales" / "en.toml").write_text(texts, "utf-8")
+    assert render.unknown_texts(Branding(template_directory=tmp_path)) == [
+        "en.toml: nothing shows 'sign_in.tilte': did you mean 'sign_in.title'?",
+        "en.toml: nothing shows 'sing_in.lead': did you mean 'sign_in.lead'?",
+    ]
+    assert render.unknown_texts(Branding()) == []

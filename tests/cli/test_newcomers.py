@@ -64,6 +64,8 @@ def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str)
         (["client", "create", "x", "--client-id", "é"], 1, "client_id"),
         (["client", "create", "x", "--client-id", "x" * 201], 1, "client_id"),
         (["client", "create", "x", "--public", "--auth", "client_secret_basic"], 2, "exclude each other"),
+        (["client", "create", "x", "--public"], 2, "give --redirect-uri, or --grant"),
+        (["client", "create", "x", "--auth", "none"], 2, "give --redirect-uri, or --grant"),
         (["client", "create", "x", "--certificate-subject", "example.com"], 2, "KIND=NAME"),
         (["client", "rotate-secret", "known", "--overlap", "91d"], 1, "overlap"),
         (["session", "list", "--user", MARKUP], 1, "no such account"),

@@ -9,7 +9,12 @@ import typer
 
 Many = list[str] | None
 RedirectUri = Annotated[Many, typer.Option(help="Where codes are sent; repeatable.")]
-Grant = Annotated[Many, typer.Option(help="Grant type; repeatable (a new client's: client_credentials).")]
+Grant = Annotated[
+    Many,
+    typer.Option(
+        help="Grant type; repeatable (a new client's: authorization_code and refresh_token with --redirect-uri, else client_credentials)."
+    ),
+]
 Auth = Annotated[
     str | None,
     typer.Option(

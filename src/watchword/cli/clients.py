@@ -82,6 +82,10 @@ def create(
         session.usage("--public and --auth exclude each other: a public client has no authentication method")
     default = ["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"]
     method = "none" if public else "client_secret_basic"
+    if "none" in (method, auth) and not (redirect_uri or grant):
+        session.usage(
+            "a public client signs people in: give --redirect-uri, or --grant device_code where they have no browser"
+        )
     given = {
         "grant_types": default,
         "token_endpoint_auth_method": method,

@@ -14,6 +14,7 @@ from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import free_port
 
+from watchword.cli import launch
 from watchword.cli.application import application
 from watchword.settings import SettingsError, load
 
@@ -289,6 +290,16 @@ def test_dev_listens_where_the_settings_say(tmp_path: Path) -> None:
     (tmp_path / "watchword.toml").write_text(f"port = {port}\n")
     assert shown_by_dev(tmp_path)["issuer"] == f"http://localhost:{port}"
     assert shown_by_dev(tmp_path, WATCHWORD_PORT=str(other))["issuer"] == f"http://localhost:{other}"
+
+
+def test_a_server_that_takes_the_database_of_another_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = (f"http://localhost:{port}" for port in (8000, 8001))
+    for issuer in (first, first, second):
+        assert "was that of" not in capsys.readouterr().err
+        launch.prepare(load({"database": str(tmp_path / "dev.db"), "issuer": issuer}, environ={}))
+    assert f"was that of {first}; commands are for {second} now" in capsys.readouterr().err
 
 
 def test_dev_is_for_this_machine_alone_and_says_so(tmp_path: Path) -> None:

@@ -112,7 +112,10 @@ def prepare(settings: Settings) -> str | None:
     async def opened() -> str | None:
         runtime = await start.open_runtime(settings)
         try:
-            await start.remember_issuer(runtime)
+            former = await start.remember_issuer(runtime)
+            if former:  # as where a second server is started with the file of one that still runs
+                apart = "another --database keeps the two apart"
+                say(f"this database was that of {former}; commands are for {settings.issuer} now ({apart})")
             return await start.setup_link(runtime)
         finally:
             await start.close_runtime(runtime)

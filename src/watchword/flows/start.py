@@ -93,19 +93,19 @@ async def open_runtime(
     return runtime
 
 
-async def remember_issuer(runtime: Runtime) -> None:
-    """Store the issuer, so that commands without the option make tokens for the same issuer.
+async def remember_issuer(runtime: Runtime) -> str | None:
+    """Store the issuer, so that commands without the option make tokens for the same issuer; return the one before, if it was another.
 
     Raises SettingsError in development mode for a database that is served in public: this would change its issuer, and print a token
     with power over it on the screen.
     """
-    if runtime.settings.mode == "development":
-        known = await runtime.database.read(keys.get_fact, ISSUER)
-        if known and known.startswith("https:"):
-            raise SettingsError(
-                f"this database belongs to {known}: use `watchword serve`, or give dev a database of its own"
-            )
+    known = await runtime.database.read(keys.get_fact, ISSUER)
+    if runtime.settings.mode == "development" and known and known.startswith("https:"):
+        raise SettingsError(
+            f"this database belongs to {known}: use `watchword serve`, or give dev a database of its own"
+        )
     await runtime.database.write(keys.set_fact, ISSUER, runtime.settings.issuer)
+    return known if known != runtime.settings.issuer else None
 
 
 async def close_runtime(runtime: Runtime) -> None:

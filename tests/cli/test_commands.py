@@ -40,6 +40,9 @@ def test_a_token_from_creation_to_revocation(tmp_path: Path) -> None:
     assert names[-3:] == ["token.created", "token.rotated", "token.revoked"] or set(names) >= {
         "token.revoked"
     }
+    assert document(tmp_path, "audit", "--actor", "system")["events"]
+    by_hand = document(tmp_path, "audit", "--actor", "command line")["events"]
+    assert {event["actor"] for event in by_hand} == {"command line"}
     day = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(made["expires_at"]))
     told = run_cli(tmp_path, "audit", "--name", "token.created").stdout
     assert f"expires_at={day} " in " ".join(told.split()), "people read days, not seconds"

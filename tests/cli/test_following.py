@@ -14,7 +14,7 @@ from typing import IO
 
 from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import Server, open_server
-from tests.store.made import note
+from tests.store.made import NOW, note
 
 from watchword.store.database import Transaction
 
@@ -45,6 +45,11 @@ def targets(printed: IO[bytes], last: str) -> list[str]:
     return [json.loads(line)["target"] for line in text.splitlines() if line.endswith(b"}")]
 
 
+async def note_by_another(tx: Transaction, target: str) -> None:
+    """Record an event of the same name by another actor."""
+    await tx.record("test.noted", actor="another", target=target, at=NOW)
+
+
 async def note_many(tx: Transaction, prefix: str) -> None:
     """Record more events than a pipe holds."""
     for number in range(PIPE // 100):
@@ -54,8 +59,10 @@ async def note_many(tx: Transaction, prefix: str) -> None:
 async def test_what_happens_while_the_first_events_are_printed_is_not_missed(tmp_path: Path) -> None:
     async with open_server(tmp_path) as server:
         await server.runtime.database.write(note_many, "early")
-        with following(server, "--limit", "10000", "--name", "test.noted") as printed:
+        wanted = ("--name", "test.noted", "--actor", "test")
+        with following(server, "--limit", "10000", *wanted) as printed:
             assert select.select([printed], [], [], PATIENCE)[0]  # it prints, and waits for its reader
+            await server.runtime.database.write(note_by_another, "not asked for")
             await server.runtime.database.write(note, "meanwhile")
             told = targets(printed, "meanwhile")
     early = [f"early {number}" for number in range(PIPE // 100)]

@@ -33,13 +33,18 @@ def test_rules_of_exchange_are_given_and_shown(tmp_path: Path) -> None:
 
 def test_a_rule_of_trust_from_creation_to_deletion(tmp_path: Path) -> None:
     options = ("--issuer", "https://ci.example", "--scope", "deploy", "--subject", "ci:{repository}")
+    options = (*options, "--algorithm", "RS256")
     made = document(tmp_path, "trust", "create", "deploy", *options, "--claim", "repository=acme/*")
+    assert made["algorithms"] == ["RS256"]
     assert made["claims"] == {"repository": "acme/*"}
     assert document(tmp_path, "trust", "show", "deploy") == document(tmp_path, "trust", "show", made["id"])
     assert [rule["name"] for rule in document(tmp_path, "trust", "list")["rules"]] == ["deploy"]
     taken = document(tmp_path, "trust", "create", "deploy", *options, "--claim", "repository=x", code=1)
     assert taken["error"] == "conflict"
     assert document(tmp_path, "trust", "create", "all", *options, code=1)["error"] == "invalid_request"
+    people = ("--people", "--email-domain", "acme.example", "--issuer", "https://a.example", "--scope", "a")
+    refused = document(tmp_path, "trust", "create", "x", *people, "--algorithm", "HS256", code=1)
+    assert refused["field"] == "algorithms"
     wrong = run_cli(tmp_path, "trust", "create", "x", *options, "--claim", "repository")
     assert wrong.returncode == 2
     assert document(tmp_path, "trust", "delete", "deploy")["deleted"] == made["id"]

@@ -22,10 +22,12 @@ class Wanted(NamedTuple):
 
     name: str
     target: str
+    actor: str
 
     def takes(self, event: Event) -> bool:
         """Whether an event matches."""
-        return self.name in ("", event.name) and self.target in ("", event.target)
+        pairs = ((self.name, event.name), (self.target, event.target), (self.actor, event.actor))
+        return all(wanted in ("", found) for wanted, found in pairs)
 
 
 def audit(
@@ -41,6 +43,9 @@ def audit(
     limit: Annotated[int, typer.Option(min=1, max=10_000, help="The latest of them, up to 10000.")] = 50,
     name: Annotated[str, typer.Option(help="Only events of this name.")] = "",
     target: Annotated[str, typer.Option(help="Only events about this identifier.")] = "",
+    actor: Annotated[
+        str, typer.Option(help='Only what was done by this identifier, or by such as "command line".')
+    ] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -58,12 +63,15 @@ def audit(
         files = None if settings.is_postgres else sqlite_file.Files(settings.database)
         if follow:  # before the list is read: otherwise events that come in between would be missed
             await runtime.database.read(events.heads, seen)
-        found = await runtime.database.read(events.list_events, limit=limit, name=name, target=target)
+        found = await runtime.database.read(
+            events.list_events, limit=limit, name=name, target=target, actors=[actor] if actor else []
+        )
         found.reverse()
         if follow:
             for event in found:
                 _emit(event, as_json)
-            await _follow(runtime, files, {event.id for event in found}, seen, Wanted(name, target), as_json)
+            wanted = Wanted(name, target, actor)
+            await _follow(runtime, files, {event.id for event in found}, seen, wanted, as_json)
         return found
 
     found = session.run(work, database=database, config=config, as_json=as_json)

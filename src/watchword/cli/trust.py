@@ -70,6 +70,12 @@ def create(
         str | None, typer.Option(help="The issuer's keys: a file or an address (default: its metadata).")
     ] = None,
     network: Networks = None,
+    algorithm: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A signature algorithm of its assertions; repeatable (default: any that is known)."
+        ),
+    ] = None,
     max_lifetime: Annotated[str, typer.Option(help="The longest lifetime of an assertion.")] = "1h",
     token_lifetime: Annotated[str, typer.Option(help="Lifetime of the tokens.")] = "10m",
     database: Database = None,
@@ -89,6 +95,7 @@ def create(
         "clients": client or [],
         "email_domains": email_domain or [],
         "networks": network or [],
+        "algorithms": algorithm or [],
         "max_lifetime": session.duration(max_lifetime, "--max-lifetime"),
         "token_lifetime": session.duration(token_lifetime, "--token-lifetime"),
         **_jwks(jwks),

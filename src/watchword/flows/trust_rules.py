@@ -109,8 +109,10 @@ def _check_people(runtime: Runtime, rule: Rule) -> Rule:
             raise _bad("subject", "The only placeholder in the subject of people must be {sub}.")
     if any(not _DOMAIN.fullmatch(domain) for domain in rule.email_domains):
         raise _bad("email_domains", "Name domains such as example.com.")
-    if not rule.scope or not set(rule.algorithms) <= set(ALGORITHMS):
-        raise _bad("scope", "A rule must name scopes, and signature algorithms that this server supports.")
+    if not rule.scope:
+        raise _bad("scope", "A rule must name scopes.")
+    if not set(rule.algorithms) <= set(ALGORITHMS):
+        raise _bad("algorithms", "A trust rule must name signature algorithms that this server supports.")
     return rule
 
 

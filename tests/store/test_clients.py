@@ -6,9 +6,19 @@ from tests.fixtures.postgres import race
 from tests.store.made import NOW, add_token, client, count, digest, select, user
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
-from watchword.store import clients, consents, events, logout_notices, registrations, sessions, users
+from watchword.store import (
+    clients,
+    consents,
+    events,
+    identities,
+    logout_notices,
+    registrations,
+    sessions,
+    users,
+)
 from watchword.store import ended as endings
 from watchword.store.database import Database
+from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
 
 Nodes = tuple[Database, Database]
@@ -124,12 +134,21 @@ async def test_a_kill_ends_the_tokens_issued_before_and_an_edit_does_not(databas
         assert after.valid_from == valid_from
 
 
-async def test_the_trail_tells_of_every_token_that_ends_with_its_client(database: Database) -> None:
+async def test_the_trail_tells_of_every_token_and_identity_that_ends_with_its_client(
+    database: Database,
+) -> None:
     await create(database, client())
+    for kind in ("client", "application"):
+        identity = RegisteredIdentity(
+            id=f"zid_{kind}", owner_kind=kind, owner_id="cl_1", name="x", document="{}", registered_at=NOW, expires_at=NOW,
+        )  # fmt: skip
+        assert await database.write(identities.register_identity, identity, kind.encode(), actor="a")
     await add_token(database, owner_kind="client", owner_id="cl_1")
     await add_token(database, "tok_2", owner_kind="client", owner_id="cl_1", parent_id="tok_1", depth=1)
     await add_token(database, "tok_3", owner_kind="application", owner_id="cl_1")
     assert await database.write(clients.delete_client, "cl_1", actor="test", now=NOW)
+    revoked = await database.read(events.list_events, name="identity.revoked", limit=9)
+    assert [(event.actor, event.target) for event in revoked] == [("test", "zid_client")]
     ended = {}
     for one in ("tok_1", "tok_2", "tok_3"):
         found = await database.read(events.list_events, target=one, name="token.revoked", limit=9)

@@ -8,6 +8,7 @@ from tests.store.made import count
 
 from watchword.credentials.passkey import Passkey
 from watchword.store import (
+    events,
     factors,
     identities,
     links,
@@ -304,6 +305,14 @@ async def test_an_identity(database: Database, expires_at: int) -> None:
         now=NOW,
     )
     assert outcome == ("removed" if expires_at > NOW else "last")
+
+
+async def test_the_trail_tells_of_an_identity_that_ends_with_its_owner(database: Database) -> None:
+    person = await make_person(database, ways=1)
+    identity = await make_identity(database, person)
+    assert await database.write(user_changes.delete_user, person, actor="b", now=NOW) == "changed"
+    told = await database.read(events.list_events, target=identity.id, limit=1)
+    assert [(event.name, event.actor) for event in told] == [("identity.revoked", "b")]
 
 
 @pytest.mark.parametrize("turn", range(4))

@@ -7,6 +7,7 @@ from watchword.store import documents, ended, searches
 from watchword.store.api_tokens import revoke_tokens_of_client
 from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.filters import where
+from watchword.store.identities import revoke_identities_of
 from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
 
@@ -255,11 +256,7 @@ async def hold_client(tx: Transaction, client_id: str) -> bool:
 # Device codes end before grants: the order in which a code is redeemed.
 END_GRANTS = "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL"
 END_DEVICE_CODES = "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1"
-ENDED_WITH_CLIENT = (
-    END_DEVICE_CODES,
-    END_GRANTS,
-    "UPDATE identities SET revoked_at = $1 WHERE owner_kind = 'client' AND owner_id = $2 AND revoked_at IS NULL",
-)
+ENDED_WITH_CLIENT = (END_DEVICE_CODES, END_GRANTS)
 FORGET_CONSENTS = "DELETE FROM consents WHERE client_id = $1"
 # Whatever their dates, which another node's clock may have set.
 FORGOTTEN_WITH_CLIENT = (
@@ -277,6 +274,7 @@ async def delete_client(tx: Transaction, client_id: str, *, actor: str, now: int
     await revoke_tokens_of_client(tx, client_id, actor=actor, now=now)
     for statement in ENDED_WITH_CLIENT:
         await tx.run(statement, now, client_id)
+    await revoke_identities_of(tx, ("client", client_id), actor=actor, now=now)
     for statement in FORGOTTEN_WITH_CLIENT:
         await tx.run(statement, client_id)
     await tx.record("client.deleted", actor=actor, target=client_id, at=now)

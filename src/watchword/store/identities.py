@@ -142,6 +142,17 @@ async def revoke_identity(
     return True
 
 
+async def revoke_identities_of(tx: Transaction, owner: tuple[str, str], *, actor: str, now: int) -> None:
+    """Revoke every identity of an owner (kind, identifier), who ends."""
+    rows = await tx.all(
+        "UPDATE identities SET revoked_at = $1 WHERE owner_kind = $2 AND owner_id = $3 AND revoked_at IS NULL RETURNING id",
+        now,
+        *owner,
+    )
+    for row in rows:
+        await tx.record("identity.revoked", actor=actor, target=row["id"], at=now)
+
+
 async def use_identity(tx: Transaction, used: Used, public_point: bytes, now: int) -> str:
     """Use up a challenge and note the identity's use: "used", "replayed" when the challenge was used before, or "ended" when the
     identity is not live."""

@@ -6,6 +6,7 @@ from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
 from watchword.store.grants import end_grant, hold_session
+from watchword.store.identities import revoke_identities_of
 from watchword.store.links import Link, create_link, forget_links, hold_link, use_link
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.sessions import end_sessions_of
@@ -326,9 +327,7 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
     await end_sessions_of(tx, user_id, actor=actor, now=now)
     await end_grants_of(tx, user_id, reason="account deleted", actor=actor, now=now)
     await revoke_tokens_of(tx, user_id, reason="account deleted", actor=actor, now=now)
-    await tx.run(
-        "UPDATE identities SET revoked_at = $1 WHERE owner_id = $2 AND revoked_at IS NULL", now, user_id
-    )
+    await revoke_identities_of(tx, ("user", user_id), actor=actor, now=now)
     # Includes links to its verified address: an open invitation would bring the account back, with the rights that it names.
     await tx.run(
         "DELETE FROM one_time_links WHERE subject = $1 OR subject = "

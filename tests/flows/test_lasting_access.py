@@ -85,6 +85,9 @@ async def test_a_person_ends_a_lost_phone_with_what_applications_hold_there_or_w
     assert re.search(r'name="end_access"[^>]* checked', shown[0]), "it is the default, and can be unticked"
     csrf = desk.form()["csrf"]
     form = {"csrf": csrf, "do": "end", "session": lost.session, "end_access": ticked}
+    for unknown in ("end_other", ""):
+        assert (await desk.http.post("/account/sessions", data=form | {"do": unknown})).status_code == 400
+    assert (await lost.person.open("/account")).url.path == "/account", "what is not known ends nothing"
     await desk.http.post("/account/sessions", data=form)
     assert (await lost.person.open("/account")).url.path == "/sign-in"
     assert await lost.lives() is lives

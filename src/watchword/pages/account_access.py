@@ -2,6 +2,7 @@
 
 from watchword.flows import account_access, places, sessions
 from watchword.http import Request, Response, redirect
+from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, consent, details, scopes
 from watchword.store import sessions as store
 from watchword.store.grants import sessions_with_lasting_access
@@ -48,7 +49,10 @@ async def end_sessions(request: Request) -> Response:
     form = account.form_of(request, found)
     current, user = found
     runtime = request.runtime
-    if form.get("do") == "end_others":
+    do = form.get("do")
+    if do not in ("end", "end_others"):
+        raise OAuthError("invalid_request", "There is no such change.", field="do")
+    if do == "end_others":
         if form.get("end_access") == "yes":
             await account.end_elsewhere(request, found)
         else:

@@ -53,6 +53,10 @@ async def test_the_tokens_of_a_client_of_the_longest_identifier_are_found_and_en
     headers, owner = await _admin(server), f"https://app.example.com/{'c' * 700}"
     made = client(owner, origin="document")
     assert await server.runtime.database.write(clients.create_client, made, actor="test", now=1)
+    wanted = {"name": "a", "scope": "orders:read"}
+    for named, status in ((owner, 201), ("a" * 200, 201), ("a" * 201, 400), ("a" * 801, 400)):
+        answer = await server.http.post("/api/v1/tokens", json=wanted | {"owner": named}, headers=headers)
+        assert answer.status_code == status, answer.text
     found = await server.http.get("/api/v1/tokens", params={"owner": owner}, headers=headers)
     assert found.status_code == 200, found.text
     ended = await server.http.post("/api/v1/tokens/revoke", json={"owner": owner}, headers=headers)

@@ -10,7 +10,7 @@ import msgspec
 
 from watchword.flows import membership, sessions, token_limits, token_notices
 from watchword.flows.client_registry import check_resource, check_text
-from watchword.flows.identifiers import new_id
+from watchword.flows.identifiers import LONGEST, new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import token_format
@@ -26,6 +26,7 @@ DEFAULT_OVERLAP = 86_400
 MAX_OVERLAP = 30 * 86_400
 NEVER: Literal["never"] = "never"
 COMPROMISED = "compromised"  # of this reason the owner is told
+MAX_APPLICATION = 200  # characters: of a name that nobody else has checked
 APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
 
 Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -37,7 +38,7 @@ class TokenInput(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """The input for a new API token. `expires_in` is in seconds or "never"; `rate_limit` is uses per minute, `quota` uses in all."""
 
     name: Text
-    owner: Text | None = None
+    owner: Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST)] | None = None
     scope: Annotated[str, msgspec.Meta(max_length=4096)]
     resource: Annotated[str, msgspec.Meta(max_length=2000)] | None = None
     expires_in: Lifetime | Literal["never"] | None = None
@@ -107,6 +108,10 @@ async def create(
     scope = parse_scope(given.scope)
     if not scope:
         raise OAuthError("invalid_scope", token_limits.NO_SCOPE, field="scope")
+    if owner[0] == "application" and len(owner[1]) > len(APPLICATION) + MAX_APPLICATION:
+        raise OAuthError(
+            "invalid_request", "The name of an application has 200 characters at most.", field="owner"
+        )
     expires_at = _expiry(runtime, given.expires_in, now)
     if given.expires_in is None and not_after is not None and expires_at is not None and _reserved(scope):
         expires_at = min(expires_at, not_after)

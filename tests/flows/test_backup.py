@@ -18,7 +18,7 @@ from watchword.flows.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store
-from watchword.store import events, restoring, schema
+from watchword.store import events, outbox, restoring, schema
 from watchword.store.database import StorageUnavailable
 
 NOW = 1_900_000_000
@@ -353,6 +353,7 @@ async def test_what_may_have_been_revoked_since_is_ended(server: Server, tmp_pat
     token = (await server.grant(client)).json()["access_token"]
     assert (await server.post("/introspect", client, token=token)).json()["active"]
     now = server.runtime.now()
+    await server.runtime.database.write(outbox.add_mail, "mail_1", b"sealed", expires_at=now + 60, now=now)
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", now)
     await server.post("/revoke", client, token=token)
     assert not (await server.post("/introspect", client, token=token)).json()["active"]
@@ -360,6 +361,9 @@ async def test_what_may_have_been_revoked_since_is_ended(server: Server, tmp_pat
     await backup.restore_backup(settings_of(server), tmp_path / "b.gz", now, replace=True, exact=exact)
     async with reopened(server) as again:
         assert (await again.post("/introspect", client, token=token)).json()["active"] is exact
+        assert await again.runtime.database.read(outbox.is_mail_due, now) is exact, (
+            "it may have been sent since"
+        )
 
 
 async def test_api_tokens_are_ended_when_asked(server: Server, tmp_path: Path) -> None:

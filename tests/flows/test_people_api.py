@@ -71,9 +71,13 @@ async def test_an_account_lives_its_life_by_the_api(server: Server) -> None:
         assert (await server.http.post(f"{address}/disable", json={}, headers=own)).status_code == 200
         assert (await person.open("/account")).url.path == "/sign-in"
         assert (await person.sign_in("kim")).status_code == 401
+        vain = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()
+        assert vain.pop("disabled") is True, "it is told, for the link leads nowhere"
+        assert (await person.open(vain["link"])).status_code == 404
         await server.http.post(f"{address}/enable", json={}, headers=own)
-        link = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()["link"]
-        await person.open(link)
+        made = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()
+        assert made.keys() == vain.keys()
+        await person.open(made["link"])
         await person.send({"new_password": "another set of words entirely"}, having="link")
         await person.sign_in("kim", "another set of words entirely")
         assert person.path == "/account"

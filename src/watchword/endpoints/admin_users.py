@@ -94,11 +94,12 @@ class InviteInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     is_admin: bool = False
 
 
-class OneTimeLink(msgspec.Struct, frozen=True):
-    """An address that works once; `expires_in` is in seconds."""
+class OneTimeLink(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An address that works once; `expires_in` is in seconds. `disabled` where the account is: until it is enabled the link leads nowhere."""
 
     link: str
     expires_in: int
+    disabled: bool = False
 
 
 class SessionView(msgspec.Struct, frozen=True):
@@ -296,7 +297,7 @@ async def make_reset_link(call: Call) -> OneTimeLink:
     """Make a one-time link for the person to set a password, or a passkey where passwords are not in use."""
     user, runtime = await _subject(call, opens=True)
     link = await people.reset_link(runtime, user, actor=call.caller.actor)
-    return OneTimeLink(link, people.RESET_LIFETIME)
+    return OneTimeLink(link, people.RESET_LIFETIME, user.disabled_at is not None)
 
 
 async def remove_factors(call: Call) -> UserView:

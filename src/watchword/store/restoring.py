@@ -34,7 +34,8 @@ async def end_the_uncertain(tx: Transaction, now: int) -> None:
     await tx.run("UPDATE clients SET valid_from = $1", await ended.ended_before(tx, *EVERYTHING))
     await tokens.note_restored(tx, now)
     await tx.run("UPDATE totp_keys SET last_step = $1 WHERE last_step < $1", totp.step_at(now))
-    for table in ("interactions", "pushed_requests", "email_codes"):
+    # Mails may have been sent since, and their links are used up.
+    for table in ("interactions", "pushed_requests", "email_codes", "outbox"):
         await clear(tx, table)
 
 

@@ -36,6 +36,13 @@ def at_one_time(guard: Guard) -> Clock:
     return clock
 
 
+async def fetched(guard: Guard) -> None:
+    """Wait for the fetch that was begun last."""
+    begun = keys_of(guard).fetching._in_flight
+    assert begun is not None
+    await asyncio.wrap_future(begun)
+
+
 def rotate(other: OtherIssuer, kid: str) -> jwk.Key:
     """Publish a new key in place of all others."""
     other.keys = [jwk.generate("ES256", kid)]
@@ -101,6 +108,39 @@ async def test_a_new_key_without_a_name_is_known_after_ten_seconds_and_the_old_o
     for n in range(20):
         assert (await ask(guard, other.token(jti=f"new {n}"))).subject == "them"
     assert other.asked["/keys"] == 3
+    await guard.close()
+
+
+async def test_a_key_in_the_place_of_another_is_found_soon_after_its_first_token(other: OtherIssuer) -> None:
+    guard = Guard(other.issuer, audience=API)
+    clock = at_one_time(guard)
+    assert (await ask(guard, other.token())).subject == "them"
+    key = rotate(other, str(other.keys[0].kid))
+    assert await refusal(guard, other.token(key, jti="at once")) == 401, "as old as that its keys may be"
+    clock.advance(keys.UNKNOWN_KEY_INTERVAL + 1)
+    assert await refusal(guard, other.token(key, jti="first")) == 401, (
+        "nobody waits because of a false signature"
+    )
+    await fetched(guard)
+    assert (await ask(guard, other.token(key))).subject == "them"
+    assert other.asked["/keys"] == 2
+    await guard.close()
+
+
+async def test_kr_05_in_a_minute_false_signatures_lead_to_six_fetches_and_leave_room_for_new_keys(
+    other: OtherIssuer,
+) -> None:
+    guard = Guard(other.issuer, audience=API)
+    clock = at_one_time(guard)
+    assert (await ask(guard, other.token())).subject == "them"
+    false = other.token(jwk.generate("ES256", str(other.keys[0].kid)))
+    for _ in range(2_000):
+        assert await refusal(guard, false) == 401
+        clock.advance(60 / 2_000)
+    await fetched(guard)
+    assert 1 < other.asked["/keys"] <= 1 + 60 / keys.UNKNOWN_KEY_INTERVAL
+    key = rotate(other, "second")
+    assert (await ask(guard, other.token(key))).subject == "them", "at its first use"
     await guard.close()
 
 

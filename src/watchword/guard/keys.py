@@ -3,7 +3,8 @@
 Theory of operation. Fresh keys are used as they are. Older ones are used while they are fetched again in the background, until they
 are `STALE` seconds too old. Only a token with an unknown `kid` waits for a fetch. An issuer may begin to sign with a new key at any
 moment, so such a fetch begins at once, even right after another; but an attacker who invents `kid`s causes at most a burst of `BURST`
-fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and each `kid` at most one in that time (KR-05). Keys that are published without a
+fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and each `kid` at most one in that time (KR-05). A false signature under a known
+`kid` begins one in the background, when the keys are as old as that: an issuer may replace a key and keep its `kid`. Keys that are published without a
 `kid` (RFC 7517 §4.5) take each other's place unnoticed, so that a token without one waits for a fetch when they are as old as that. How
 concurrent callers share a fetch is `fetching`'s business.
 """
@@ -54,6 +55,12 @@ class KeySet:
             self.fetching.begin(functools.partial(self._refresh, kid))
         return self._keys
 
+    def doubt(self, kid: str | None, reason: str) -> None:
+        """Note why a token is refused: where its signature is not by the key of its `kid`, the issuer may have put another in its place, which
+        the next tokens find."""
+        if reason == "signature" and self._clock() - self._fetched > UNKNOWN_KEY_INTERVAL:
+            self.fetching.begin(functools.partial(self._refresh, kid, is_doubted=True))
+
     async def find(self, kid: str | None) -> list[Key]:
         """Return the keys, fetched again when none has this `kid`; raise IssuerUnavailable when a needed fetch failed."""
         found = self.at_hand(kid)
@@ -90,12 +97,13 @@ class KeySet:
         if was_in_flight and not self._knows(kid):
             await self.fetching.wait(fetch)
 
-    async def _refresh(self, kid: str | None) -> None:
+    async def _refresh(self, kid: str | None, *, is_doubted: bool = False) -> None:
         uri = await self._issuer.address("jwks_uri")
         if uri is None:
             raise IssuerUnavailable("the metadata names no jwks_uri")
         # A shared cache may hold a copy from before the key was published (RFC 9111 §5.2.1.4).
-        headers = {"cache-control": "no-cache"} if self._keys and not self._knows(kid) else {}
+        is_new = self._keys and (is_doubted or not self._knows(kid))
+        headers = {"cache-control": "no-cache"} if is_new else {}
         document, answered = await self._issuer.get(uri, headers=headers)
         self.adopt(jwk.parse_published(document))
         self._max_age = _max_age(answered.get("cache-control", ""))

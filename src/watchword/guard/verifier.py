@@ -210,6 +210,7 @@ class Verifier:
                 required=trusted.required,
             )
         except JoseError as error:
+            self._keys.doubt(kid, error.reason)
             raise Invalid(reason=_reason(error.reason, trusted, keys, kid)) from None
         if trusted.types != AT_JWT and ("nonce" in claims or "at_hash" in claims):
             raise Invalid(reason="it is an ID token, with nonce or at_hash")
@@ -348,8 +349,7 @@ class LocalVerifier:
 
 
 def _reason(reason: str, trusted: Trusted, keys: Sequence[Key], kid: str | None) -> str:
-    field = _FIELDS.get(reason)
-    if field:
+    if field := _FIELDS.get(reason):
         return f"{reason}: expected {field}={getattr(trusted, field)!r}"
     if reason == "signature" and kid is not None and all(key.kid != kid for key in keys):
         return f"signature: the issuer has no key {kid[:60]!r}"

@@ -30,6 +30,10 @@ Networks = Annotated[
         help="A private network that the issuer's metadata and keys may be in, such as 10.20.0.0/16; repeatable."
     ),
 ]
+Algorithms = Annotated[
+    list[str] | None,
+    typer.Option(help="A signature algorithm of its assertions; repeatable (default: any that is known)."),
+]
 RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
 
 
@@ -70,12 +74,7 @@ def create(
         str | None, typer.Option(help="The issuer's keys: a file or an address (default: its metadata).")
     ] = None,
     network: Networks = None,
-    algorithm: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="A signature algorithm of its assertions; repeatable (default: any that is known)."
-        ),
-    ] = None,
+    algorithm: Algorithms = None,
     max_lifetime: Annotated[str, typer.Option(help="The longest lifetime of an assertion.")] = "1h",
     token_lifetime: Annotated[str, typer.Option(help="Lifetime of the tokens.")] = "10m",
     database: Database = None,

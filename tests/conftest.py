@@ -1,6 +1,12 @@
 """What every test may ask for: fixtures by topic, and the rule by which a missing system package skips or fails."""
 
+import gc
+
+import pytest
 from hypothesis import HealthCheck, settings
+
+# A million objects come to stay while tests are collected: to look through them again and again takes as long as to make them.
+gc.disable()
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("watchword", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -17,3 +23,10 @@ pytest_plugins = (
     "tests.fixtures.documents",
     "tests.fixtures.relying_party",
 )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish() -> None:
+    """Collect garbage again, of what tests make: what came before them stays."""
+    gc.freeze()
+    gc.enable()

@@ -9,8 +9,9 @@ import hmac
 from collections.abc import Iterable
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.jose import jwk
+from watchword.jose import jwk, jwt
 from watchword.zero import sd_jwt
+from watchword.zero.disclosure import digest, open_attributes
 from watchword.zero.identity import identity_id
 from watchword.zero.proof import LIFETIME, check_challenge
 from watchword.zero.records import Challenge, Identity, Secret, encode_base64url
@@ -33,6 +34,7 @@ def answer(
     names, key = tuple(disclose), sd_jwt.binding_key(secret)
     if credential is not None:
         _check_credential(credential, key)
+        _check_attested(credential, secret, names)
     return sd_jwt.present(
         credential or sd_jwt.issue_own(secret, now, names),
         secret,
@@ -55,6 +57,15 @@ def _check_credential(credential: str, key: jwk.Key) -> None:
         raise ZeroError(
             "identity", "the credential was signed for another identity than the one that answers"
         )
+
+
+def _check_attested(credential: str, secret: Secret, names: Iterable[str]) -> None:
+    """Raise ZeroError for an attribute that the issuer did not sign: no verifier would take the answer (RFC 9901 §7.1)."""
+    signed = jwt.peek(credential.partition("~")[0]).get("_sd")
+    for name in names:
+        (disclosure,) = open_attributes(secret, [name])
+        if not isinstance(signed, list) or digest(disclosure) not in signed:
+            raise ZeroError("attribute", f"the credential does not attest {name!r}")
 
 
 def verify_own(

@@ -351,6 +351,13 @@ def test_no_answer_is_made_with_what_is_no_credential_of_the_holder(holder: Any)
         assert refused(partial(own, holder, credential=issued(holder, key, ("age",)))) == "identity"
 
 
+def test_no_answer_opens_what_the_credential_does_not_attest(holder: Any) -> None:
+    signed = issued(holder, sd_jwt.binding_key(holder.secret), ("age",))
+    assert own(holder, credential=signed, disclose=["age"]).startswith(signed)
+    with pytest.raises(ZeroError, match="does not attest 'email'"):
+        own(holder, credential=signed, disclose=["age", "email"])
+
+
 def test_of_the_holders_key_in_a_credential_the_private_part_is_not_looked_at(holder: Any) -> None:
     """Of an RSA key, to check it keeps the whole process from working for a quarter of a minute, and nobody has been verified yet."""
     key = sd_jwt.binding_key(holder.secret)

@@ -46,9 +46,8 @@ class Paths:
         is_escaped = b"%2f" in raw.lower()
         if not is_escaped and not scope.get("root_path") and "route_handler" not in scope:
             return self._below(path)
-        if is_escaped or (
-            "route_handler" in scope and raw
-        ):  # of what Litestar mounts `path` is the rest, and a slash
+        # Of what Litestar mounts, `path` is the rest and a slash.
+        if is_escaped or ("route_handler" in scope and raw):
             try:
                 # An escaped slash is part of its segment and separates none, as a proxy sees it.
                 sent = _SLASH.sub("\0", raw.partition(b"?")[0].decode("ascii"))

@@ -97,9 +97,8 @@ def create_app() -> App:
 def _worker(settings: Settings) -> Worker:
     try:
         return Worker(settings)
-    except (
-        SettingsError
-    ) as error:  # an operator file was broken after the start, and may be mended while other workers serve
+    # An operator file was broken after the start, and may be mended while other workers serve.
+    except SettingsError as error:
         _postpone(error)
 
 

@@ -18,11 +18,8 @@ pytestmark = pytest.mark.browser
 ORIGIN = "http://localhost:9"
 BRANDING = Branding(help_url="/help", privacy_url="/privacy", terms_url="/terms")
 MOVING = ("form_post", "signed_out")  # go on by themselves
-FRAMED = (
-    "sign_in",
-    "account/overview",
-    "console/overview",
-)  # one of each frame, which is the same around all others
+# One of each frame, which is the same around all others.
+FRAMED = ("sign_in", "account/overview", "console/overview")
 # All pages have one style sheet; what is parsed so runs no script.
 TURN = """html => {
   const made = new DOMParser().parseFromString(html, "text/html")

@@ -81,9 +81,8 @@ def matches(stored: str, typed: str) -> bool:
         return _matches_bcrypt(found, raw)
     if (found := _PBKDF2.fullmatch(stored)) is not None:
         salt, tag = _part(found["salt"]), _part(found["tag"])
-        tag = tag[
-            : hashlib.new(found["digest"]).digest_size
-        ]  # each block costs as much as the first, which is enough to tell
+        # Each block costs as much as the first, which is enough to tell.
+        tag = tag[: hashlib.new(found["digest"]).digest_size]
         made = hashlib.pbkdf2_hmac(found["digest"], raw, salt, int(found["i"]), len(tag))
         return hmac.compare_digest(made, tag)
     if (found := _SCRYPT.fullmatch(stored)) is not None:

@@ -253,9 +253,8 @@ class Keyring:
             return Succession(announced.kid, stored.algorithm, now)
         if following is None:
             return None
-        if not self.signs(
-            stored.algorithm
-        ):  # here: another node may be told of the algorithm, and signs with it
+        # Not here: another node may be told of the algorithm, and signs with it.
+        if not self.signs(stored.algorithm):
             return Succession(following.kid, stored.algorithm, now) if signs else None
         activates_at = now if signs else _takes_over(following, now)
         return Succession(

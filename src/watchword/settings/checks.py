@@ -309,9 +309,8 @@ def _check_issuer(issuer: str) -> None:
         raise SettingsError(
             f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
         )
-    if not _PATH.fullmatch(
-        parts.path
-    ):  # browsers and clients take `..` back, and an escape can be written in two ways
+    # Browsers and clients take `..` back, and an escape can be written in two ways.
+    if not _PATH.fullmatch(parts.path):
         raise SettingsError(
             "issuer: its path has seven parts at most, each of up to 60 letters, digits, - . _ ~, and neither nothing nor . or .. between slashes"
         )
@@ -328,11 +327,8 @@ def check_exposure(settings: Settings) -> None:
     """Raise SettingsError, which says what to do, for plain HTTP where others can reach it, or for open sign-up without mail."""
     if settings.sign_up == "open" and not settings.mails:
         raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
-    set_up = {
-        "passkey",
-        "totp",
-        *(("email_code",) if settings.mails else ()),
-    }  # recovery codes come beside another
+    # Recovery codes come beside another.
+    set_up = {"passkey", "totp", *(("email_code",) if settings.mails else ())}
     if settings.second_factor_required != "never" and set_up.isdisjoint(settings.second_factors):
         raise SettingsError(
             "second_factor_required demands what nobody can set up: second_factors needs passkey, totp, or email_code with smtp_url"

@@ -203,16 +203,14 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         key = name.lower()
         if key not in Settings.__struct_fields__:
             raise SettingsError(f"unknown option {key!r} in {variable}{_suggest(key)}")
-        if key not in _FILES and any(
-            "\ud800" <= one <= "\udfff" for one in value
-        ):  # bytes that are not UTF-8
+        # Bytes that are not UTF-8 arrive as surrogates (PEP 383).
+        if key not in _FILES and any("\ud800" <= one <= "\udfff" for one in value):
             raise SettingsError(f"{key} is not valid: it is not text")
         value = value.rstrip("\r\n")  # secrets read from files by container engines end with a line feed
         if key in optional and not value:  # env files leave what is not wanted empty
             continue
-        if (
-            key in lists and not value.strip() and getattr(_DEFAULT, key)
-        ):  # as from an unset variable of a script
+        # As from an unset variable of a script.
+        if key in lists and not value.strip() and getattr(_DEFAULT, key):
             raise SettingsError(f"{variable} is empty: write [] for none, or leave it out for the default")
         if value[:1] in ("[", "{") and key not in texts:  # not a plain list, such as `scopes`
             found[key] = _from_json(variable, value)

@@ -49,9 +49,8 @@ def answer(
 
 def _check_credential(credential: str, key: jwk.Key) -> None:
     """Raise ZeroError for what is no credential, or not one of the holder of this key: no verifier would take the answer."""
-    if credential.count("~") != 1 or not credential.endswith(
-        "~"
-    ):  # or all that it opens would be opened with it
+    # Or all that it opens would be opened with it.
+    if credential.count("~") != 1 or not credential.endswith("~"):
         raise ZeroError("malformed", "the credential is not what an issuer signed: it has been shown already")
     if sd_jwt.peek_key(credential).thumbprint != key.thumbprint:
         raise ZeroError(

@@ -340,11 +340,8 @@ def test_no_answer_is_made_with_what_is_no_credential_of_the_holder(holder: Any)
     signed = issued(holder, sd_jwt.binding_key(holder.secret), ("age",))
     assert own(holder, credential=signed).startswith(signed)
     (email,) = disclosure.open_attributes(holder.secret, ["email"])
-    for text in (
-        show(holder),
-        f"{signed}{email}~",
-        signed[:-1],
-    ):  # an answer, one that opens more, a mere JWT
+    # An answer, one that opens more, a mere JWT.
+    for text in (show(holder), f"{signed}{email}~", signed[:-1]):
         assert refused(partial(own, holder, credential=text)) == "malformed"
     derived = derivation.derive(holder.secret, AUDIENCE, "login", holder.secret.attributes)
     for key in (sd_jwt.binding_key(derived), jwk.generate("ES256")):

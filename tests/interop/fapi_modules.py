@@ -6,6 +6,7 @@ profiles and of signed requests are not in it.
 
 from collections.abc import Callable
 
+from joserfc.jwk import RSAKey
 from tests.interop.fapi_party import FapiParty, fapi_party, new_key
 from tests.interop.relying_party import CALLBACK, Visitor
 
@@ -207,6 +208,18 @@ def dpop_negative(party: FapiParty) -> None:
     passed = [name for name, proof in bad.items() if party.resource(token, proof=proof).status_code != 401]
     assert passed == []
     assert party.resource(token, proofless=True).status_code == 401
+    by_rsa(party)
+
+
+def by_rsa(party: FapiParty) -> None:
+    """Demand an algorithm of the profile (§5.4.1) where the key has another as well."""
+    party.dpop = RSAKey.generate_key(2048)
+    token = party.tokens()["access_token"]
+    assert party.resource(token).status_code == 200
+    weak = party.proof("GET", f"{party.issuer}/userinfo", token=token, alg="RS256")
+    refused = party.resource(token, proof=weak)
+    assert (refused.status_code, refused.json()["error"]) == (401, "invalid_dpop_proof")
+    assert refused.headers["www-authenticate"].endswith('algs="ES256 EdDSA PS256 Ed25519"')
 
 
 def refresh_token(party: FapiParty) -> None:

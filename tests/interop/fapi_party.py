@@ -29,7 +29,7 @@ class FapiParty:
     client_id: str
     key: ECKey
     weak_key: RSAKey
-    dpop: ECKey = field(default_factory=lambda: new_key("dpop"))
+    dpop: ECKey | RSAKey = field(default_factory=lambda: new_key("dpop"))
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(32))
 
     @property
@@ -80,11 +80,13 @@ class FapiParty:
         *,
         token: str | None = None,
         key: ECKey | None = None,
+        alg: str | None = None,
         header: dict[str, Any] | None = None,
         **claims: object,
     ) -> str:
         """Sign a DPoP proof, some claims changed; None leaves one out."""
         with_key = key or self.dpop
+        alg = alg or ("PS256" if isinstance(with_key, RSAKey) else "ES256")
         members: dict[str, object] = {
             "jti": secrets.token_urlsafe(12),
             "htm": method,
@@ -95,10 +97,11 @@ class FapiParty:
         public = {
             name: value
             for name, value in with_key.as_dict(private=False).items()
-            if name in ["kty", "crv", "x", "y"]
+            if name in ["kty", "crv", "x", "y", "n", "e"]
         }
         told = {name: value for name, value in members.items() if value is not None}
-        return jwt.encode({"typ": "dpop+jwt", "alg": "ES256", "jwk": public} | (header or {}), told, with_key)
+        protected = {"typ": "dpop+jwt", "alg": alg, "jwk": public} | (header or {})
+        return jwt.encode(protected, told, with_key, algorithms=[alg])
 
     def signed(self, parameters: Form, *, key: Any = None, alg: str = "ES256", **claims: object) -> Form:
         """Return the parameters of a request as a request object, some claims changed; None leaves one out."""

@@ -1,10 +1,10 @@
 """Authentication of callers of this server's own API, by any token that is for this server (RFC 6750, RFC 9449)."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import msgspec
 
-from watchword.flows import introspection, proofs
+from watchword.flows import client_registry, introspection, proofs
 from watchword.flows.client_auth import Credentials
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
@@ -109,7 +109,9 @@ async def authenticate(
     if presented.scheme == "dpop" and not (isinstance(cnf, dict) and "jkt" in cnf):  # RFC 9449 §7.1
         raise _refused("the token is not bound to a key")
     if isinstance(cnf, dict):
-        await _check_possession(runtime, credentials, presented, path, cnf)
+        client = await client_registry.find(runtime, answer.client_id) if answer.client_id else None
+        algorithms = proofs.algorithms_of(client)
+        await _check_possession(runtime, credentials, presented, path, cnf, algorithms)
     exp = claims.get("exp")
     return Caller(
         actor=str(claims["jti"]) if claims["token_kind"] == "api_token" else answer.subject,
@@ -163,7 +165,12 @@ def _is_for(runtime: Runtime, audience: tuple[str, ...]) -> bool:
 
 
 async def _check_possession(
-    runtime: Runtime, credentials: Credentials, presented: PresentedToken, path: str, cnf: dict[str, object]
+    runtime: Runtime,
+    credentials: Credentials,
+    presented: PresentedToken,
+    path: str,
+    cnf: dict[str, object],
+    algorithms: Collection[str],
 ) -> None:
     x5t = cnf.get("x5t#S256")
     if isinstance(x5t, str) and not mtls.is_bound(credentials.certificate, x5t):  # RFC 8705 §3
@@ -172,7 +179,8 @@ async def _check_possession(
     if isinstance(x5t, str) and jkt is None:
         return
     if not isinstance(jkt, str) or presented.scheme != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
-        raise _proof_refused(OAuthError("invalid_token", "The token is bound to a key: send a DPoP proof."))
+        lacking = OAuthError("invalid_token", "The token is bound to a key: send a DPoP proof.")
+        raise _proof_refused(lacking, algorithms)
     try:
         await proofs.check(
             runtime,
@@ -181,18 +189,19 @@ async def _check_possession(
             path,
             access_token=presented.token,
             expected_jkt=jkt,
+            algorithms=algorithms,
         )
     except OAuthError as error:
-        raise _proof_refused(error) from None
+        raise _proof_refused(error, algorithms) from None
 
 
-def _proof_refused(error: OAuthError) -> OAuthError:
+def _proof_refused(error: OAuthError, algorithms: Collection[str]) -> OAuthError:
     # RFC 9449 §7.1 and §9: a resource answers 401 with a challenge, unlike the token endpoint
     return OAuthError(
         error.code,
         error.description,
         detail=error.detail,
-        challenge=_challenge("DPoP", error.code, error.description),
+        challenge=_challenge("DPoP", error.code, error.description, dpop.names_of(algorithms)),
         status=401,
     )
 
@@ -202,9 +211,12 @@ def _refused(detail: str, scheme: str = "Bearer") -> OAuthError:
     return OAuthError(error, description, detail=detail, challenge=_challenge(scheme, error, description))
 
 
-def _challenge(scheme: str, error: str | None = None, description: str | None = None) -> str:
-    """Return the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9449 §7.1)."""
-    return bearer.challenge(scheme, {"error": error, "error_description": description, "algs": _algs(scheme)})
+def _challenge(
+    scheme: str, error: str | None = None, description: str | None = None, algs: str | None = None
+) -> str:
+    """Return the value of `WWW-Authenticate` (RFC 6750 §3, RFC 9449 §7.1); `algs` are those of the client, where it is known."""
+    told = {"error": error, "error_description": description, "algs": algs or _algs(scheme)}
+    return bearer.challenge(scheme, told)
 
 
 def _algs(scheme: str) -> str | None:

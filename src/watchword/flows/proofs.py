@@ -24,8 +24,13 @@ async def prove(runtime: Runtime, client: Client, credentials: Credentials, path
     if credentials.dpop is None and credentials.certificate is None:
         return UNBOUND
     x5t = certificate_thumbprint(credentials.certificate) if credentials.certificate is not None else None
-    algorithms = FAPI_ALGORITHMS if client.security_profile == "fapi2" else dpop.ALGORITHMS
-    return Binding(await prove_key(runtime, credentials, path, algorithms), x5t)
+    return Binding(await prove_key(runtime, credentials, path, algorithms_of(client)), x5t)
+
+
+def algorithms_of(client: Client | None) -> Collection[str]:
+    """Return the algorithms that may sign a client's proofs, wherever it sends them (FAPI 2.0 Security Profile §5.4.1)."""
+    held = client is not None and client.security_profile == "fapi2"
+    return FAPI_ALGORITHMS if held else dpop.ALGORITHMS
 
 
 async def prove_key(

@@ -17,7 +17,6 @@ from watchword.jose import JoseError, jwk, jws, jwt
 from watchword.oauth.errors import OAuthError
 
 ALGORITHMS = tuple(jws.ALGORITHMS)
-ALGS = " ".join(jws.NAMES)  # by every name that a proof may use, as a challenge lists them (§7.1)
 # Seconds. A proof is accepted from `iat` - LEEWAY to `iat` + MAX_AGE; its use must be remembered for the sum of both. The
 # certification suite sends proofs that are up to ten seconds ahead, and clocks of real clients are sometimes off by over a minute.
 MAX_AGE = 120
@@ -41,6 +40,14 @@ class DPoPProof(msgspec.Struct, frozen=True):
     jti: str
     iat: int
     nonce: str | None
+
+
+def names_of(algorithms: Collection[str] = ALGORITHMS) -> str:
+    """Return algorithms by every name that a proof may use, as a challenge lists them in `algs` (§7.1)."""
+    return " ".join(name for name in jws.NAMES if jwk.own_name(name) in algorithms)
+
+
+ALGS = names_of()
 
 
 def is_held(cnf: object, jkt: str | None) -> bool:

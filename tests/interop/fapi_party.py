@@ -1,19 +1,27 @@
-"""A relying party as the suite's plan for the FAPI 2.0 Security Profile plays one: pushed requests, `private_key_jwt`, DPoP."""
+"""A relying party as the suite's plan for the FAPI 2.0 Security Profile plays one: pushed requests, by a key or a certificate.
+
+The plan's variants are how the client authenticates (`client_auth_type`), and what its tokens are bound to (`sender_constrain`). A
+certificate is passed on as by a proxy.
+"""
 
 import base64
 import hashlib
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
+from tests.fixtures import certificates
+from tests.fixtures.certificates import Pair
 from tests.interop.openid_provider import Provider
 from tests.interop.relying_party import CALLBACK, Answer, Visitor
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 Form = dict[str, str]
+Variant = tuple[Literal["private_key_jwt", "mtls"], Literal["dpop", "mtls"]]
+PLAIN: Variant = ("private_key_jwt", "dpop")
 
 
 def new_key(kid: str) -> ECKey:
@@ -31,6 +39,12 @@ class FapiParty:
     weak_key: RSAKey
     dpop: ECKey | RSAKey = field(default_factory=lambda: new_key("dpop"))
     verifier: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    variant: Variant = PLAIN
+    certificate: Pair | None = None
+
+    def another(self) -> "FapiParty":
+        """Return another client of the same variant."""
+        return fapi_party(self.op, self.variant)
 
     @property
     def issuer(self) -> str:
@@ -72,6 +86,19 @@ class FapiParty:
         header = {"alg": alg, "kid": key.kid, "typ": "JWT"}
         told = {name: value for name, value in members.items() if value is not None}
         return {"client_assertion_type": ASSERTION, "client_assertion": jwt.encode(header, told, key)}
+
+    def authentication(self, **claims: object) -> Form:
+        """Return what a form has for the client's authentication; `claims` change an assertion."""
+        if self.variant[0] == "private_key_jwt":
+            return self.assertion(**claims)  # type: ignore[arg-type]  # claims of an assertion
+        return {"client_id": str(claims.get("iss", self.client_id))}
+
+    def shown(self, *, authenticates: bool, holds: bool) -> dict[str, str]:
+        """Return the headers that show the certificate, where the client authenticates by it, or holds tokens by it."""
+        by = (authenticates and self.variant[0] == "mtls") or (holds and self.variant[1] == "mtls")
+        if not by or self.certificate is None:
+            return {}
+        return {"client-cert": self.certificate.pem.replace("\n", ""), "x-verified": "SUCCESS"}
 
     def proof(
         self,
@@ -126,7 +153,8 @@ class FapiParty:
     def push(self, parameters: Form, *, proof: str | None = None, **claims: object) -> httpx.Response:
         """Push a request."""
         headers = {"dpop": proof} if proof else {}
-        form = parameters | self.assertion(**claims)  # type: ignore[arg-type]  # claims of an assertion
+        headers |= self.shown(authenticates=True, holds=False)
+        form = parameters | self.authentication(**claims)
         return self.op.http.post(f"{self.issuer}/par", data=form, headers=headers)
 
     def pushed(self, parameters: Form, *, proof: str | None = None, **claims: object) -> str:
@@ -156,8 +184,10 @@ class FapiParty:
     ) -> httpx.Response:
         """Call the token endpoint with the client's authentication and a proof."""
         address = f"{self.issuer}/token"
-        headers = {} if proofless else {"dpop": proof or self.proof("POST", address)}
-        return self.op.http.post(address, data=form | self.assertion(**claims), headers=headers)  # type: ignore[arg-type]  # claims
+        bound = self.variant[1] == "mtls"
+        headers = {} if proofless or bound else {"dpop": proof or self.proof("POST", address)}
+        headers |= self.shown(authenticates=not (proofless and bound), holds=not proofless)
+        return self.op.http.post(address, data=self.authentication(**claims) | form, headers=headers)
 
     def redeem(self, code: str, **more: str) -> httpx.Response:
         """Present a code."""
@@ -178,33 +208,49 @@ class FapiParty:
         answer = self.redeem(self.code(parameters))
         assert answer.status_code == 200, answer.text
         found: dict[str, Any] = answer.json()
-        assert found["token_type"] == "DPoP"
+        assert found["token_type"] == self.kind
         keys = KeySet.import_key_set(self.op.http.get(f"{self.issuer}/.well-known/jwks.json").json())
         claims = jwt.decode(found["id_token"], keys, algorithms=["ES256", "PS256", "EdDSA"]).claims
         assert claims.get("nonce") == parameters.get("nonce")
         assert (claims["iss"], claims["aud"]) == (self.issuer, self.client_id)
         return found | {"claims": claims}
 
+    @property
+    def kind(self) -> str:
+        """Return the type of the tokens."""
+        return "DPoP" if self.variant[1] == "dpop" else "Bearer"
+
     def resource(
-        self, token: str, *, proof: str | None = None, scheme: str = "DPoP", proofless: bool = False
+        self, token: str, *, proof: str | None = None, scheme: str | None = None, proofless: bool = False
     ) -> httpx.Response:
         """Call a protected resource."""
         address = f"{self.issuer}/userinfo"
-        shown = {} if proofless else {"dpop": proof or self.proof("GET", address, token=token)}
-        return self.op.http.get(address, headers={"authorization": f"{scheme} {token}"} | shown)
+        shown = self.shown(authenticates=False, holds=not proofless)
+        if self.variant[1] == "dpop" and not proofless:
+            shown["dpop"] = proof or self.proof("GET", address, token=token)
+        return self.op.http.get(address, headers={"authorization": f"{scheme or self.kind} {token}"} | shown)
 
 
-def fapi_party(op: Provider, **given: Any) -> FapiParty:
+def fapi_party(op: Provider, variant: Variant = PLAIN, **given: Any) -> FapiParty:
     """Register a client of the profile as the operator would."""
+    authenticates, holds = variant
+    certificate = None
+    if "mtls" in variant:
+        name = secrets.token_hex(8)
+        certificate = certificates.make(op.folder, name)
+        given["tls_client_certificate_bound_access_tokens"] = holds == "mtls"
+        given["dpop_bound_access_tokens"] = holds == "dpop"
+    if authenticates == "mtls":
+        given["tls_client_auth_subject"] = ["subject_dn", f"CN={name}"]
     key, weak = new_key("k"), RSAKey.generate_key(2048, {"kid": "rs", "use": "sig"})
     registered = op.live.client(
         name="OIDF conformance",
         redirect_uris=[CALLBACK],
         grant_types=["authorization_code", "refresh_token"],
-        token_endpoint_auth_method="private_key_jwt",
+        token_endpoint_auth_method="tls_client_auth" if authenticates == "mtls" else authenticates,
         jwks={"keys": [key.as_dict(private=False), weak.as_dict(private=False)]},
         scope="openid profile email offline_access",
         security_profile="fapi2",
         **given,
     )
-    return FapiParty(op, registered.client.client_id, key, weak)
+    return FapiParty(op, registered.client.client_id, key, weak, variant=variant, certificate=certificate)

@@ -64,6 +64,7 @@ class Provider:
     browser: Visitor
     documents: Documents
     tls: ssl.SSLContext
+    folder: Path
 
     def deliver(self) -> None:
         """Have the server tell its clients who was signed out, as its jobs do."""
@@ -124,4 +125,4 @@ def provider(folder: Path, authority: Pair, worker: Worker, **options: Any) -> I
         documents.base = f"http://localhost:{published.port}"
         who = people.Changes(display_name="Ada Lovelace", email="ada@example.com", email_verified=True)
         live.run(people.change(live.runtime, live.user("ada"), who, actor="test"))
-        yield Provider(live, http, Visitor(live.issuer, tls=trusts), documents, trusts)
+        yield Provider(live, http, Visitor(live.issuer, tls=trusts), documents, trusts, folder)

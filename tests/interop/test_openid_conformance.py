@@ -10,11 +10,17 @@ from pathlib import Path
 import pytest
 from tests.fixtures.certificates import Pair
 from tests.interop import dynamic_modules, fapi_modules, fapi_signed_modules, logout_modules, openid_modules
-from tests.interop.fapi_party import fapi_party
+from tests.interop.fapi_party import Variant, fapi_party
 from tests.interop.openid_provider import Provider, provider
 
 from watchword.testing.worker import Worker
 
+BEHIND_A_PROXY = {
+    "trusted_proxies": ("127.0.0.1",),
+    "client_certificate_header": "Client-Cert",
+    "client_certificate_verified_header": "X-Verified",
+}
+VARIANTS: list[Variant] = [("mtls", "mtls"), ("private_key_jwt", "mtls"), ("mtls", "dpop")]
 REFRESH = {"grant_types": ["authorization_code", "refresh_token"]}
 METADATA = {
     "oidcc-refresh-token": REFRESH,
@@ -26,8 +32,9 @@ METADATA = {
 def op(
     tmp_path_factory: pytest.TempPathFactory, authority: tuple[Pair, Path], auth_worker: Worker
 ) -> Iterator[Provider]:
-    """The provider."""
-    with provider(tmp_path_factory.mktemp("provider"), authority[0], auth_worker) as opened:
+    """The provider, which takes certificates of clients from a proxy."""
+    folder = tmp_path_factory.mktemp("provider")
+    with provider(folder, authority[0], auth_worker, **BEHIND_A_PROXY) as opened:
         yield opened
 
 
@@ -64,6 +71,12 @@ def test_consent_to_a_stranger_whom_anybody_could_pretend_to_be_is_asked_for_eve
 @pytest.mark.parametrize("module", fapi_modules.FAPI2)
 def test_fapi2_security_profile_final(op: Provider, module: str) -> None:
     fapi_modules.FAPI2[module](fapi_party(op))
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=" ".join)
+@pytest.mark.parametrize("module", fapi_modules.VARIED)
+def test_fapi2_security_profile_final_with_certificates(op: Provider, module: str, variant: Variant) -> None:
+    fapi_modules.FAPI2[module](fapi_party(op, variant))
 
 
 @pytest.mark.parametrize("module", fapi_signed_modules.SIGNED_REQUESTS)

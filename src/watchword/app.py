@@ -21,7 +21,7 @@ from watchword.pages.browser import cookie_name
 from watchword.pages.visit import SESSION_COOKIE
 from watchword.paths import Paths
 from watchword.presence import HasLeft, unknown
-from watchword.protocol_exchange import Respond, field_lines
+from watchword.protocol_exchange import BODILESS, Respond, field_lines
 from watchword.routes import HOT, ROUTES, Route
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
@@ -201,7 +201,8 @@ class App:
         if response.stream is not None:
             await _send_stream(response, response.stream, headers, method == "HEAD", receive, send)
             return
-        headers.append((b"content-length", str(len(response.body)).encode()))
+        if response.status not in BODILESS:  # RFC 9110 §8.6: 0 would be the length of what a cache keeps
+            headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
 

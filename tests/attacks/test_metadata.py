@@ -223,3 +223,14 @@ async def test_kr_05_keys_are_kept_by_who_reads_them_and_asked_for_again_cheaply
     changed = await server.http.get(path, headers={"if-none-match": tag})
     assert changed.status_code == 200
     assert changed.headers["etag"] != tag
+
+
+async def test_an_answer_that_has_no_content_states_no_length(server: Server) -> None:
+    """RFC 9110 §8.6: a cache may take the length in a 304 for that of what it keeps, and a proxy refuses one in a 204."""
+    for path in ("/.well-known/jwks.json", WELL_KNOWN[0]):
+        whole = await server.http.get(path)
+        assert int(whole.headers["content-length"]) == len(whole.content)
+        current = await server.http.get(path, headers={"if-none-match": whole.headers["etag"]})
+        allowed = await server.http.options(path)
+        assert [current.status_code, allowed.status_code] == [304, 204]
+        assert not {"content-length", "transfer-encoding"} & {*current.headers, *allowed.headers}

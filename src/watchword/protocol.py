@@ -40,7 +40,7 @@ from watchword.protocol_exchange import (
     run_hot,
 )
 from watchword.protocol_peer import address, has_ended, has_left, tls_facts
-from watchword.protocol_pulse import Pulse
+from watchword.protocol_pulse import KEPT_FREE, Pulse
 from watchword.protocol_syntax import (
     BODY_LIMIT,
     HEAD_LIMIT,
@@ -54,6 +54,7 @@ from watchword.protocol_syntax import (
 PIPELINE_LIMIT: Final = 64 * 1024  # bytes kept for later requests before reading pauses
 WRITE_PROGRESS: Final = 32 * 1024  # bytes that a client has to take within each `write_timeout`
 HOT_NOTHING: Final[frozenset[tuple[str, str]]] = frozenset()
+RETRY: Final = b"retry-after: 1\r\n"
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
 
@@ -61,6 +62,7 @@ class LeanProtocol(asyncio.Protocol):
     """One connection. Subclass it to change a limit: sizes in bytes, times in seconds."""
 
     body_limit: ClassVar[int] = BODY_LIMIT
+    kept_limit: ClassVar[int] = 32 * 1024 * 1024  # of unfinished requests, all connections together
     interval: ClassVar[float] = 0.5  # between two checks of the deadlines
     timeouts: ClassVar[dict[str, float]] = {
         "head": 10.0,
@@ -93,7 +95,7 @@ class LeanProtocol(asyncio.Protocol):
         self.pulse = pulse
         self.transport: asyncio.Transport
         self.buffer = bytearray()
-        self.scanned = self.unsent = 0
+        self.scanned = self.unsent = self.kept = 0
         self.head: Head | None = None
         self.raw = b""  # the present head, as it arrived
         self.hot_raw = b""  # the last head that was hot
@@ -129,7 +131,7 @@ class LeanProtocol(asyncio.Protocol):
         """Deregister; tell the application if it is still at work."""
         self.lost = True
         self.pulse.connections.discard(self)
-        self.buffer.clear()
+        self.drop_input()
         self.respond = None  # it may know this connection, by what it was prepared with
         self.resume_writing()
         if self.exchange is not None:
@@ -140,7 +142,7 @@ class LeanProtocol(asyncio.Protocol):
         if self.phase in ("linger", "closing"):
             return
         if self.overloaded:
-            self.refuse(Refused(503, b"retry-after: 1\r\n"))
+            self.refuse(Refused(503, RETRY))
             return
         self.buffer += data
         if self.exchange is None:
@@ -148,6 +150,8 @@ class LeanProtocol(asyncio.Protocol):
         elif len(self.buffer) > PIPELINE_LIMIT and self.reading:
             self.reading = False
             self.transport.pause_reading()
+            if not self.pulse.has_room(self):
+                self.transport.abort()  # an answer may be half out: there is no place for another
 
     def eof_received(self) -> bool:
         """The client sends no more: it has left, unless it waits for the answer to what it sent before."""
@@ -234,6 +238,8 @@ class LeanProtocol(asyncio.Protocol):
             return
         try:
             request = self.take_request()
+            if (self.kept or self.chunked or len(self.buffer) > KEPT_FREE) and not self.pulse.has_room(self):
+                raise Refused(503, RETRY)
         except Refused as refusal:
             self.refuse(refusal)
             return
@@ -366,7 +372,7 @@ class LeanProtocol(asyncio.Protocol):
 
     def refuse(self, refusal: Refused) -> None:
         """Answer a request that can't be served, and never parse the rest of the input."""
-        self.buffer.clear()
+        self.drop_input()
         self.transport.write(plain_answer(self, refusal.status, refusal.headers))
         self.enter("linger")  # closing with input unread would reset the connection and lose the answer: §9.6
         if self.transport.can_write_eof():
@@ -374,6 +380,12 @@ class LeanProtocol(asyncio.Protocol):
         if not self.reading:
             self.reading = True
             self.transport.resume_reading()
+
+    def drop_input(self) -> None:
+        """Forget what has arrived of the next request."""
+        self.buffer.clear()
+        self.chunked = None
+        self.pulse.has_room(self)
 
     def close(self) -> None:
         """Close after the last byte has left."""

@@ -1,23 +1,30 @@
-"""The heartbeat of a server: one coarse clock and one timer for all of its HTTP connections.
+"""The heartbeat of a server: one coarse clock and one timer for all of its HTTP connections, and one measure of what they keep.
 
 Owns what the connections of one uvicorn server share, so that a request costs no timer and no clock reading of its
-own. What a passed deadline means, and what a turn does, is `protocol`'s business.
+own. What a passed deadline means, what a turn does, and what is refused for lack of room, is `protocol`'s business.
 """
 
 import asyncio
 from contextvars import copy_context
-from typing import ClassVar, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.server import ServerState
 
 from watchword.protocol_exchange import LOGGER, trace
+from watchword.protocol_syntax import ChunkedBody
+
+KEPT_FREE: Final = 8 * 1024  # bytes that a connection may keep, however much others do: most requests
 
 
 class Connection(Protocol):
     """What the heartbeat needs of a connection."""
 
     transport: asyncio.Transport
+    buffer: bytearray
+    chunked: ChunkedBody | None
+    kept: int  # as it was counted last
+    kept_limit: ClassVar[int]
 
     def check(self, now: float) -> None: ...
     def advance(self) -> None: ...
@@ -38,6 +45,7 @@ class Pulse:
         self.fields: list[tuple[bytes, bytes]] | None = None
         self.lines = b""
         self.ready: list[Connection] = []
+        self.kept = 0  # bytes of requests that are on their way in, of all connections
         self.stopping = False  # uvicorn does not tell connections that are accepted while it stops
 
     def soon(self, connection: Connection) -> None:
@@ -58,6 +66,14 @@ class Pulse:
             except Exception as error:  # a fault of ours must not take the others down
                 LOGGER.error("Unhandled fault in the protocol: %s", trace(error))
                 connection.transport.abort()
+
+    def has_room(self, connection: Connection) -> bool:
+        """Count what a connection keeps of its input; return whether that is little, or all keep no more than they may together."""
+        chunked = connection.chunked
+        kept = len(connection.buffer) + (0 if chunked is None else len(chunked.body))
+        self.kept += kept - connection.kept
+        connection.kept = kept
+        return kept <= KEPT_FREE or self.kept <= connection.kept_limit
 
     def start(self) -> None:
         """Beat as long as there are connections."""

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, echo, in_pieces, post, server, status
 
+from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Scope
+from watchword.protocol_pulse import Pulse
 from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 __all__ = ["server"]
@@ -30,6 +32,51 @@ def test_hp_05_bodies_that_never_come_end_in_time_and_hurt_nobody(brisk: Loopbac
     for connection in idle:
         assert status(read_to_end(connection)) == 408
         connection.close()
+
+
+class Narrow(LeanProtocol):
+    """The protocol with room for two large requests that are on their way in."""
+
+    kept_limit = 90_000
+
+
+LARGE = b"a" * 60_000
+UNFINISHED = {
+    "a body": post(b"Content-Length: 60000", body=LARGE[:40_000]),
+    "a chunk": post(CHUNKED, body=b"ea60\r\n" + LARGE[:40_000]),
+    "whole chunks": post(CHUNKED, body=b"9c40\r\n" + LARGE[:40_000] + b"\r\n"),
+}
+REST = {"a body": LARGE[40_000:], "a chunk": LARGE[40_000:] + b"\r\n0\r\n\r\n", "whole chunks": b"0\r\n\r\n"}
+
+
+def kept(server: LoopbackServer, expected: int) -> bool:
+    """Whether the server comes to keep so many bytes of unfinished requests."""
+    deadline = time.monotonic() + 5
+    while (found := Pulse.of[server.server.server_state].kept) != expected and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found == expected
+
+
+@pytest.mark.parametrize("kind", UNFINISHED)
+def test_hp_05_unfinished_requests_together_take_no_more_memory_than_they_may(kind: str) -> None:
+    begun, rest = UNFINISHED[kind], REST[kind]
+    framing = len(begun.partition(b"\r\n\r\n")[2]) - 40_000 if kind == "a chunk" else 0
+    with LoopbackServer(echo, Narrow) as server:
+        assert status(server.talk(HONEST_LENGTH)) == 200
+        connections = [server.connect() for _ in range(2)]
+        for connection in connections:
+            connection.sendall(begun)
+        assert kept(server, 2 * (40_000 + framing))
+        raw = server.talk(begun)
+        assert status(raw) == 503
+        assert b"\r\nretry-after: 1\r\n" in raw
+        assert status(server.talk(HONEST_LENGTH[:-2], HONEST_LENGTH[-2:])) == 200, "a small one finds room"
+        connections[0].sendall(rest)
+        assert read_answer(connections[0])[0] == 200, "what was begun is finished"
+        connections[1].close()
+        assert kept(server, 0)
+        assert status(server.talk(begun.replace(b"Host: a", b"Host: a\r\nConnection: close"), rest)) == 200
+        connections[0].close()
 
 
 @pytest.mark.parametrize(

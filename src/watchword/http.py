@@ -48,6 +48,8 @@ HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 _encode = msgspec.json.Encoder().encode
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
+# Some proxies, mostly those of cloud providers, put the client's port into X-Forwarded-For.
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _HOST = re.compile(rb"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
@@ -341,7 +343,9 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
         for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         if hop.strip()
     ]
-    for hop in reversed(hops[-20:]):
+    for written in reversed(hops[-20:]):
+        found = _WITH_PORT.fullmatch(written)
+        hop = (found[1] or found[2]) if found else written
         try:
             ipaddress.ip_address(hop)
         except ValueError:

@@ -326,7 +326,9 @@ async def test_ad_05_the_rules_of_registration_hold_for_every_change(
         ("192.0.2.9, evil", False),
         ("evil, 192.0.2.9", True),
         ("", False),
-        ("192.0.2.9:80", False),
+        ("192.0.2.9:80", True),
+        ("192.0.2.9, [2001:db8::1]:80", False),
+        ("192.0.2.9, [::ffff:10.0.0.1]:80", True),
     ],
 )
 async def test_ht_04_the_rightmost_hop_that_no_trusted_proxy_is_counts(

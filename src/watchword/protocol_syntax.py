@@ -32,8 +32,10 @@ SINGLE: Final = (
 )
 
 # §3: exactly one space between the parts, origin-form, absolute-form or `*`; no fragment; only these two versions.
+# A path may be missing behind an authority alone.
 REQUEST_LINE: Final = re.compile(
-    rb"([A-Z]{1,16}+) (?:https?://([^/?#\x00-\x20\x7f-\xff]++))?(/[!\"$-~]*+|\*) HTTP/1\.([01])\r\n"
+    rb"([A-Z]{1,16}+) (?:(?i:https?)://([^/?#\x00-\x20\x7f-\xff]++))?"
+    rb"(/[!\"$-~]*+|\*|(?<! )(?:\?[!\"$-~]*+)?) HTTP/1\.([01])\r\n"
 )
 HOST: Final = re.compile(rb"(?:\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.-]{1,253})(?::[0-9]{1,5})?")
 # The two lines that delimit a body, in the one spelling that every parser reads alike.
@@ -105,6 +107,8 @@ def parse_head(raw: bytes) -> Head:
     if len(target) > TARGET_LIMIT:
         raise Refused(414)
     raw_path, _, query_string = target.partition(b"?")
+    if not raw_path:  # §3.2.1, and §3.2.4: `*` for the server as a whole
+        raw_path = b"*" if method == b"OPTIONS" and not query_string else b"/"
     name = METHODS.get(method)
     if name != "OPTIONS" and raw_path == b"*":
         raise Refused(400)  # §3.2.4

@@ -28,6 +28,7 @@ from tests.fixtures import certificates
 from tests.fixtures.protocol_application import Application, both, get, post, read_until, server
 
 from watchword.protocol import LeanProtocol
+from watchword.protocol_syntax import parse_head
 from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 __all__ = ["server"]
@@ -52,6 +53,22 @@ def test_the_target_is_split_and_decoded(server: LoopbackServer, head: str, path
     assert f"'path': {path + '/scope'!r}" in text
     assert f"'raw_path': {(raw_path + '/scope').encode()!r}" in text
     assert "'query_string': b'x=%20y'" in text
+
+
+@pytest.mark.parametrize(
+    ("line", "path", "query"),
+    [
+        pytest.param("GET HTTP://a/ HTTP/1.1", "/", b"", id="a scheme in capitals"),
+        pytest.param("GET http://a HTTP/1.1", "/", b"", id="no path"),
+        pytest.param("GET https://a?x=/y HTTP/1.1", "/", b"x=/y", id="a query alone"),
+        pytest.param("OPTIONS http://a HTTP/1.1", "*", b"", id="the server as a whole"),
+        pytest.param("OPTIONS http://a?x HTTP/1.1", "/", b"x", id="a query alone, about its options"),
+    ],
+)
+def test_a_target_may_be_an_authority_without_a_path(line: str, path: str, query: bytes) -> None:
+    """RFC 9112 §3.2.2: a server takes every absolute-form; §3.2.1 and §3.2.4 say what stands for a path that is missing."""
+    head = parse_head(f"{line}\r\nHost: a\r\n\r\n".encode())
+    assert (head.path, head.raw_path, head.query_string) == (path, path.encode(), query)
 
 
 def test_the_scope_is_standard(server: LoopbackServer) -> None:

@@ -1,6 +1,7 @@
 """Metadata and keys: whatever they name is there and works, whatever is not named does not, and nobody can make them say more."""
 
 import json
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -234,3 +235,18 @@ async def test_an_answer_that_has_no_content_states_no_length(server: Server) ->
         allowed = await server.http.options(path)
         assert [current.status_code, allowed.status_code] == [304, 204]
         assert not {"content-length", "transfer-encoding"} & {*current.headers, *allowed.headers}
+
+
+async def test_a_file_of_the_pages_is_kept_only_under_the_address_of_what_is_in_it(server: Server) -> None:
+    """Decision 0017: pages of the next release may ask a node of this one, and anyone may ask first what a cache then hands out."""
+    page = (await server.http.get("/sign-in")).text
+    own = re.findall(r'="[^"]*(/assets/[^"]+)"', page)
+    assert len(own) >= 3
+    for address in own:
+        answer = await server.http.get(address)
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        file = address.partition("?")[0]
+        for other in (f"{file}?v=0123456789abcdef", file, f"{address}&v=0123456789abcdef"):
+            foreign = await server.http.get(other)
+            assert (foreign.status_code, foreign.content) == (200, answer.content)
+            assert foreign.headers["cache-control"] == "no-store"

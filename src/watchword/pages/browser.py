@@ -267,13 +267,14 @@ def _retry_after(problems: object) -> tuple[bytes, bytes]:
 
 
 async def asset(request: Request) -> Response:
-    """Answer a static file of the pages."""
+    """Answer a static file of the pages, to be kept only under the address of what is in it.
+
+    A page of a node of the next release asks for what this one does not have: kept, it would stay in that page for a year.
+    """
     settings = request.runtime.settings
     found = assets.find(request.path_params["name"], branding_of(settings))
     if found is None:
         raise OAuthError("not_found", "There is nothing at this address.")
-    return Response(
-        200,
-        found.body,
-        ((b"content-type", found.content_type.encode()), (b"cache-control", assets.CACHE_CONTROL.encode())),
-    )
+    is_own = request.query_string == f"v={found.version}".encode()
+    kept = ((b"cache-control", assets.CACHE_CONTROL.encode()),) if is_own else NO_STORE
+    return Response(200, found.body, ((b"content-type", found.content_type.encode()), *kept))

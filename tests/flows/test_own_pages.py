@@ -228,6 +228,28 @@ async def test_in_development_a_browser_at_another_name_of_the_machine_is_sent_t
         assert (await server.http.get("/sign-in", headers={"host": "127.0.0.1:8000"})).status_code == 200
 
 
+MAIL_AT_HOSTS = {
+    "localhost:8000": 200,
+    "LOCALHOST:8000": 200,
+    "127.0.0.1:9000": 200,
+    "[::1]": 200,
+    "evil.example:8000": 404,
+    "localhost.evil.example:8000": 404,
+    "192.0.2.1:8000": 404,
+    "[::1": 400,
+}
+
+
+async def test_in_development_mail_is_shown_to_no_site_whose_name_came_to_mean_this_machine(
+    tmp_path: Path,
+) -> None:
+    """DNS rebinding: to a browser such a site and this server are one origin."""
+    async with open_server(tmp_path, mode="development", issuer="http://localhost:8000") as server:
+        for host, expected in MAIL_AT_HOSTS.items():
+            answer = await server.http.get("/dev/mail", headers={"host": host})
+            assert answer.status_code == expected, host
+
+
 async def test_a_wrong_password_is_said_beside_its_field(tmp_path: Path) -> None:
     async with open_server(tmp_path) as server:
         await make(server)

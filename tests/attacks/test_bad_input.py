@@ -199,6 +199,16 @@ async def test_ht_05_what_a_stranger_sends_is_looked_at_once(server: Server) -> 
     await still_serves(server)
 
 
+async def test_ht_05_the_description_of_the_admin_api_is_made_once_however_often_it_is_asked_for(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = await server.http.get(f"{BASE}/openapi.json")
+    assert first.json()["servers"] == [{"url": server.settings.issuer}]
+    monkeypatch.delattr("msgspec.json.schema_components")
+    again = await server.http.get(f"{BASE}/openapi.json")
+    assert (again.status_code, again.content) == (200, first.content)
+
+
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
 async def test_ad_01_no_operation_answers_without_a_token(server: Server, operation: Any) -> None:
     plain = await server.token(scope="orders:read")

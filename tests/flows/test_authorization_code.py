@@ -1,5 +1,6 @@
 """The authorization code flow: sign-in, consent, code, tokens; and what must not work about it."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import httpx
@@ -21,7 +22,7 @@ from tests.fixtures.holders import dpop
 from tests.fixtures.servers import Server, basic, together
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, authorization, sessions
+from watchword.flows import account_access, accounts, authorization, sessions
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk, jwt
 from watchword.store import faults
@@ -81,21 +82,33 @@ async def test_az_10_prompt_none_leads_nobody_to_a_page_where_a_second_factor_is
     assert (refused["error"], refused["state"]) == ("interaction_required", "st&te=1")
 
 
-async def test_az_10_prompt_none_is_answered_without_a_page_where_the_person_signs_out_meanwhile(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+async def signs_out(runtime: Runtime, session: Session, _client: str) -> None:
+    await sessions.end(runtime, session)
+
+
+async def withdraws(runtime: Runtime, session: Session, client: str) -> None:
+    await account_access.withdraw(runtime, session.user_id, client, session=session)
+
+
+@pytest.mark.parametrize(("act", "error"), [(signs_out, "login_required"), (withdraws, "consent_required")])
+async def test_az_10_prompt_none_is_answered_without_a_page_where_the_person_takes_it_back_meanwhile(
+    server: Server,
+    act: Callable[[Runtime, Session, str], Awaitable[None]],
+    error: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     client = await register(server)
     await obtain_code(server, client)
     issue, silent = authorization.issue_code, request(client, prompt="none")
     assert "code" in answer_of(await server.http.get("/authorize", params=silent)), "the honest variant"
 
-    async def signed_out_just_now(runtime: Runtime, asked: Any, session: Session, agreed: Any) -> str | None:
-        await sessions.end(runtime, session)
+    async def taken_back_just_now(runtime: Runtime, asked: Any, session: Session, agreed: Any) -> str | None:
+        await act(runtime, session, asked.client_id)
         return await issue(runtime, asked, session, agreed)
 
-    monkeypatch.setattr(authorization, "issue_code", signed_out_just_now)
+    monkeypatch.setattr(authorization, "issue_code", taken_back_just_now)
     refused = answer_of(await server.http.get("/authorize", params=silent))
-    assert (refused["error"], refused["state"]) == ("login_required", "st&te=1")
+    assert (refused["error"], refused["state"]) == (error, "st&te=1")
 
 
 async def test_az_11_prompt_login_asks_for_credentials_again(server: Server) -> None:

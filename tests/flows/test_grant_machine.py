@@ -24,7 +24,7 @@ from tests.fixtures.code_flow import redeem, refresh, refresh_and_leave, registe
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import accounts, authorization, sessions
+from watchword.flows import accounts, authorization, consents, sessions
 from watchword.flows.client_registry import Registered
 from watchword.flows.consents import Agreed
 from watchword.oauth import authorization as rules
@@ -94,7 +94,11 @@ class Machine(RuleBasedStateMachine):
         asked = rules.decide(
             request(self.client, scope=scope), self.client.client, Rules(runtime.settings.resource)
         )
-        code = await authorization.issue_code(runtime, asked, session, Agreed(asked.scope, ()))
+        agreed = Agreed(asked.scope, ())
+        remember = consents.remembering(runtime, asked, self.client.client, session, agreed)
+        await runtime.database.write(remember)
+        code = await authorization.issue_code(runtime, asked, session, agreed)
+        assert code is not None
         family = Family(code, self.now, None if offline else session)
         self.known.append(family)
         return family

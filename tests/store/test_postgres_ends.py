@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
+import msgspec
 import pytest
 from tests.fixtures.postgres import Store
 from tests.store.backends import backends, until
@@ -19,15 +20,18 @@ from watchword.store import (
     devices,
     grants,
     identities,
+    interactions,
     registrations,
     sessions,
     user_changes,
     users,
 )
+from watchword.store.answering import answer_with_code
 from watchword.store.database import Database
 from watchword.store.devices import DeviceCode
 from watchword.store.grants import Grant
 from watchword.store.identities import RegisteredIdentity
+from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
 from watchword.store.users import User
 
@@ -37,6 +41,7 @@ GRANT = Grant(
     id="g", client_id="cl_1", user_id="u", session_id="s", scope="a", audience="b", claims="{}",
     created_at=NOW, started_at=NOW, last_used_at=NOW,
 )  # fmt: skip
+BY_CONSENT = msgspec.structs.replace(GRANT, audience="earlier")
 CODE = DeviceCode(
     client_id="cl_1", scope="a", audience="b", address="", user_agent="", created_at=NOW, expires_at=NOW + 600, poll_interval=5,
 )  # fmt: skip
@@ -64,7 +69,8 @@ async def begin_session(database: Database, id: str) -> object:
 
 
 async def prepare(database: Database) -> None:
-    """Make a client, two people of whom one administers, a session, and a device's code that its person has typed."""
+    """Make a client, two people of whom one administers, a session, a device's code that its person has typed, an earlier consent, and an
+    authorization request under way."""
     await database.write(clients.create_client, client(), actor="a", now=NOW)
     for user in (User(id="u", username="u", created_at=NOW), User(id="root", username="root", is_admin=True)):
         names = {"canonical_username": user.username, "skeleton": user.username, "canonical_email": None}
@@ -73,6 +79,10 @@ async def prepare(database: Database) -> None:
     await database.write(devices.create_device_code, CODE, digest=digest("d"), user_code=digest("u"))
     shown = {"browser": b"b", "user_id": "u", "now": NOW}
     await database.write(devices.show_device_code, digest("u"), **shown)
+    given = {"scope": ("a",), "session_id": "s", "now": NOW}
+    await database.write(consents.remember_consent, "u", "cl_1", "earlier", **given)
+    kept = Interaction(id="int", client_id="cl_1", request="{}", expires_at=NOW + 600)
+    await database.write(interactions.create_interaction, kept, b"b")
 
 
 async def grant(database: Database) -> object:
@@ -81,6 +91,16 @@ async def grant(database: Database) -> object:
 
 async def approve(database: Database) -> object:
     return await database.write(devices.approve_device_code, digest("u"), GRANT, browser=b"b", now=NOW)
+
+
+async def grant_silently(database: Database) -> object:
+    given = {"code": digest("c"), "request": "{}", "expires_at": NOW + 60}
+    return await grants.create_grant(database, BY_CONSENT, **given, by_consent=True)
+
+
+async def go_on(database: Database) -> object:
+    more = {"code": digest("c"), "code_expires_at": NOW + 60, "request": "{}", "remember": None}
+    return await database.write(answer_with_code, "int", BY_CONSENT, **more)
 
 
 async def agree(database: Database) -> object:
@@ -121,6 +141,12 @@ async def move_client(database: Database) -> object:
     return await database.write(registrations.replace_registration, client(), **moved)
 
 
+async def withdraw(database: Database) -> object:
+    given = {"reason": "withdrawn", "actor": "u", "client_id": "cl_1", "now": NOW}
+    await database.write(user_changes.end_grants_of, "u", **given)
+    return True
+
+
 async def delete_account(database: Database) -> object:
     return await database.write(user_changes.delete_user, "u", actor="a", now=NOW)
 
@@ -130,7 +156,7 @@ async def disable_account(database: Database) -> object:
 
 
 LIVE_GRANTS = "SELECT id FROM grants WHERE ended_at IS NULL"
-CONSENTS = "SELECT client_id FROM consents"
+CONSENTS = "SELECT client_id FROM consents WHERE audience = 'b'"
 LIVE_SESSIONS = "SELECT id FROM sessions WHERE ended_at IS NULL"
 LIVE_IDENTITIES = "SELECT id FROM identities WHERE revoked_at IS NULL"
 
@@ -152,6 +178,8 @@ CASES = {
     "a device's grant, when its client is deleted": Case(approve, delete_client, LIVE_GRANTS),
     "a device's grant, when its client is disabled": Case(approve, disable_client, LIVE_GRANTS),
     "a device's grant, when its account is disabled": Case(approve, disable_account, LIVE_GRANTS),
+    "a grant by an earlier consent, when that is withdrawn": Case(grant_silently, withdraw, LIVE_GRANTS),
+    "a grant by it to a request under way, when it is withdrawn": Case(go_on, withdraw, LIVE_GRANTS),
     "a consent, when its client is deleted": Case(agree, delete_client, CONSENTS),
     "a consent, when its client moves elsewhere": Case(agree_to_what_was_shown, move_client, CONSENTS),
     "a session, when its account is disabled": Case(sign_in, disable_account, LIVE_SESSIONS),

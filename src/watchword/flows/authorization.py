@@ -110,7 +110,8 @@ async def hinted_subject(runtime: Runtime, client: Client, request: Authorizatio
 async def issue_code(
     runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed
 ) -> str | None:
-    """Store what a person granted and return the code for it; None when the session has ended meanwhile."""
+    """Store what a person grants by an earlier consent and return the code for it; None when the session has ended meanwhile, or the
+    consent was withdrawn."""
     code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
     await _note(runtime, grant, request, agreed)
     granted = await store.create_grant(
@@ -119,6 +120,7 @@ async def issue_code(
         code=token_format.digest(code),
         request=_encode(request).decode(),
         expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
+        by_consent=True,
     )
     return code if granted else None
 
@@ -155,7 +157,7 @@ async def answer(
     remember: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> str | None:
     """Use up a pending request, store what a person granted and return the code for it; None when it was answered before, or the session
-    has ended meanwhile. `remember` writes what was agreed to just now."""
+    has ended meanwhile. `remember` writes what was agreed to just now; without it, None also when the earlier consent was withdrawn."""
     code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
     granted = await runtime.database.write(
         answer_with_code,

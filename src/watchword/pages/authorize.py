@@ -296,8 +296,10 @@ async def _answer(
         code = await authorization.answer_pushed(request.runtime, kept, asked, session, agreed)
     else:
         code = await authorization.issue_code(request.runtime, asked, session, agreed)
-    if code is None and "none" in asked.prompt:  # signed out in between, and nobody is there to read a page
-        return await _answer_error(request, asked, None, silently("sign_in"))
+    # Signed out or withdrawn in between, and nobody is there to read a page.
+    if code is None and "none" in asked.prompt:
+        still, _user = await _who(request)
+        return await _answer_error(request, asked, None, silently("consent" if still else "sign_in"))
     if code is None:
         return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)

@@ -6,6 +6,7 @@ Where the database fails, the request is still there, so that the person can sen
 from collections.abc import Awaitable, Callable
 
 from watchword.store.clients import hold_client
+from watchword.store.consents import hold_consent
 from watchword.store.database import Transaction
 from watchword.store.grants import Grant, hold_session, store_grant
 from watchword.store.interactions import finish_interaction, use_pushed_request
@@ -22,9 +23,11 @@ async def answer_with_code(
     remember: Callable[[Transaction], Awaitable[None]] | None,
 ) -> bool:
     """Use up a request, remember the consent, and store the grant with its code; return False when the request was answered before, or
-    the session or the client has ended."""
+    the session or the client has ended. Without `remember` it is given by an earlier consent: False as well when that was withdrawn."""
     now = grant.created_at
-    if not await _hold(tx, grant) or not await finish_interaction(tx, interaction_id, now):
+    if not await _hold(tx, grant, by_consent=remember is None):
+        return False
+    if not await finish_interaction(tx, interaction_id, now):
         return False
     if remember is not None:
         await remember(tx)
@@ -36,13 +39,18 @@ async def answer_pushed_with_code(
     tx: Transaction, pushed: bytes, grant: Grant, *, code: bytes, code_expires_at: int, request: str
 ) -> bool:
     """Do the same for a pushed request, given by its digest, that is answered at once, by what was agreed to earlier."""
-    if not await _hold(tx, grant) or not await use_pushed_request(tx, pushed, grant.created_at):
+    if not await _hold(tx, grant, by_consent=True):
+        return False
+    if not await use_pushed_request(tx, pushed, grant.created_at):
         return False
     await store_grant(tx, grant, code=code, code_expires_at=code_expires_at, request=request)
     return True
 
 
-async def _hold(tx: Transaction, grant: Grant) -> bool:
-    """Lock the session and the client of a grant against their end; return False when either has ended."""
-    live = await hold_session(tx, grant.session_id, grant.created_at)
-    return live and await hold_client(tx, grant.client_id)
+async def _hold(tx: Transaction, grant: Grant, *, by_consent: bool) -> bool:
+    """Lock the session and the client of a grant against their end, and the consent that it is given by against its withdrawal; return
+    False when one is gone."""
+    live = await hold_session(tx, grant.session_id, grant.created_at) and await hold_client(
+        tx, grant.client_id
+    )
+    return live and (not by_consent or await hold_consent(tx, grant.user_id, grant.client_id, grant.audience))

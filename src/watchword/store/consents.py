@@ -58,6 +58,17 @@ async def find_consent(
     return Consent(row["scope"], row["declined"], row["authorization_details"], bool(row["noted"]))
 
 
+async def hold_consent(tx: Transaction, user_id: str, client_id: str, audience: str) -> bool:
+    """Lock an earlier consent against its withdrawal until this transaction is over; return False when there is none any more.
+
+    A withdrawal that came first leaves nothing to grant by; one that comes later ends what was granted.
+    """
+    held = (
+        "SELECT client_id FROM consents WHERE user_id = $1 AND client_id = $2 AND audience = $3 FOR KEY SHARE"
+    )
+    return await tx.one(held, user_id, client_id, audience) is not None
+
+
 async def remember_consent(
     tx: Transaction,
     user_id: str,

@@ -362,3 +362,20 @@ async def test_what_a_person_takes_back_is_not_there_again_with_what_they_agree_
         await other.close()
     await agreeing
     assert await agreed_to() == "c"
+
+
+async def test_of_two_things_that_a_person_agrees_to_at_once_for_the_first_time_both_are_remembered(
+    postgres_store: Store,
+) -> None:
+    nodes = [await postgres_store.node() for _ in range(2)]
+    await prepare(nodes[0])
+    agreeing = []
+    async with held_trail(postgres_store):
+        for number, scope in enumerate(("a", "c")):
+            given = {"scope": (scope,), "declined": (f"not-{scope}",), "session_id": "s", "now": NOW}
+            write = nodes[number].write(consents.remember_consent, "u", "cl_1", "b", **given)
+            agreeing.append(asyncio.ensure_future(write))
+            await until_waiting(postgres_store, number + 1)
+    await asyncio.gather(*agreeing)
+    found = await nodes[0].read(consents.find_consent, "u", "cl_1", "b")
+    assert found == consents.Consent("a c", "not-a not-c")

@@ -112,6 +112,12 @@ async def _keep(
     details: Callable[[str], str] | None,
     now: int,
 ) -> None:
+    # Without a row there would be nothing to lock: of two first answers at once, the second waits here, and is added to the other.
+    await tx.run(
+        "INSERT INTO consents (user_id, client_id, audience, scope, granted_at) VALUES ($1, $2, $3, '', $4) ON CONFLICT DO NOTHING",
+        *whose,
+        now,
+    )
     before = await find_consent(tx, *whose, held=True) or Consent("")
     answered = {*scope, *declined}
     agreed = [*(old for old in before.scope.split() if old not in answered), *scope]

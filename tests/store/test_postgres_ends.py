@@ -258,6 +258,15 @@ async def test_the_use_of_a_client_is_noted_while_something_is_granted_to_it(pos
     assert await making is True
 
 
+async def change_password(database: Database) -> None:
+    changed = {"known": None, "but": "", "now": NOW}
+    assert await database.write(user_changes.change_own_password, "u", "hash", **changed)
+
+
+async def end_elsewhere(database: Database) -> None:
+    assert await database.write(user_changes.end_elsewhere, "u", but="", actor="u", now=NOW) == ["s"]
+
+
 async def note_use(database: Database) -> None:
     await database.write(clients.flush_client_usage, [("s", NOW, "192.0.2.1")], [("cl_1", NOW)])
 
@@ -269,6 +278,8 @@ async def note_use(database: Database) -> None:
         pytest.param(disable_client, "device_codes", "grants", id="a client is disabled, where a code is redeemed"),
         pytest.param(delete_client, "device_codes", "grants", id="a client is deleted, where a code is redeemed"),
         pytest.param(delete_account, "users", "browsers", id="an account is deleted, where somebody signs in"),
+        pytest.param(change_password, "sessions", "one_time_links", id="a password is changed, where a session ends"),
+        pytest.param(end_elsewhere, "sessions", "one_time_links", id="all sessions are ended, where one ends"),
     ],
 )  # fmt: skip
 async def test_rows_are_locked_in_one_order(
@@ -280,6 +291,8 @@ async def test_rows_are_locked_in_one_order(
     assert await approve(database)
     await database.write(clients.add_first_secret, "cl_1", ("s", digest("s")), actor="a", now=NOW)
     await database.write(browsers.note_browser, "u", digest("browser"), NOW)
+    wish = {"expires_at": NOW + 60, "now": NOW}
+    await database.write(user_changes.request_email_change, digest("l"), "u", "s", "u@example", **wish)
     other = await asyncpg.connect(postgres_store.address)
     try:
         await other.execute(f"BEGIN; SELECT 1 FROM {held} FOR {'KEY SHARE' if held == 'users' else 'UPDATE'}")

@@ -128,8 +128,9 @@ async def change_password(
     if not await set_password(tx, user_id, password_hash, actor=actor, now=now):
         return []
     await forget_trust(tx, user_id)
-    await forget_links_of(tx, user_id)
-    return [] if but is None else await _end_all_but(tx, user_id, but=but, actor=actor, now=now)
+    ended = [] if but is None else await _end_all_but(tx, user_id, but=but, actor=actor, now=now)
+    await forget_links_of(tx, user_id)  # after the sessions: whoever ends one locks it before its links
+    return ended
 
 
 async def change_own_password(
@@ -161,8 +162,8 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
 
     Offline access ends as well, and a pending change of the address.
     """
-    await forget_links(tx, user_id, "verify_email")
     ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
+    await forget_links(tx, user_id, "verify_email")
     rows = await tx.all(
         "SELECT id FROM grants WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL", user_id, but
     )
@@ -252,9 +253,9 @@ async def recover_by_passkey(
     replaced = await remove_password(tx, user_id, now)
     if replaced:
         await forget_trust(tx, user_id)
-    await forget_links_of(tx, user_id)  # the other link to the same end as well
     if end_all:
         await _end_all_but(tx, user_id, but="", actor=user_id, now=now)
+    await forget_links_of(tx, user_id)  # the other link to the same end as well
     return "replaced" if replaced else "kept"
 
 

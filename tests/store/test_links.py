@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
@@ -9,9 +10,10 @@ from tests.fixtures.postgres import Store, race
 from tests.store.made import NOW, digest
 from tests.store.test_postgres_ends import prepare, until_waiting
 
-from watchword.store import links, user_changes
+from watchword.store import links, new_accounts, user_changes, users
 from watchword.store.database import Database
 from watchword.store.links import Link
+from watchword.store.users import User
 
 Nodes = tuple[Database, Database]
 MADE = Link("invitation", "ada@example", {"admin": True}, NOW + 60)
@@ -92,22 +94,41 @@ async def confirm(database: Database, secret: str) -> object:
     return await database.write(user_changes.verify_email, digest(secret), "u", "u@example", "u@example", NOW)
 
 
+async def accept(database: Database, secret: str) -> object:
+    unique: Any = {
+        "canonical_username": "new",
+        "skeleton": "new",
+        "canonical_email": None,
+        "password_hash": None,
+    }
+    invited = User(id="user_2", username="new", created_at=NOW)
+    return await database.write(new_accounts.create_by_link, digest(secret), "invite", invited, unique)
+
+
 @pytest.mark.postgres
 @pytest.mark.parametrize(
     ("purpose", "use_by", "done"),
-    [*((purpose, reset, "u") for purpose in user_changes.RESETS), ("verify_email", confirm, "changed")],
+    [
+        *((purpose, reset, "u") for purpose in user_changes.RESETS),
+        ("verify_email", confirm, "changed"),
+        ("invite", accept, "created"),
+    ],
 )
 async def test_the_account_is_locked_before_its_link(
     postgres_store: Store, purpose: str, use_by: Callable[[Database, str], Awaitable[object]], done: str
 ) -> None:
-    """Whatever ends links of an account has locked that: a mailed link and one that was handed over, used at once, are no deadlock."""
+    """Whatever ends links of an account has locked that: a mailed link and one that was handed over, used at once, are no deadlock. So has
+    whoever invites, whose account an invitation depends on."""
     database = await postgres_store.node()
     await prepare(database)
-    made = {"purpose": purpose, "subject": "u", "data": {}, "expires_at": NOW + 60, "now": NOW}
+    names: Any = {"canonical_username": "inviter", "skeleton": "inviter", "canonical_email": None}
+    inviter = User(id="user_1", username="inviter", created_at=NOW)
+    await database.write(users.create_user, inviter, **names, password_hash=None, actor="a")
+    made = {"purpose": purpose, "subject": "u", "data": {"by": "user_1"}, "expires_at": NOW + 60, "now": NOW}
     await database.write(links.create_link, digest("link"), **made)
     other = await asyncpg.connect(postgres_store.address)
     try:
-        await other.execute("BEGIN; SELECT 1 FROM users WHERE id = 'u' FOR UPDATE")
+        await other.execute("BEGIN; SELECT 1 FROM users WHERE id IN ('u', 'user_1') FOR UPDATE")
         using = asyncio.ensure_future(use_by(database, "link"))
         await until_waiting(postgres_store, 1)
         await other.execute("SELECT 1 FROM one_time_links FOR UPDATE NOWAIT; COMMIT")

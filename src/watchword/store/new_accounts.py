@@ -65,11 +65,12 @@ async def create_by_link(
 
     Return "created", or what prevented it: the "link" is gone, the names are "taken", or the "way" in belongs to somebody already.
     """
-    if not await hold_link(tx, link, purpose, user.created_at):
-        return "link"
     found = await peek_link(tx, link, purpose, user.created_at)
-    # Locks the inviter: losing the right to invite comes either before this, and then there is no account, or after it.
+    # Locks the inviter, before the link as whoever invites again: losing the right to invite comes either before this, and then there is
+    # no account, or after it.
     if (inviter := inviter_of(found)) is not None and not await hold_user(tx, inviter):
+        return "link"
+    if not await hold_link(tx, link, purpose, user.created_at):
         return "link"
     if found is None or not stands(found, await get_user(tx, inviter) if inviter else None):
         return "link"

@@ -1,14 +1,19 @@
 """Clients: one winner of every conflict, and nothing of a deleted client lives on (AD-09)."""
 
+import asyncio
+from collections.abc import Awaitable, Callable
+
 import msgspec
 import pytest
-from tests.fixtures.postgres import race
+from tests.fixtures.postgres import Store, race
 from tests.store.made import NOW, add_token, client, count, digest, select, user
+from tests.store.test_postgres_ends import held_trail, until_waiting
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
 from watchword.store import (
     clients,
     consents,
+    document_clients,
     events,
     identities,
     logout_notices,
@@ -198,6 +203,28 @@ async def test_ap_09_a_namesake_inherits_nothing_that_a_clock_which_is_ahead_has
     assert [await count(database, table) for table in tables] == [1, 1, 1]
     await database.write(clients.delete_client, "cl_1", actor="test", now=NOW)
     assert [await count(database, table) for table in tables] == [0, 0, 0]
+
+
+async def read(database: Database, made: Client) -> bool:
+    return await database.write(document_clients.keep_reading, made, fresh_until=NOW, now=NOW) is not None
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize("make", [create, read])
+async def test_ap_09_a_namesake_that_is_made_while_the_first_one_is_being_deleted_inherits_nothing(
+    postgres_store: Store, make: Callable[[Database, Client], Awaitable[bool]]
+) -> None:
+    nodes = [await postgres_store.node() for _ in range(2)]
+    await create(nodes[0], client())
+    async with held_trail(postgres_store):
+        deleting = asyncio.ensure_future(nodes[0].write(clients.delete_client, "cl_1", actor="test", now=NOW))
+        await until_waiting(postgres_store, 1)
+        making = asyncio.ensure_future(make(nodes[1], client()))
+        await until_waiting(postgres_store, 2)
+    assert (await deleting, await making) == (True, True)
+    second = await nodes[0].read(clients.find_client, "cl_1")
+    assert second is not None
+    assert second.valid_from > NOW, "what was issued to the first one was issued before"
 
 
 async def test_a_secret_and_the_deletion_of_its_client_do_not_meet_in_an_error(nodes: Nodes) -> None:

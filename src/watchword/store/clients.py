@@ -86,18 +86,18 @@ async def create_client(
     """
     document = document_of(client)
     row = await tx.one(
-        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, disabled_at, valid_from) "
-        "VALUES ($1, $2, $3, $4, $5, $5, $6, $7) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
+        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, disabled_at) "
+        "VALUES ($1, $2, $3, $4, $5, $5, $6) ON CONFLICT (client_id) DO NOTHING RETURNING client_id",
         client.client_id,
         document,
         client.name,
         client.origin,
         now,
         client.disabled_at,
-        await ended.ended_before(tx, "client", client.client_id),
     )
     if row is None:
         return False
+    await begin_after_ends(tx, client.client_id)
     await tx.record(
         "client.created", actor=actor, target=client.client_id, at=now,
         name=client.name, origin=client.origin, document=fingerprint(document),
@@ -235,12 +235,15 @@ async def update_client(
     if client.is_recognized and not _decode(kept["document"]).is_recognized:
         await tx.run(FORGET_CONSENTS, client.client_id)
     if kill:  # exactly what the revocation feed says has ended
-        await tx.run(
-            "UPDATE clients SET valid_from = $1 WHERE client_id = $2",
-            await ended.ended_before(tx, "client", client.client_id),
-            client.client_id,
-        )
+        await begin_after_ends(tx, client.client_id)
     return _client(row)
+
+
+async def begin_after_ends(tx: Transaction, client_id: str) -> None:
+    """Let a client's tokens count that are issued after the last end of what had its identifier. Its row is held already: whoever was just
+    ending that is done, as it is not before the row is inserted."""
+    ends = await ended.ended_before(tx, "client", client_id)
+    await tx.run("UPDATE clients SET valid_from = $1 WHERE client_id = $2", ends, client_id)
 
 
 async def hold_client(tx: Transaction, client_id: str) -> bool:

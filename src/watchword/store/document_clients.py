@@ -3,8 +3,7 @@
 import msgspec
 
 from watchword.oauth.clients import Client
-from watchword.store import ended
-from watchword.store.clients import document_of, find_client
+from watchword.store.clients import begin_after_ends, document_of, find_client
 from watchword.store.database import Transaction
 from watchword.store.recorded import fingerprint
 
@@ -35,16 +34,16 @@ async def keep_reading(
     """
     document = document_of(client)
     added = await tx.run(
-        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, fresh_until, valid_from) "
-        "VALUES ($1, $2, $3, 'document', $4, $4, $5, $6) ON CONFLICT (client_id) DO NOTHING",
+        "INSERT INTO clients (client_id, document, name, origin, created_at, updated_at, fresh_until) "
+        "VALUES ($1, $2, $3, 'document', $4, $4, $5) ON CONFLICT (client_id) DO NOTHING",
         client.client_id,
         document,
         client.name,
         now,
         fresh_until,
-        await ended.ended_before(tx, "client", client.client_id),
     )
     if added:
+        await begin_after_ends(tx, client.client_id)
         await _record(tx, "client.created", client, document, now)
         return await find_reading(tx, client.client_id)
     held = (

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import httpx
+import msgspec
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import EMAIL, another
@@ -13,9 +14,19 @@ from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.endpoints import admin_users
-from watchword.flows import account_changes, accounts, acting, api_tokens, client_registry, people
+from watchword.flows import (
+    account_changes,
+    accounts,
+    acting,
+    api_tokens,
+    client_checks,
+    client_registry,
+    people,
+)
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
+from watchword.oauth.clients import Client
+from watchword.store import clients
 from watchword.store.users import User
 
 End = Callable[[], Awaitable[object]]
@@ -190,3 +201,28 @@ async def test_what_ends_an_administrators_own_right_at_the_console_is_done_to_i
             await people.change(inside, eve, moved, actor=eve.id)
     told = [text for to, text in await letters(server) if to == EMAIL]
     assert any(("can no longer be used" if change == "disabled" else "was changed to") in one for one in told)
+
+
+async def enrol(server: Server, token: str) -> httpx.Response:
+    """Register a client with an initial access token."""
+    client = {"redirect_uris": ["https://app.example/callback"], "token_endpoint_auth_method": "none"}
+    headers = {"authorization": f"Bearer {token}"}
+    return await server.http.post("/register", json=client, headers=headers)
+
+
+async def test_ap_04_nothing_is_registered_by_an_initial_access_token_after_its_end(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.runtime.settings = msgspec.structs.replace(server.settings, registration="token")
+    token, end = await revoked(server)
+    assert (await enrol(server, token)).status_code == 201, "the honest variant"
+    check = client_checks.check
+
+    async def ended_just_now(runtime: Runtime, made: Client) -> None:
+        await check(runtime, made)
+        await end()
+
+    monkeypatch.setattr(client_checks, "check", ended_just_now)
+    refused = await enrol(server, token)
+    assert (refused.status_code, refused.json().get("error")) == (401, "invalid_token")
+    assert len(await server.runtime.database.read(clients.list_clients, after="", limit=9)) == 1

@@ -8,7 +8,7 @@ import hmac
 
 import msgspec
 
-from watchword.flows import caller, client_checks, client_registry, stated_clients
+from watchword.flows import acting, caller, client_checks, client_registry, stated_clients
 from watchword.flows.client_auth import Credentials
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
@@ -51,7 +51,7 @@ class Registration(msgspec.Struct, frozen=True):
 async def register(runtime: Runtime, credentials: Credentials, document: object) -> Registration:
     """Register a client by its own metadata; raise `not_found`, `invalid_token`, `insufficient_scope` or `too_many_requests` by policy,
     and the errors of RFC 7591 §3.2.2."""
-    actor = await _admit(runtime, credentials)
+    runtime, actor = await _admit(runtime, credentials)
     client = _read(runtime, document, new_id("client"))
     await _count(runtime, credentials)
     await client_checks.check(runtime, client)
@@ -70,7 +70,8 @@ async def register(runtime: Runtime, credentials: Credentials, document: object)
     return Registration(client, secret[1] if secret else None, token)
 
 
-async def _admit(runtime: Runtime, credentials: Credentials) -> str:
+async def _admit(runtime: Runtime, credentials: Credentials) -> tuple[Runtime, str]:
+    """Return a runtime for what a caller registers, with a token only while that is valid, and who that is."""
     policy = runtime.settings.registration
     if policy == "off":
         raise OAuthError("not_found", "There is nothing at this address.")
@@ -79,8 +80,8 @@ async def _admit(runtime: Runtime, credentials: Credentials) -> str:
         who = await caller.authenticate(runtime, credentials, PATH)
         if not who.may(SCOPE):
             raise who.refusal("insufficient_scope", f"This needs the scope {SCOPE}.", scope=SCOPE)
-        actor = who.actor
-    return actor
+        runtime, actor = acting.runtime_held(runtime, who.holder, who.ended()), who.actor
+    return runtime, actor
 
 
 async def _count(runtime: Runtime, credentials: Credentials) -> None:

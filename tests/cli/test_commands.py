@@ -1,8 +1,6 @@
 """The command line as people and scripts use it: transcripts, exit codes, which option wins."""
 
-import contextlib
 import json
-import sqlite3
 import subprocess
 import sys
 import time
@@ -37,9 +35,7 @@ def test_a_token_from_creation_to_revocation(tmp_path: Path) -> None:
     assert document(tmp_path, "token", "revoke", made["id"])["ended"] == [made["id"]]
     assert document(tmp_path, "token", "verify", rotated["token"], code=1)["reason"] == "revoked"
     names = [event["name"] for event in document(tmp_path, "audit")["events"]]
-    assert names[-3:] == ["token.created", "token.rotated", "token.revoked"] or set(names) >= {
-        "token.revoked"
-    }
+    assert {"token.created", "token.rotated", "token.revoked"} <= set(names)
     assert document(tmp_path, "audit", "--actor", "system")["events"]
     by_hand = document(tmp_path, "audit", "--actor", "command line")["events"]
     assert {event["actor"] for event in by_hand} == {"command line"}
@@ -47,14 +43,6 @@ def test_a_token_from_creation_to_revocation(tmp_path: Path) -> None:
     told = run_cli(tmp_path, "audit", "--name", "token.created").stdout
     assert f"expires_at={day} " in " ".join(told.split()), "people read days, not seconds"
     assert document(tmp_path, "audit", "--verify")["sound"] is True
-    with contextlib.closing(sqlite3.connect(tmp_path / "watchword.db")) as file, file:
-        file.execute("UPDATE events SET data = '{\"overlap_until\": 1e15}' WHERE name = 'token.rotated'")
-        file.execute(
-            "UPDATE events SET data = '{\"expires_at\": 999999999999999}' WHERE name = 'token.created'"
-        )
-    told = run_cli(tmp_path, "audit").stdout
-    assert "expires_at=999999999999999" in " ".join(told.split()), "what was tampered with hides nothing"
-    assert "token.revoked" in told
 
 
 def test_a_token_that_is_bound_to_a_key_is_accepted_with_that_key_alone(tmp_path: Path) -> None:

@@ -1,5 +1,7 @@
 """Lists on the command line go on where a page ends, and an account looks the same in each answer."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -109,3 +111,17 @@ def test_no_file_is_given_a_name_that_its_content_belies(tmp_path: Path) -> None
     assert refused.returncode == 2
     assert ".toml or .json" in refused.stderr
     assert not (tmp_path / "state.yaml").exists()
+
+
+def test_a_number_that_is_no_moment_hides_nothing(tmp_path: Path) -> None:
+    """Somebody has tampered with the trail, or it was damaged."""
+    made = run_cli(tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read")
+    assert made.returncode == 0, made.stderr
+    wrong = {"key.created": '{"overlap_until": 1e15}', "token.created": '{"expires_at": 999999999999999}'}
+    with contextlib.closing(sqlite3.connect(tmp_path / "watchword.db")) as file, file:
+        file.executemany(
+            "UPDATE events SET data = ? WHERE name = ?", [(data, name) for name, data in wrong.items()]
+        )
+    told = run_cli(tmp_path, "audit").stdout
+    assert "expires_at=999999999999999" in " ".join(told.split())
+    assert "key.created" in told

@@ -166,9 +166,7 @@ def test_an_issuer_attests_and_the_holder_shows_it_elsewhere(ada: Run, tmp_path:
     assert "d" not in json.loads((tmp_path / "key.pub").read_text())
     trusting = ("verify-proof", "answer", *known, *issuer, "--issuer-key", "key.pub", "--json")
     more = ada(*PROVE, "--credential", "credential", "--disclose", "email", "--out", "answer")
-    assert (more.code, more.err) == (1, "error: the credential does not attest 'email'\n"), (
-        "the issuer signed what it saw"
-    )
+    assert (more.code, more.err) == (1, "error: the credential does not attest 'email'\n")
     assert ada(*PROVE, "--credential", "credential", "--disclose", "age", "--out", "answer").code == 0
     assert ada(*trusting).json["attributes"] == {"age": 33}
     assert ada(*VERIFY, "--json").json["error"] == "sd_jwt", "the holder's own word is not the issuer's"

@@ -80,7 +80,17 @@ async def test_whoever_could_not_be_told_because_the_database_failed_is_told_the
         assert [to for to, _ in await letters(server)] == [EMAIL]
 
 
-async def test_an_account_that_is_damaged_keeps_nobody_else_from_being_told(tmp_path: Path) -> None:
+DAMAGES = {
+    "a document": "UPDATE users SET attributes = 'none' WHERE id = $1",
+    "a text": "UPDATE users SET display_name = CAST(x'ff41' AS TEXT) WHERE id = $1",
+    "a text of a secret": "UPDATE api_token_secrets SET hint = CAST(x'ff41' AS TEXT) WHERE token_id IN (SELECT id FROM api_tokens WHERE owner_id = $1)",
+}
+
+
+@pytest.mark.parametrize("what", DAMAGES)
+async def test_an_account_that_is_damaged_keeps_nobody_else_from_being_told(
+    tmp_path: Path, what: str
+) -> None:
     async with open_server(tmp_path, mode="development") as server:
         await make(server, "eve", "eve@example.com")
         eve = await user_of(server, "eve")
@@ -88,7 +98,7 @@ async def test_an_account_that_is_damaged_keeps_nobody_else_from_being_told(tmp_
             await server.token(name="nightly", owner=name, scope="orders:read", expires_in=30 * DAY)
 
         async def damage(tx: Transaction) -> None:
-            await tx.run("UPDATE users SET attributes = 'none' WHERE id = $1", eve.id)
+            await tx.run(DAMAGES[what], eve.id)
 
         await server.runtime.database.write(damage)
         server.clock.advance(24 * DAY)

@@ -105,15 +105,15 @@ async def _tell(
 
     personal = sorted((one for one in tokens if one.owner_kind == "user"), key=owner)
     for user_id, own in groupby(personal, owner):
+        listed = list(own)
         try:
             user = await within.read(users.get_user, user_id)
+            more["tokens"] = [await _described(runtime, one, within) for one in listed[:MOST]]
         except StorageUnavailable as error:  # a row that is damaged keeps nobody else from being told
             log.error("mail.not_written", user=user_id, reason=error.reason)
             continue
         if user is None or user.disabled_at is not None:
             continue
-        listed = list(own)
-        more["tokens"] = [await _described(runtime, one, within) for one in listed[:MOST]]
         more["further"] = len(listed[MOST:]) + unread
         message = mail.notice(runtime, user, template, Origin("", ""), PAGE, **more)
         if message is not None:

@@ -25,7 +25,14 @@ from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
 from watchword.store.sqlite_job import Job, Queue, answer, deliver, finished, reach, waiting_in
 from watchword.store.sqlite_reader import Commits, Reader, Readers
-from watchword.store.sqlite_transaction import Events, SqliteTransaction, all_bound, placeholders, stepped
+from watchword.store.sqlite_transaction import (
+    Events,
+    SqliteTransaction,
+    Undecodable,
+    all_bound,
+    placeholders,
+    stepped,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -158,10 +165,8 @@ class SqliteDatabase:
         """Like `read`, for callers that are not coroutines: reading the embedded database never waits."""
         try:
             return drive(operation(SqliteTransaction(self._reader().look(), None, b""), *args, **kwargs))
-        except sqlite3.Error as error:
-            raise StorageUnavailable(
-                f"the database file {self.path} cannot be read: {_said(error)}"
-            ) from error
+        except (sqlite3.Error, Undecodable) as error:
+            raise StorageUnavailable(f"the database file {self.path} cannot be read: {error}") from error
 
     def version(self) -> int:
         """Return the number of the last change that is not QUIET, by any process.
@@ -356,13 +361,13 @@ class SqliteDatabase:
                 assert not isinstance(job.operation, str)
                 job.result = drive(job.operation(tx, *job.args, **job.kwargs))
         except BaseException as error:
-            # A damaged text was only read: it fails the operation that asked for it, not the batch.
-            is_text = _is_unreadable_text(error) and not single
-            if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS) and not is_text:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, STATEMENT_ERRORS):
                 raise  # the disk or the file is at fault, not the operation: none of the batch may be acknowledged
+            if single and isinstance(error, Undecodable):
+                raise  # it may have changed what it read, and has no savepoint
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_CONSTRAINT_TRIGGER:
                 raise  # the fence of a database that was moved away
-            job.error = StorageUnavailable(_said(error)) if is_text else error
+            job.error = error
             self._chain = saved
             del self._events[recorded:]
             if not single:
@@ -374,16 +379,6 @@ class SqliteDatabase:
 def _kind(error: BaseException) -> int:
     """Return the code of an error of SQLite, without its subdivision; 0 for any other error."""
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _is_unreadable_text(error: BaseException) -> bool:
-    """Whether a text is not valid UTF-8, which the driver reports; errors of SQLite itself have a code."""
-    return isinstance(error, sqlite3.OperationalError) and not hasattr(error, "sqlite_errorcode")
-
-
-def _said(error: BaseException) -> str:
-    """Return an error's message without the undecodable text that the driver quotes: it is somebody's data."""
-    return str(error).partition(" with text ")[0]
 
 
 async def _change(tx: SqliteTransaction, job: Job) -> bool:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
-from watchword.store.database import Row, check_values
+from watchword.store.database import Row, StorageUnavailable, check_values
 from watchword.store.fitting import check
 
 Events = list[tuple[object, ...]]
@@ -50,6 +50,17 @@ def _decoded(kept: bytes) -> str:
     return kept.decode("utf-8", "surrogateescape")
 
 
+class Undecodable(StorageUnavailable):
+    """A text is not UTF-8: it was only read, so whoever asked for it may go on without."""
+
+
+def _told(error: sqlite3.OperationalError) -> Exception:
+    """Return what an error means: that of a text is the driver's own, while those of SQLite have a code."""
+    if hasattr(error, "sqlite_errorcode"):
+        return error
+    return Undecodable(str(error).partition(" with text ")[0])  # without the text, which is somebody's data
+
+
 class SqliteTransaction:
     """The statements of one operation on one connection; with `events` given, what it records waits there to be written."""
 
@@ -66,8 +77,11 @@ class SqliteTransaction:
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""
         check_values(values)
-        cursor = self._connection.execute(placeholders(sql), bound(values))
-        row: Row | None = cursor.fetchone()
+        try:
+            cursor = self._connection.execute(placeholders(sql), bound(values))
+            row: Row | None = cursor.fetchone()
+        except sqlite3.OperationalError as error:
+            raise _told(error) from None
         # A RETURNING statement takes effect only when it is stepped to its end.
         cursor.close()
         if row is not None:
@@ -83,7 +97,10 @@ class SqliteTransaction:
 
     def _rows(self, sql: str, values: tuple[object, ...]) -> list[Row]:
         check_values(values)
-        return list(self._connection.execute(placeholders(sql), bound(values)).fetchall())
+        try:
+            return list(self._connection.execute(placeholders(sql), bound(values)).fetchall())
+        except sqlite3.OperationalError as error:
+            raise _told(error) from None
 
     async def all_as_kept(self, sql: str, *values: object) -> list[Row]:
         """Return every row, damaged ones included: values of any type, and texts that are not UTF-8 with lone surrogates."""

@@ -353,7 +353,7 @@ async def test_what_may_have_been_revoked_since_is_ended(server: Server, tmp_pat
     token = (await server.grant(client)).json()["access_token"]
     assert (await server.post("/introspect", client, token=token)).json()["active"]
     now = server.runtime.now()
-    await server.runtime.database.write(outbox.add_mail, "mail_1", b"sealed", expires_at=now + 60, now=now)
+    await server.runtime.database.write(outbox.add_mail, outbox.Sealed("mail_1", b"sealed", now, now + 60))
     await backup.write_backup(settings_of(server), tmp_path / "b.gz", now)
     await server.post("/revoke", client, token=token)
     assert not (await server.post("/introspect", client, token=token)).json()["active"]

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import uvicorn
 from tests.fixtures.other_issuer import OtherIssuer, other
 from tests.guard.example_apps import load
 
+from watchword.app import App
 from watchword.guard import Guard, Refused, asgi, django, wsgi
 from watchword.guard.guard import Presented
 from watchword.store import events
@@ -78,6 +80,35 @@ async def test_a_session_in_the_clear_is_refused_and_reported(auth: Auth) -> Non
         guard.authenticate_sync(Presented(subject="ada", address=PUBLIC, secure=False))
     assert (own.value.status, "https" in own.value.description) == (400, True)
     assert guard.authenticate_sync(Presented(subject="ada", address=PUBLIC)).subject == "ada"
+
+
+class Counted:
+    """The server in this process, with a count of the sessions that were reported to it."""
+
+    def __init__(self, app: App) -> None:
+        self.app, self.reports = app, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.app, name)
+
+    async def report_exposed_session(self, cookies: str) -> None:
+        self.reports += 1
+        await self.app.report_exposed_session(cookies)
+
+
+async def test_a_session_that_comes_in_the_clear_again_and_again_costs_the_server_little(auth: Auth) -> None:
+    """Whoever may sign in could otherwise have every node forget what it remembers, with each request."""
+    cookie, token, server = auth.session().headers["cookie"], auth.token("orders:read"), Counted(auth.app)
+    guard = Guard(server, audience="https://api.test", sessions=("orders:read",))
+    for n in range(3):
+        with pytest.raises(Refused):
+            await guard.authenticate(Presented(cookies=(cookie, f"n={n}"), address=PUBLIC, secure=False))
+    assert server.reports == 1
+    await auth.app.report_exposed(token)
+    version = auth.runtime.database.version()
+    await auth.app.report_exposed(token)
+    await auth.app.report_exposed_session(cookie)
+    assert auth.runtime.database.version() == version
 
 
 async def test_a_report_that_was_not_taken_is_made_again(other: OtherIssuer) -> None:

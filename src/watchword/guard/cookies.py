@@ -5,12 +5,13 @@ origin, or changes nothing (the rules of `watchword.guard.sessions`). A WebSocke
 over it; no rule of browsers keeps other sites from opening one.
 """
 
-import contextlib
 from collections.abc import Iterable
 
 from watchword.guard.issuer import Local
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.verifier import remember
+from watchword.oauth.token_format import digest
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 
@@ -36,11 +37,19 @@ def own_session(presented: Presented, issuer: str, audience: str, scopes: frozen
     )
 
 
-async def report_exposed(servers: Iterable[Local], presented: Presented) -> None:
-    """Report a session that travelled in the clear to the servers in this process: no other knows it."""
-    for server in servers:
-        with contextlib.suppress(ConnectionError):  # reported with the next request; refused in any case
+async def report_exposed(
+    servers: Iterable[Local], presented: Presented, signed_in: Principal, reported: dict[bytes, bool]
+) -> None:
+    """Report a session that travelled in the clear, once, to the servers in this process: no other knows it."""
+    whose = digest(f"session {signed_in.issuer} {signed_in.subject} {signed_in.token_id}")
+    if whose in reported:
+        return
+    try:
+        for server in servers:
             await server.report_exposed_session("; ".join(presented.cookies))
+    except ConnectionError:  # reported with the next request; refused in any case
+        return
+    remember(reported, whose, True)
 
 
 def closed_to(principal: Principal) -> frozenset[str]:

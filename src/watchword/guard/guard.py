@@ -175,7 +175,7 @@ class Guard:
             signed_in = await self._signed_in(presented, self.sessions)
             if signed_in is not None:
                 if self._is_exposed(presented):
-                    await cookies.report_exposed(self._here, presented)
+                    await cookies.report_exposed(self._here, presented, signed_in, self._exposed)
                     text = transport.SESSION_EXPLANATION
                     raise refuse(400, "invalid_request", text, "Bearer", self.resource_metadata)
                 self.demand(signed_in, policy)

@@ -47,6 +47,7 @@ QUIET: frozenset[Callable[..., Any]] = frozenset(
         tokens.use_identifier,
         tokens.store_exchanged,
         tokens.record_assertion,
+        tokens.note_exposed,
         trust.use_assertion,
         trust.note_refusal,
         api_tokens.flush_usage,

@@ -1,9 +1,11 @@
 """Where the database fails at any step of a request, all of what it did is there or nothing is, and it can be sent again."""
 
 import base64
+import contextlib
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from tests.fixtures.accounts import (
@@ -13,6 +15,7 @@ from tests.fixtures.accounts import (
     add_totp,
     another,
     code_of,
+    make,
     server,
     session_of,
     sign_out,
@@ -23,11 +26,14 @@ from tests.fixtures.servers import Server
 
 from watchword import jobs
 from watchword.flows import account_changes, factors, mail, people, recovery
+from watchword.flows import sessions as sessions_flow
 from watchword.flows.account_changes import UNTOLD
+from watchword.flows.factors import FactorRefused
 from watchword.flows.mail import Origin
 from watchword.flows.people import Changes
 from watchword.store import events, faults, outbox, sessions
-from watchword.store.database import StorageUnavailable
+from watchword.store.database import StorageUnavailable, Transaction
+from watchword.store.sessions import Session
 
 __all__ = ["ada", "server"]
 COMMITS = 15  # more than any of these requests makes
@@ -264,6 +270,32 @@ async def test_a_sign_in_that_the_database_failed_leaves_no_session_and_goes_on_
         if outcomes[-1] != 503:
             break
     assert (outcomes[0], outcomes[-1]) == (503, 303), "every commit failed once"
+
+
+async def test_whoever_was_signed_in_before_stays_so_where_another_sign_in_comes_to_nothing(
+    server: Server, ada: Person
+) -> None:
+    await ada.sign_in()
+    hers, eve = await session_of(server), await make(server, "eve", "eve@example.com")
+    runtime, outcomes = server.runtime, list[bool]()
+    given: dict[str, Any] = {"acr": "", "amr": ("pwd",), "user_agent": "", "address": "", "instead_of": hers}
+
+    async def refused(_tx: Transaction, _session: Session) -> None:
+        raise FactorRefused("code_used")
+
+    with pytest.raises(FactorRefused):
+        await sessions_flow.begin(runtime, eve.id, **given, along=refused)
+    assert await _live(server) == 1
+    for turn in range(1, COMMITS):
+        async with failing(turn):
+            with contextlib.suppress(StorageUnavailable):
+                await sessions_flow.begin(runtime, eve.id, **given)
+        found = await runtime.database.read(sessions.list_sessions, user_id=eve.id, now=runtime.now())
+        assert len(found) + await _live(server) == 1, "one of the two"
+        outcomes.append(bool(found))
+        if found:
+            break
+    assert outcomes == [False, True], "the commit failed once"
 
 
 async def _live(server: Server) -> int:

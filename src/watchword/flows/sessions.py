@@ -65,8 +65,6 @@ async def begin(
         )
         if renewed is not None:
             return instead_of, renewed
-    elif instead_of is not None:
-        await end(runtime, instead_of)
     remembered, idle, end_at = _limits(runtime, remember, now)
     session = Session(
         id=new_id("session"),
@@ -84,7 +82,8 @@ async def begin(
         confirmed_at=confirmed,
         browser=browser,
     )
-    return session, await _store(runtime, session, came_from, proved, along)
+    other = instead_of if instead_of is not None and instead_of.user_id != user_id else None
+    return session, await _store(runtime, session, came_from, proved, along, other)
 
 
 async def _store(
@@ -93,10 +92,11 @@ async def _store(
     came_from: UpstreamSession | None,
     proved: User | None,
     along: Along | None,
+    other: Session | None,
 ) -> str:
-    """Store a session and return its cookie's value; raise `access_denied`."""
+    """Store a session in place of another one and return its cookie's value; raise `access_denied`."""
     secret = runtime.new_secret("n")
-    begun: bool = await _with(runtime, session, along).database.write(
+    begun: bool = await _with(runtime, session, along, other).database.write(
         store.create_session,
         session,
         token_format.digest(secret),
@@ -112,15 +112,19 @@ async def _store(
     return secret
 
 
-def _with(runtime: Runtime, session: Session, along: Along | None) -> Runtime:
-    if along is None:
+def _with(runtime: Runtime, session: Session, along: Along | None, other: Session | None = None) -> Runtime:
+    if along is None and other is None:
         return runtime
 
     async def then(tx: Transaction, begun: bool) -> None:
-        if begun:
+        if not begun:
+            return
+        if other is not None:
+            await store.end_session(tx, other.id, actor=other.user_id, now=session.created_at)
+        if along is not None:
             await along(tx, session)
 
-    return runtime_with(runtime, then)
+    return runtime_with(runtime, then, ends=other is not None)
 
 
 def _limits(runtime: Runtime, remember: bool, now: int) -> tuple[bool, int, int]:

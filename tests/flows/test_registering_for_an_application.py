@@ -9,9 +9,11 @@ from tests.fixtures.accounts import ada, another, make, server, session_of, user
 from tests.fixtures.code_flow import REDIRECT, answer_of, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server
+from tests.flows.test_secrets_told_once import FailsAfterAWrite
 
 from watchword.flows.client_registry import Registered
 from watchword.settings import Settings
+from watchword.store.conditions import from_address
 
 __all__ = ["ada", "server"]
 
@@ -60,6 +62,20 @@ async def test_a_new_person_makes_an_account_and_goes_on_to_the_application(serv
     assert "Your account is ready." in person.text
     await person.send({"password": PASSWORD}, having="identifier")
     assert await approved(person, client) == (await user_of(server, NEW)).id
+
+
+async def test_the_way_to_the_application_is_shown_though_the_database_fails_once_the_link_is_used_up(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    person = await visit(server, await register(server))
+    await person.send({"email": NEW}, having="return")
+    await person.open(await mailed_link(server))
+    form = {**person.form(having="link"), "name": "", "new_password": PASSWORD}
+    address = form.pop("")
+    with monkeypatch.context() as patched:
+        patched.setattr(server.runtime, "database", FailsAfterAWrite(server.runtime.database, from_address))
+        answer = await person.http.post(address, data=form)
+    assert "&return=" in answer.headers["location"], answer.text
 
 
 async def test_the_application_waits_in_its_own_browser_alone(server: Server) -> None:

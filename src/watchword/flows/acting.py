@@ -1,7 +1,7 @@
 """Databases that write under a condition, which is checked in the same transaction.
 
 Four conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), the token by which somebody
-calls the admin API is, the account to be changed is still not an administrator's, and the form that asks is sent for the first time. What is done by a link has no condition beside the link, and its address in the trail. Flows know nothing of either: they are given a runtime with such a database.
+calls the admin API is, the account to be changed is still not an administrator's, and the form that asks is sent for the first time. What is done by a link has no condition beside the link, and its address in the trail; `runtime_with` adds to a write what comes with it. Flows know nothing of either: they are given a runtime with such a database.
 """
 
 import copy

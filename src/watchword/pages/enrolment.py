@@ -78,19 +78,21 @@ def chosen(request: Request, form: Form, user: User, link: str) -> tuple[str | N
 
 
 async def waiting(request: Request) -> str | None:
-    """Return the sealed path back to the application that waits in this browser until an account is made."""
+    """Return the sealed path back to the application that waits in this browser until an account is made.
+
+    To be asked before a link is used up, which no page that is sent again can do.
+    """
     sealed = request.cookie(browser.cookie_name(request.runtime.settings, returning.REGISTERING_COOKIE))
     return sealed if await asking.find(request, sealed) is not None else None
 
 
-async def sign_in(request: Request, notice: str, username: str) -> Response:
+def sign_in(request: Request, notice: str, username: str, sealed: str | None) -> Response:
     """Send somebody to sign in with what they set up, their user name filled in: a link alone signs nobody in.
 
-    From there they go back to the application that waits in this browser.
+    From there they go back to the application that waits in this browser, if any.
     """
     runtime = request.runtime
     name = returning.seal_name(runtime, browser.browser_of(request) or "", username)
     cookie = browser.set_cookie(runtime.settings, returning.NAME_COOKIE, name, returning.NAME_LIFETIME)
-    sealed = await waiting(request)
     back = f"&return={quote(sealed)}" if sealed else ""
     return redirect(f"{runtime.settings.issuer}/sign-in?notice={notice}{back}", (cookie,))

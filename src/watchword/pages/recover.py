@@ -97,6 +97,7 @@ async def reset(request: Request) -> Response:
         return errors.expired(request)
     try:
         password, passkey = pages.chosen(request, form, user, link)
+        sealed = await pages.waiting(request)
         done = await _keep(request, user, form, password, passkey)
     except OAuthError as error:
         if error.field != "password":
@@ -106,7 +107,8 @@ async def reset(request: Request) -> Response:
         return await _page(request, user, link, {"form": refused_proof.problem(refused)})
     if not done:
         return errors.expired(request)
-    return await pages.sign_in(request, "passkey_registered" if passkey else "password_reset", user.username)
+    notice = "passkey_registered" if passkey else "password_reset"
+    return pages.sign_in(request, notice, user.username, sealed)
 
 
 async def _keep(

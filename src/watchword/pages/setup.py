@@ -37,6 +37,7 @@ async def create(request: Request) -> Response:
     username = form.get("username") or ""
     try:
         password, passkey = enrolment.chosen(request, form, enrolment.newcomer(request, link, username), link)
+        sealed = await enrolment.waiting(request)
         owner = await accounts.create_owner(
             acting.runtime_from(request.runtime, request.address),
             link=token_format.digest(link),
@@ -51,7 +52,8 @@ async def create(request: Request) -> Response:
         return await _form(request, link, form, {"form": refused_proof.problem(refused)})
     if owner is None:
         return errors.expired(request)
-    return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", owner.username)
+    notice = "passkey_registered" if passkey else "registered"
+    return enrolment.sign_in(request, notice, owner.username, sealed)
 
 
 async def _form(

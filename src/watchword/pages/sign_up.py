@@ -155,7 +155,7 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
     newcomer = enrolment.newcomer(request, link, invitation.email)
     try:
         password, passkey = enrolment.chosen(request, form, newcomer, link)
-        told = acting.runtime_from(request.runtime, request.address)
+        told, sealed = acting.runtime_from(request.runtime, request.address), await enrolment.waiting(request)
         user = await sign_up_flow.accept(told, link, password=password, way=passkey, name=name)
     except OAuthError as error:
         if error.code == "conflict":
@@ -167,7 +167,8 @@ async def _accept(request: Request, form: Form, link: str) -> Response:
         return await _account(request, link, invitation, form, {"form": refused_proof.problem(refused)})
     if user is None:
         return errors.expired(request)
-    return await enrolment.sign_in(request, "passkey_registered" if passkey else "registered", user.username)
+    notice = "passkey_registered" if passkey else "registered"
+    return enrolment.sign_in(request, notice, user.username, sealed)
 
 
 async def show_verify(request: Request) -> Response:

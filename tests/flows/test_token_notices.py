@@ -81,6 +81,7 @@ async def test_whoever_could_not_be_told_because_the_database_failed_is_told_the
 
 
 DAMAGES = {
+    "a token": "UPDATE api_tokens SET name = CAST(x'ff41' AS TEXT) WHERE owner_id = $1",
     "a document": "UPDATE users SET attributes = 'none' WHERE id = $1",
     "a text": "UPDATE users SET display_name = CAST(x'ff41' AS TEXT) WHERE id = $1",
     "a text of a secret": "UPDATE api_token_secrets SET hint = CAST(x'ff41' AS TEXT) WHERE token_id IN (SELECT id FROM api_tokens WHERE owner_id = $1)",
@@ -88,7 +89,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("what", DAMAGES)
-async def test_an_account_that_is_damaged_keeps_nobody_else_from_being_told(
+async def test_what_is_damaged_of_one_person_keeps_nobody_else_from_being_told(
     tmp_path: Path, what: str
 ) -> None:
     async with open_server(tmp_path, mode="development") as server:

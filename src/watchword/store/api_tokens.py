@@ -11,6 +11,7 @@ from watchword.store.documents import UNREADABLE
 from watchword.store.filters import where
 from watchword.store.searches import Key
 from watchword.store.users import NO_GROUPS, get_user, read_groups
+from watchword.telemetry import log
 
 
 class ApiToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -363,22 +364,26 @@ async def flush_usage(tx: Transaction, uses: list[tuple[str, str, str, int, int,
 
 
 async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiToken]:
-    """Mark at most STEP live tokens that end before a moment as announced, once each, and record the notice as an event."""
+    """Mark at most STEP live tokens that end before a moment as announced, once each, and record the notice as an event.
+
+    One whose row is damaged is left out, of which the log tells: it keeps no other from being announced.
+    """
     due = "notified_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND expires_at <= $2"
     rows = await tx.all(
         f"UPDATE api_tokens SET notified_at = $1 WHERE {due} AND id IN "  # noqa: S608 - literals
-        f"(SELECT id FROM api_tokens WHERE {due} ORDER BY expires_at LIMIT {STEP}) RETURNING {COLUMNS}",
+        f"(SELECT id FROM api_tokens WHERE {due} ORDER BY expires_at LIMIT {STEP}) RETURNING id",
         now,
         before,
     )
+    found = []
     for row in rows:
-        await tx.record(
-            "token.expiring",
-            actor="system",
-            target=row["id"],
-            at=now,
-            owner=row["owner_id"],
-            name=row["name"],
-            expires_at=row["expires_at"],
-        )
-    return [_token(row) for row in rows]
+        try:
+            token = await get_token(tx, row["id"])
+        except StorageUnavailable as error:
+            log.error("token.not_announced", token=row["id"], reason=error.reason)
+            continue
+        if token is not None:
+            told = {"owner": token.owner_id, "name": token.name, "expires_at": token.expires_at}
+            await tx.record("token.expiring", actor="system", target=token.id, at=now, **told)
+            found.append(token)
+    return found

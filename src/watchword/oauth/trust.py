@@ -120,9 +120,12 @@ def check_assertion(
     if "cnf" in claims and not dpop.is_held(claims["cnf"], jkt):
         raise _refused("bound to a key that was not proven")
     alg = jws.peek(assertion).alg
-    rule = next((rule for rule in candidates if alg in rule.algorithms and _accepts(rule, claims, now)), None)
-    if rule is None:
-        raise _refused("no trust rule matches")
+    rule = next((rule for rule in candidates if not _unmet(rule, alg, claims, now)), None)
+    if (
+        rule is None
+    ):  # for the operator alone, and by the names in the rules: no value of the assertion is told
+        why = (f"{rule.name}: {', '.join(_unmet(rule, alg, claims, now))}" for rule in candidates)
+        raise _refused(f"no trust rule matches [{'; '.join(why)}]")
     if any(scope not in rule.scope for scope in requested):
         raise excess("The scope exceeds what is granted to this assertion.", requested, rule.scope)
     expires_at = claims["exp"]
@@ -159,13 +162,15 @@ def _verified(
     return claims
 
 
-def _accepts(rule: TrustRule, claims: Mapping[str, object], now: int) -> bool:
+def _unmet(rule: TrustRule, alg: str, claims: Mapping[str, object], now: int) -> list[str]:
+    """Return what in an assertion is not as the rule wants it; nothing if the rule accepts it."""
     aud, exp = claims["aud"], claims["exp"]
-    if aud != rule.audience and aud != [rule.audience]:  # §3 (3): for us and for nobody else
-        return False
-    if not isinstance(exp, int | float) or exp > now + rule.max_lifetime + LEEWAY:
-        return False
-    return all(_matches(claims.get(name), pattern) for name, pattern in rule.claims.items())
+    return [
+        *(() if alg in rule.algorithms else ("alg",)),
+        *(() if aud in (rule.audience, [rule.audience]) else ("aud",)),  # §3 (3): for us and for nobody else
+        *(() if isinstance(exp, int | float) and exp <= now + rule.max_lifetime + LEEWAY else ("exp",)),
+        *(name for name, pattern in rule.claims.items() if not _matches(claims.get(name), pattern)),
+    ]
 
 
 def _matches(value: object, pattern: str) -> bool:

@@ -23,6 +23,7 @@ RULE = TrustRule(
     scope=("deploy", "read"),
     subject="ci:{repository}:{run}",
 )
+NEVER = structs.replace(RULE, name="strict", algorithms=("EdDSA",))
 CLAIMS: dict[str, object] = {
     "iss": CI,
     "sub": "repo:acme/app:ref:refs/heads/main",
@@ -122,6 +123,25 @@ def test_it_may_ask_for_less_but_not_for_more() -> None:
 )
 def test_an_assertion_is_refused_for(change: dict[str, Any]) -> None:
     assert refused(**change).code == "invalid_grant"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"aud": "https://github.com/acme"}, "deploy: aud"),  # what a CI names unless it is told otherwise
+        ({"exp": NOW + 86_400}, "deploy: exp"),
+        ({"repository": "evil/app", "ref": "refs/heads/dev"}, "deploy: repository, ref"),
+        ({"rules": (NEVER, structs.replace(RULE, claims={"ref": "x"}))}, "strict: alg; deploy: ref"),
+        (
+            {"ref": "x", "rules": (RULE, structs.replace(RULE, name="any", audience=CI))},
+            "deploy: ref; any: aud, ref",
+        ),
+    ],
+)
+def test_operators_are_told_what_did_not_match(change: dict[str, Any], why: str) -> None:
+    error = refused(**change)
+    assert (error.code, error.detail) == ("invalid_grant", f"assertion: no trust rule matches [{why}]")
+    assert error.description == "The assertion is not accepted."
 
 
 @pytest.mark.parametrize(

@@ -41,6 +41,11 @@ def proven(auth: Auth, name: str) -> Headers:
     return list(token.proof("GET", f"{BASE}/orders").items())
 
 
+def as_bearer(auth: Auth, name: str) -> Headers:
+    """Return a bound token with its proof, in the scheme of tokens that are bound to nothing."""
+    return [(header, value.replace("DPoP ", "Bearer ", 1)) for header, value in proven(auth, name)]
+
+
 def confirmed(auth: Auth, cnf: object) -> Token:
     """Return a token with this confirmation (RFC 7800 §3.1)."""
     return auth.token(ORDERS, audience=BASE, claims={"cnf": cnf})
@@ -124,12 +129,19 @@ CASES = (
         f'{ALGS}, {WHERE}',
         twice=True,
     ),
-    Case(
-        "a bound token without a proof",
-        lambda a, n: bearer(a.token(ORDERS, audience=BASE, dpop=True)),
-        401,
-        'DPoP error="invalid_token", error_description="The token is bound to a key: send it with a DPoP proof.", '
-        f'{ALGS}, {WHERE}',
+    *(
+        Case(
+            f"a bound token {says}",
+            headers,
+            401,
+            'DPoP error="invalid_token", '
+            'error_description="The token is bound to a key: send it with the scheme DPoP and a proof.", '
+            f'{ALGS}, {WHERE}',
+        )
+        for says, headers in (
+            ("without a proof", lambda a, n: bearer(a.token(ORDERS, audience=BASE, dpop=True))),
+            ("with its proof, sent as Bearer", as_bearer),
+        )
     ),
     Case("a token bound in a way of its own", lambda a, n: bearer(confirmed(a, {"kid": "k"})), 200),
     *(

@@ -179,8 +179,8 @@ async def _check_possession(
     if isinstance(x5t, str) and jkt is None:
         return
     if not isinstance(jkt, str) or presented.scheme != "dpop" or credentials.dpop is None:  # RFC 9449 §7.1
-        lacking = OAuthError("invalid_token", "The token is bound to a key: send a DPoP proof.")
-        raise _proof_refused(lacking, algorithms)
+        what = "The token is bound to a key: send it with the scheme DPoP and a proof."
+        raise _proof_refused(OAuthError("invalid_token", what), algorithms)
     try:
         await proofs.check(
             runtime,

@@ -81,7 +81,9 @@ class Possession:
                 raise NotProven("invalid_token", "The token is not bound to a key.", "Bearer")
             return None
         if found.scheme != "dpop" or not proofs:  # RFC 9449 §7.1
-            raise NotProven("invalid_token", "The token is bound to a key: send it with a DPoP proof.")
+            raise NotProven(
+                "invalid_token", "The token is bound to a key: send it with the scheme DPoP and a proof."
+            )
         if len(proofs) > 1:  # RFC 9449 §4.3 (1)
             raise NotProven("invalid_dpop_proof", "Send one DPoP proof, not several.")
         return self._check_proof(principal.jkt, found.token, proofs[0], method, uri, kept)

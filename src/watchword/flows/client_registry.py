@@ -211,7 +211,7 @@ def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:
     if "authorization_code" in grants and not given.redirect_uris:
         raise _bad("redirect_uris", "The authorization_code grant needs at least one redirect URI.")
     if given.token_endpoint_auth_method == "none" and "client_credentials" in grants:  # RFC 6749 §4.4
-        raise _bad("grant_types", "The client_credentials grant needs a client that can authenticate.")
+        raise _bad("grant_types", "A public client needs other grants than client_credentials: name them.")
     if not given.require_pkce and given.token_endpoint_auth_method == "none":  # RFC 9700 §2.1.1
         raise _bad("require_pkce", "PKCE cannot be switched off for a public client.")
 

@@ -131,3 +131,21 @@ def test_what_is_written_of_a_client_makes_the_same_client(fields: dict[str, Any
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_of_every_kind_can_be(kind: dict[str, Any]) -> None:
     client_registry.to_client(msgspec.convert({"client_id": "a", "name": "a"} | kind, ClientState), "a")
+
+
+def test_an_entry_without_an_identifier_is_named_by_its_number() -> None:
+    named = {"client_id": "a", "name": "a"}
+    assert state.read({"clients": [named]}).clients
+    with pytest.raises(OAuthError) as caught:
+        state.read({"clients": [named, named | {"client_id": ""}]})
+    assert caught.value.description.startswith("clients, entry 2: client_id: ")
+
+
+def test_a_public_client_that_left_its_grants_out_is_told_to_name_them() -> None:
+    public = {"name": "a", "redirect_uris": ["https://app.example/cb"], "token_endpoint_auth_method": "none"}
+    named = msgspec.convert(public | {"client_id": "a", "grant_types": ["authorization_code"]}, ClientState)
+    assert client_registry.to_client(named, "a").grant_types == ("authorization_code",)
+    with pytest.raises(OAuthError) as caught:
+        client_registry.to_client(msgspec.convert(public | {"client_id": "a"}, ClientState), "a")
+    assert (caught.value.field, caught.value.code) == ("grant_types", "invalid_client_metadata")
+    assert caught.value.description.endswith("other grants than client_credentials: name them.")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Container
 from functools import partial
+from typing import Annotated
 
 import msgspec
 
@@ -22,7 +23,7 @@ Keep = Callable[[str, str], None]
 class ClientState(ClientInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A client as a file describes it, with the identifier that the file chooses."""
 
-    client_id: str
+    client_id: Annotated[str, msgspec.Meta(min_length=1)]
     disabled: bool = False
 
 

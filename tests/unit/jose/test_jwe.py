@@ -66,6 +66,21 @@ def test_nothing_is_encrypted_to_a_key(members: dict[str, object], alg: str) -> 
     assert jwe.find_key([members, good], alg) == good
 
 
+@pytest.mark.parametrize(
+    ("key", "alg", "operations"),
+    [
+        (EC, "ECDH-ES", ["deriveKey"]),
+        (OKP, "ECDH-ES", ["x", "deriveBits"]),
+        (RSA, "RSA-OAEP-256", ["wrapKey"]),
+    ],
+)
+def test_a_key_may_say_that_it_is_for_encryption(key: Any, alg: str, operations: list[str]) -> None:
+    """RFC 7517 §4.2, §4.3: by its use, its operations, or both."""
+    for members in ({"use": "enc"}, {"key_ops": operations}, {"use": "enc", "key_ops": operations}):
+        document = public(key, **members)
+        assert jwe.find_key([document], alg) == document
+
+
 def test_a_private_part_is_never_used() -> None:
     found = jwe.find_key([EC.as_dict(private=True)], "ECDH-ES")
     assert found is not None

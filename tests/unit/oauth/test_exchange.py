@@ -55,6 +55,12 @@ def test_a_client_narrows_its_own_api_token() -> None:
     assert (found.subject, found.scope, found.act) == ("api", ("read",), None)
 
 
+def test_with_a_scope_the_new_token_has_no_more() -> None:
+    both = structs.replace(SUBJECT, scope=("read", "list"))
+    assert decide(subject=both, request=structs.replace(REQUEST, scope=())).scope == ("read", "list")
+    assert decide(subject=both).scope == ("read",)
+
+
 def test_without_scope_the_new_token_has_what_both_sides_allow() -> None:
     assert decide(request=structs.replace(REQUEST, scope=())).scope == ("read",)
 
@@ -81,6 +87,8 @@ def test_who_acted_before_stays_in_the_record() -> None:
 def test_an_api_token_of_the_caller_is_no_actor_of_its_own() -> None:
     own = structs.replace(ACTOR, kind="api_token", expires_at=None)
     assert decide(actor=own).act == {"sub": "api"}
+    # A client that acts for itself shows an access token of its own.
+    assert decide(subject=structs.replace(SUBJECT, subject="api")).act == {"sub": "api"}
     callers = structs.replace(own, subject=SUBJECT.subject)
     with pytest.raises(OAuthError, match="invalid_request") as refused:
         decide(actor=callers)
@@ -111,6 +119,11 @@ NO_ACTOR = {"actor": None, "request": structs.replace(REQUEST, actor_token_type=
             {"actor": structs.replace(ACTOR, client_id="other")},
             "invalid_request",
             id="TK-13 by an actor token of others",
+        ),
+        pytest.param(
+            {"actor": structs.replace(ACTOR, client_id="other", audience=(API,))},
+            "invalid_request",
+            id="TK-13 by the token of another caller as actor",
         ),
         pytest.param(
             {"subject": structs.replace(SUBJECT, may_act={"sub": "other"})},
@@ -165,6 +178,14 @@ NO_ACTOR = {"actor": None, "request": structs.replace(REQUEST, actor_token_type=
             {"request": structs.replace(REQUEST, targets=(DOWN + "/",))},
             "invalid_target",
             id="nearly the target",
+        ),
+        pytest.param(
+            {
+                "request": structs.replace(REQUEST, targets=(API,)),
+                "policy": structs.replace(POLICY, audiences=(DOWN,)),
+            },
+            "invalid_target",
+            id="TK-13 another target than the only one",
         ),
         pytest.param(
             {"request": structs.replace(REQUEST, targets=())}, "invalid_target", id="no target among several"

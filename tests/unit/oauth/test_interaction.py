@@ -82,6 +82,11 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
         ),
         pytest.param({"prompt": ("login",)}, "sign_in", id="AZ-11 prompt=login with a live session"),
         pytest.param(
+            {"prompt": ("login",), "session": SignedIn("alice", NOW)},
+            "sign_in",
+            id="AZ-11 prompt=login in the second of the sign-in",
+        ),
+        pytest.param(
             {"prompt": ("login",), "done": ("sign_in",)}, "answer", id="prompt=login, signed in for this"
         ),
         pytest.param({"prompt": ("create",)}, "create", id="prompt=create with a live session"),
@@ -108,6 +113,16 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
             "sign_in",
             id="AZ-12 a time that nobody said",
         ),
+        pytest.param(
+            {"session": SignedIn("alice", None), "claims": asks("auth_time", essential=True)},
+            "sign_in",
+            id="a time that nobody said and that must be told",
+        ),
+        pytest.param(
+            {"session": SignedIn("alice", None), "claims": asks("auth_time")},
+            "answer",
+            id="a time that nobody said and that may be left out",
+        ),
         pytest.param({"max_age": 0, "done": ("sign_in",)}, "answer", id="max_age=0, signed in for this"),
         pytest.param({"max_age": 1, "prompt": ("none",)}, "login_required", id="AZ-12 silent beyond max_age"),
         pytest.param({"max_age": 9_999_999_999}, "answer", id="AZ-12 an absurd max_age"),
@@ -123,8 +138,12 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
             {"hint": "bob", "done": ("sign_in",)}, "login_required", id="AZ-56 the wrong person signed in"
         ),
         pytest.param({"claims": asks("sub", "alice")}, "answer", id="the sub that was asked for"),
+        pytest.param({"claims": asks("sub")}, "answer", id="whichever sub it is"),
         pytest.param({"claims": asks("sub", "bob"), "prompt": ("none",)}, "login_required", id="another sub"),
         pytest.param({"acr_values": ("mfa",)}, "step_up", id="AZ-57 a stronger acr is possible"),
+        pytest.param(
+            {"acr_values": ("mfa",), "claims": asks("acr")}, "step_up", id="AZ-57 and the acr is to be told"
+        ),
         pytest.param({"acr_values": ("password", "mfa")}, "answer", id="one of the acr values is there"),
         pytest.param({"acr_values": ("gold",)}, "answer", id="AZ-57 a voluntary acr that nobody has"),
         pytest.param(
@@ -141,6 +160,7 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
             "interaction_required",
             id="AZ-57 essential and silent",
         ),
+        pytest.param({"claims": asks("acr", "gold")}, "answer", id="AZ-57 voluntary and impossible"),
         pytest.param(
             {"claims": asks("acr", "gold", essential=True)},
             "unmet_authentication_requirements",

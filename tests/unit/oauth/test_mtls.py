@@ -135,6 +135,8 @@ def test_an_address_that_is_none_is_not_registered() -> None:
     with pytest.raises(OAuthError, match="an IP address after san_ip") as caught:
         mtls.registered_subject(["san_ip", "client.example"])
     assert (caught.value.code, caught.value.field) == ("invalid_client_metadata", "tls_client_auth_subject")
+    with pytest.raises(OAuthError, match="Name subject_dn, san_dns"):
+        mtls.registered_subject(["cn", "client.example"])
 
 
 @pytest.mark.parametrize(

@@ -82,6 +82,12 @@ def test_a_member_that_nobody_knows_is_ignored_whatever_it_is(value: object) -> 
     assert opened(vendor=value).parameters == opened().parameters
 
 
+def test_a_parameter_that_is_null_was_not_given() -> None:
+    """Libraries write down what nobody set."""
+    token = jwt.encode(KEY, {**CLAIMS, "nonce": None, "max_age": None}, typ="oauth-authz-req+jwt")
+    assert opened(token).parameters == opened().parameters
+
+
 def test_metadata_inside_are_answered_as_beside() -> None:
     assert opened(registration={"client_name": "A"}).parameters["registration"] == '{"client_name":"A"}'
 
@@ -129,6 +135,8 @@ def test_a_request_object_is_refused(change: dict[str, object]) -> None:
 def test_client_and_response_type_beside_it_must_agree() -> None:
     refused("invalid_request_object", None, {"client_id": "other"})
     refused("invalid_request_object", None, {"client_id": "app", "response_type": "token"})
+    # A pushed request may name its client in the Authorization header alone.
+    refused("invalid_request_object", None, {"state": "outer"}, client_id="other")
 
 
 def test_ca_03_it_must_be_signed_by_the_clients_own_key() -> None:

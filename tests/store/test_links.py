@@ -57,7 +57,9 @@ async def test_a_link_may_be_looked_at_often_and_used_once(database: Database) -
 )
 async def test_a_link_is_refused(database: Database, secret: str, purpose: str, now: int) -> None:
     await create(database, "link")
+    assert await database.write(links.hold_link, digest("link"), MADE.purpose, NOW + 59)
     assert await peek(database, secret, purpose, now) is None
+    assert not await database.write(links.hold_link, digest(secret), purpose, now)
     assert await use(database, secret, purpose, now) is None
     assert await use(database, "link", now=NOW + 59) == MADE
 

@@ -61,6 +61,7 @@ def test_a_good_assertion_names_person_scope_and_resource() -> None:
         pytest.param({"typ": None}, id="without type"),
         pytest.param({"typ": "at+jwt"}, id="that is an access token"),
         pytest.param({"key": jwk.generate("ES256")}, id="of another key"),
+        pytest.param({"cnf": {"jkt": "a key"}}, id="for a key that was not proven"),
         pytest.param({"iss": "https://evil.example"}, id="of another provider"),
         pytest.param({"aud": "https://other.example"}, id="for another server"),
         pytest.param({"aud": [ISSUER, "https://other.example"]}, id="for several servers"),

@@ -115,6 +115,7 @@ def test_it_may_ask_for_less_but_not_for_more() -> None:
         pytest.param({"typ": "at+jwt"}, id="an access token"),
         pytest.param({"typ": "oauth-id-jag+jwt"}, id="an identity assertion"),
         pytest.param({"key": OTHER}, id="another key"),
+        pytest.param({"cnf": {"jkt": "a key"}}, id="a key that was not proven"),
         pytest.param({"rules": ()}, id="no rule"),
         pytest.param(
             {"rules": (structs.replace(RULE, algorithms=("EdDSA",)),)}, id="an algorithm that is not trusted"

@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of
 from tests.fixtures.applications import ENDS, OFFLINE, ada, application, connect, end, is_signed_in
+from tests.fixtures.code_flow import request
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty, claims_of
@@ -125,6 +127,21 @@ async def test_every_end_of_a_session_reaches_every_client_that_can_be_told(
     await end(ada, way)
     await deliver(ada.server)
     assert sorted(path for path, _ in relying_party.told) == ["/first", "/offline", "/second"]
+
+
+async def test_a_client_that_was_let_in_unasked_by_a_pushed_request_is_told_too(
+    ada: Person, relying_party: RelyingParty
+) -> None:
+    client = await told(ada.server, relying_party)
+    await connect(ada, client)
+    await sign_out(ada)
+    await ada.sign_in()
+    pushed = (await ada.server.post("/par", client, **request(client, scope="openid orders:read"))).json()
+    asked = {"client_id": client.client.client_id, "request_uri": pushed["request_uri"]}
+    assert "code=" in (await ada.open(str(httpx.URL("/authorize", params=asked)))).headers["location"]
+    await sign_out(ada)
+    await deliver(ada.server)
+    assert [path for path, _ in relying_party.told] == ["/logout"] * 2
 
 
 async def test_a_client_is_told_of_its_session_only(ada: Person, relying_party: RelyingParty) -> None:

@@ -56,7 +56,7 @@ async def swap(server: Server, client: Registered, subject: str, **changes: str 
     return await server.post("/token", client, **{k: v for k, v in (form | changes).items() if v is not None})
 
 
-async def own(server: Server, client: Registered, **form: Any) -> str:
+async def own(server: Server, client: Registered, **form: str) -> str:
     """Return an access token that a client got for itself."""
     answer = await server.grant(client, **form)
     assert answer.status_code == 200, answer.text
@@ -255,9 +255,6 @@ async def test_without_rules_a_client_only_narrows_what_is_its_own(server: Serve
     narrowed = (await swap(server, plain, mine, scope="orders:read")).json()
     claims = await look(server, plain, narrowed["access_token"])
     assert (claims["scope"], claims["aud"]) == ("orders:read", API)
-    both = await own(server, plain, resource=[API, DOWN])
-    narrowed = (await swap(server, plain, both, scope="orders:read")).json()
-    assert (await look(server, plain, narrowed["access_token"]))["aud"] == [API, DOWN]
     assert refusal(await swap(server, plain, mine, audience=DOWN)) == (400, "invalid_target")
     assert refusal(await swap(server, plain, others)) == (400, "invalid_request")
     acting = {"actor_token": mine, "actor_token_type": exchange.ACCESS_TOKEN}

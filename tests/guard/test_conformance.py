@@ -143,6 +143,12 @@ CASES = (
             ("with its proof, sent as Bearer", as_bearer),
         )
     ),
+    Case(
+        "an unbound token that is sent as a bound one",
+        lambda a, n: [("authorization", f"DPoP {a.token(ORDERS, audience=BASE)}")],
+        401,
+        f'Bearer error="invalid_token", error_description="The token is not bound to a key.", {WHERE}',
+    ),
     Case("a token bound in a way of its own", lambda a, n: bearer(confirmed(a, {"kid": "k"})), 200),
     *(
         Case(f"a token that does not say properly to what it is bound: {cnf}", partial(misbound, cnf), 401, NOT_VALID)

@@ -53,6 +53,12 @@ def test_a_policy_refuses_who_lacks(
     assert (refused.value.status, refused.value.error) == (status, error)
 
 
+def test_a_token_is_bound_by_a_key_or_by_a_certificate() -> None:
+    for cnf in ({"jkt": "k"}, {"x5t#S256": "c"}):
+        check(Policy(bound=True), caller(cnf=cnf), now=NOW, scheme="Bearer", metadata=None)
+    check(Policy(), caller(cnf=None), now=NOW, scheme="Bearer", metadata=None)
+
+
 @pytest.mark.parametrize("field", ["any_scopes", "audience", "kinds", "acr"])
 def test_an_empty_list_of_alternatives_opens_nothing(field: str) -> None:
     assert getattr(Policy(), field) == (), "what nobody gave is not demanded"

@@ -37,10 +37,17 @@ class NotSignedIn(ClientError):
     """There is no such sign-in."""
 
 
+class NoFolder(ClientError):
+    """There is no place for sign-ins."""
+
+
 def folder() -> Path:
-    """Return the folder of the sign-ins."""
+    """Return the folder of the sign-ins; raise NoFolder where the environment names none."""
     state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "watchword"
+    try:
+        return (Path(state) if state else Path.home() / ".local" / "state") / "watchword"
+    except RuntimeError:  # no HOME, and a user whom the system does not know, as in some containers
+        raise NoFolder("this user has no home folder: set XDG_STATE_HOME to a folder for sign-ins") from None
 
 
 def _path(name: str, suffix: str) -> Path:

@@ -107,8 +107,11 @@ class FileStore:
     """A record in a file that only its owner can read, shared by processes."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        """Name the file, with `~` for the home folder; raise ValueError for a folder."""
-        self.path = Path(path).expanduser()
+        """Name the file, with `~` for the home folder; raise ValueError for a folder, or where there is no home."""
+        try:
+            self.path = Path(path).expanduser()
+        except RuntimeError:  # no HOME, and a user whom the system does not know, as in some containers
+            raise ValueError(f"path: there is no home folder for {path}: name the file without ~") from None
         if self.path.is_dir():
             raise ValueError(f"path: {self.path} is a folder: name a file in it")
 

@@ -118,6 +118,22 @@ def test_what_is_for_this_machine_goes_through_no_proxy(folder: Path) -> None:
         assert not proxy.asked
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HTTPS_PROXY", "ftp://localhost:1", "the proxy that the environment names cannot be used"),
+        ("SSL_CERT_FILE", "/nowhere/ca.pem", "the certificates of authorities cannot be read"),
+    ],
+)
+def test_what_the_environment_names_and_cannot_be_used_is_said_in_one_line(
+    folder: Path, name: str, value: str, said: str
+) -> None:
+    command = ("zero", "sign-in", "https://auth.invalid", "--secret", "me.zero")
+    assert "does not answer" in run_cli(folder, *command, variables=WORD).stderr
+    done = run_cli(folder, *command, variables=WORD | {name: value})
+    assert (done.returncode, done.stderr.count("\n"), said in done.stderr) == (1, 1, True), done.stderr
+
+
 def test_what_is_no_private_key_is_refused_before_anything_is_sent(folder: Path) -> None:
     path = folder / "given.json"
     command = (
@@ -149,6 +165,7 @@ ANSWERS = {
     "a list": (200, b"[]", "service does"),
     "what is no text": (200, b'"\xff"', "service does"),
     "nested too deeply": (200, b"[" * 100_000, "service does"),
+    "more than anybody reads": (200, b" " * 300_000, "is too long"),
     "an object": (200, b"{}", ("not a challenge", "did not confirm", "answered 200")),
     "a redirection": (302, b"", "answered 302"),
     "a list as an error": (400, b"[1]", "answered 400"),

@@ -15,7 +15,8 @@ from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database
 from watchword.client.addresses import origin_of
 from watchword.client.errors import WrongAddress
-from watchword.client.server import NO_ANSWER
+from watchword.client.server import MAX_ANSWER, NO_ANSWER, PATIENCE
+from watchword.codings import ACCEPTED, is_readable
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import account_changes, api_tokens, identities
 from watchword.flows.runtime import Runtime
@@ -191,7 +192,14 @@ def _open(path: str, passphrase_file: str | None) -> Secret:
 
 def _client(server: str) -> httpx.Client:
     # Plain http is allowed to this machine only: a proxy of the environment would read proofs and tokens on another.
-    return httpx.Client(base_url=_address(server), timeout=TIMEOUT, mounts={"http://": None})
+    try:
+        return httpx.Client(
+            base_url=_address(server), timeout=TIMEOUT, headers=ACCEPTED, mounts={"http://": None}
+        )
+    except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
+        raise ZeroError("server", f"the proxy that the environment names cannot be used: {error}") from None
+    except OSError as error:  # no such SSL_CERT_FILE
+        raise ZeroError("server", f"the certificates of authorities cannot be read: {error}") from None
 
 
 def _address(server: str) -> str:
@@ -212,13 +220,32 @@ def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:
 
 def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any) -> httpx.Response:
     """Send a request and return the answer with the expected status; raise ZeroError for any other, also for a redirection."""
+    end = time.monotonic() + PATIENCE
     try:
-        answer = http.post(path, **content)
+        with http.stream("POST", path, **content) as streamed:
+            body = _body(streamed, end)
+            headers = [pair for pair in streamed.headers.multi_items() if pair[0] != "content-encoding"]
+            answer = httpx.Response(
+                streamed.status_code, headers=headers, content=body, request=streamed.request
+            )
     except NO_ANSWER as error:
         raise ZeroError("server", f"{http.base_url} does not answer ({type(error).__name__})") from None
     if answer.status_code != expected:
         raise _refusal(answer)
     return answer
+
+
+def _body(answer: httpx.Response, end: float) -> bytes:
+    if not is_readable(answer.headers):
+        raise ZeroError("server", f"{answer.url} answers compressed in a way that nobody asked for")
+    body = b""
+    for part in answer.iter_bytes():
+        body += part
+        if len(body) > MAX_ANSWER:
+            raise ZeroError("server", f"the answer of {answer.url} is too long")
+        if time.monotonic() > end:
+            raise ZeroError("server", f"the answer of {answer.url} takes too long")
+    return body
 
 
 def _refusal(answer: httpx.Response) -> ZeroError:

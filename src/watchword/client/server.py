@@ -15,6 +15,7 @@ from watchword.client.addresses import origin_of
 from watchword.client.errors import AnswerLost, Refused, Unreachable, WrongAddress
 from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
+from watchword.codings import ACCEPTED, is_readable
 from watchword.jose.strict_json import StrictJSONError, loads
 
 # Seconds without a byte: fewer than the grace (10 by default) within which a server gives the successor of a refresh token again.
@@ -60,7 +61,7 @@ class AuthorizationServer:
                 fresh = httpx.Client(
                     timeout=TIMEOUT,
                     follow_redirects=False,
-                    headers={"user-agent": NAME},
+                    headers={"user-agent": NAME, **ACCEPTED},
                     mounts={"http://": None},
                 )
             except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
@@ -136,6 +137,10 @@ class AuthorizationServer:
             with self._http().stream(
                 method, address, data=form, headers=headers, auth=None, follow_redirects=False
             ) as answer:
+                if not is_readable(answer.headers):
+                    raise Unreachable(
+                        f"the answer of {self.issuer} is compressed in a way that nobody asked for"
+                    )
                 body = b""
                 for part in answer.iter_bytes():
                     body += part

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import httpx
 
+from watchword.codings import is_readable
 from watchword.guard import background
 from watchword.guard.ended import Ended
 from watchword.guard.issuer import Issuer
@@ -137,7 +138,8 @@ async def _stream(source: _Source, uri: str) -> None:
             "GET", uri, params=asked, headers=headers, timeout=timeout
         ) as answer:
             kind = answer.headers.get("content-type", "")
-            if answer.status_code != 200 or not kind.startswith("text/event-stream"):
+            is_stream = kind.startswith("text/event-stream") and is_readable(answer.headers)
+            if answer.status_code != 200 or not is_stream:
                 raise _NoStream
             async for data in _events(answer.aiter_bytes()):
                 await _apply(source, data)

@@ -14,6 +14,7 @@ from urllib.parse import quote_plus, urlsplit
 import httpcore  # noqa: F401 - httpx imports it with its first client, which would be on the background thread
 import httpx
 
+from watchword.codings import ACCEPTED, is_readable
 from watchword.guard import tracing
 from watchword.guard.fetching import Fetching
 from watchword.guard.misuse import check_address
@@ -93,7 +94,9 @@ class Issuer:
                 self._loops.pop(other, None)
         try:
             # Plain http is allowed to this machine only: a proxy of the environment would read tokens and secrets on another.
-            http = httpx.AsyncClient(timeout=TIMEOUT, follow_redirects=False, mounts={"http://": None})
+            http = httpx.AsyncClient(
+                timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts={"http://": None}
+            )
         except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
             raise IssuerUnavailable(f"the proxy that the environment names cannot be used: {error}") from None
         except OSError as error:  # no such SSL_CERT_FILE, or no descriptor left to read it
@@ -210,6 +213,8 @@ class Issuer:
         body = bytearray()
         try:
             async with asyncio.timeout(LONGEST), (await self.http()).stream(method, uri, **given) as answer:
+                if not is_readable(answer.headers):
+                    raise IssuerUnavailable(f"{uri} answers compressed in a way that nobody asked for")
                 async for part in answer.aiter_bytes():
                     body += part
                     if len(body) > most:

@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from watchword.codings import ACCEPTED, is_readable
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.loopback import is_loopback
 
@@ -108,6 +109,8 @@ class Web:
         http = self._here if is_here(address) else self._http
         try:
             with http.stream(method, address, data=form, json=json, headers=headers) as answer:
+                if not is_readable(answer.headers):
+                    return Seen(0, problem="the answer is compressed in a way that nobody asked for")
                 body = b""
                 if "text/event-stream" not in answer.headers.get("content-type", ""):
                     for part in answer.iter_bytes():
@@ -123,7 +126,7 @@ class Web:
 
 def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
     try:
-        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, mounts=mounts)
+        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts=mounts)
     except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
         raise ValueError(f"the proxy that the environment names cannot be used: {error}") from None
     except OSError as error:  # no such SSL_CERT_FILE

@@ -13,6 +13,8 @@ import pytest
 from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import free_port, wait_until_ready
 
+from watchword.cli import session
+
 NAME = "Größe 😀"
 ASCII = {"PYTHONIOENCODING": "ascii"}  # a terminal without our letters, whichever locales this machine has
 
@@ -237,3 +239,35 @@ def test_an_interruption_while_a_command_is_read_in_is_no_defect(tmp_path: Path)
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")  # the key is pressed at this moment
     done = run(tmp_path, '"$PYTHON" -m watchword client list', PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+@pytest.mark.parametrize(("how", "code"), [("the end", 1), ("an interruption", 130)])
+def test_a_question_that_nobody_answers_ends_as_the_exit_codes_say(
+    tmp_path: Path, how: str, code: int
+) -> None:
+    terminal, shown = os.openpty()
+    asking = subprocess.Popen(
+        [sys.executable, "-m", "watchword", "zero", "create"],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=shown,
+        stderr=shown,
+        stdout=subprocess.DEVNULL,
+    )
+    os.close(shown)
+    said = b""
+    while b"secret:" not in said:
+        said += os.read(terminal, 1000)
+    if how == "the end":
+        os.write(terminal, b"\x04")
+    else:
+        asking.send_signal(signal.SIGINT)
+    assert asking.wait(60) == code
+    os.close(terminal)
+
+
+def test_what_another_server_names_is_shown_whatever_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    session.print_fields([("expires_at", 1_700_000_000), ("name", "Ada")])
+    assert capsys.readouterr().out == "expires_at  2023-11-14 22:13:20Z\nname        Ada\n"
+    session.print_fields([("expires_at", 10**15), ("name", "A\u061cda")])
+    assert capsys.readouterr().out == f"expires_at  {10**15}\nname        A\\u061cda\n"

@@ -74,11 +74,19 @@ def _run() -> None:
     try:
         application(sys.argv[1] if len(sys.argv) > 1 else "")()
     except SystemExit as left:
+        if _was_interrupted(left):
+            sys.exit(130)
         if left.code == 2 and "--json" in sys.argv[1:]:
             reason = _reason(left)
             if reason is not None:
                 session.print_json({"error": "wrong_usage", "error_description": reason})
         raise
+
+
+def _was_interrupted(left: SystemExit) -> bool:
+    """Whether somebody interrupted a question, of which the parser makes the same as of its end."""
+    # What parses the call exits while it handles that, which in turn came of the interrupt.
+    return isinstance(getattr(left.__context__, "__context__", None), KeyboardInterrupt)
 
 
 def _reason(left: SystemExit) -> str | None:

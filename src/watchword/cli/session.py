@@ -42,7 +42,9 @@ LONGEST_LOOK = 86_400  # seconds for a statement that reads a whole table; `data
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 # C0 and C1 without tab and line feed, the separators of lines, and what turns the direction of text (Unicode UAX #9)
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_STEERING = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]"
+)
 
 
 def plain(text: str, *, one_line: bool = False) -> str:
@@ -286,7 +288,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Non
 
 def when(moment: int | None) -> str:
     """Return a moment in Unix seconds as UTC text; None is "never"."""
-    return "never" if moment is None else datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if moment is None:
+        return "never"
+    try:
+        return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    except (ValueError, OverflowError, OSError):  # beyond the calendar, as another server may name it
+        return str(moment)
 
 
 def duration(text: str | None, option: str, *, least: int = 0) -> int | None:

@@ -42,6 +42,8 @@ class Twisted:
     without: tuple[bytes, ...] = ()
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":  # it is open already
+            return
         if scope["type"] == "http" and scope["path"] in self.answers:
             status, headers = self.answers[scope["path"]]
             await send({"type": "http.response.start", "status": status, "headers": headers})

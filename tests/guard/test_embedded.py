@@ -1,7 +1,9 @@
 """The server in somebody else's process: opened once and closed wholly, in a forked child, mounted in other applications."""
 
 import asyncio
+import contextlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -22,7 +24,8 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
 from watchword.app import App
-from watchword.guard import Guard, Presented, Refused
+from watchword.guard import Guard, Presented, Refused, background
+from watchword.guard.trusted import IssuerUnavailable
 from watchword.store import keys
 from watchword.store.database import StorageUnavailable
 
@@ -239,6 +242,30 @@ async def test_a_server_that_nobody_opened_says_how(
     await server.app.close()
     assert (await server.http.get("/sign-in")).status_code == 503
     assert "await app.open()" in capsys.readouterr().err
+
+
+async def test_where_threads_are_greenlets_of_one_that_runs_a_loop_already_callers_are_told(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Green(threading.Thread):
+        """A thread as eventlet makes them: to asyncio, what runs in it runs in the thread that started it."""
+
+        def start(self) -> None:
+            with contextlib.suppress(RuntimeError):  # a thread's failure is not its starter's
+                self.run()
+
+    monkeypatch.setattr(background, "_current", background._Thread())  # of a process that has just begun
+    descriptors = os.listdir("/dev/fd")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading, "Thread", Green)
+        for _ in range(3):
+            with pytest.raises(IssuerUnavailable, match="another loop is running"):
+                background.begin(asyncio.sleep(0))
+    assert len(os.listdir("/dev/fd")) == len(descriptors)
+    assert background.run(asyncio.sleep(0, "done")) == "done", "the honest variant"
+    loop = background._here().loop
+    assert loop is not None
+    loop.call_soon_threadsafe(loop.stop)
 
 
 def test_the_guide_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

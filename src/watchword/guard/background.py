@@ -41,8 +41,18 @@ def _running() -> asyncio.AbstractEventLoop:
     if _has_greenlets():
         return _running_beside_greenlets(sys.modules["gevent.monkey"].get_original)
     loop = asyncio.new_event_loop()
+    runs: concurrent.futures.Future[None] = concurrent.futures.Future()
+    loop.call_soon(runs.set_result, None)
+
+    def serve() -> None:
+        try:
+            loop.run_forever()
+        except RuntimeError as error:  # eventlet's threads are greenlets of one thread, which runs one loop
+            runs.set_exception(error)
+
     try:
-        threading.Thread(target=loop.run_forever, name="watchword-guard", daemon=True).start()
+        threading.Thread(target=serve, name="watchword-guard", daemon=True).start()
+        runs.result()  # or every caller would wait for a loop that never runs
     except RuntimeError:  # no thread is left: nor may its descriptors be, of another loop for every request
         loop.close()
         raise

@@ -1,5 +1,6 @@
 """The testing kit as its users meet it: a plugin, one fixture, tests with and without an event loop."""
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable
@@ -15,7 +16,8 @@ from tests.fixtures.forking import in_a_child
 from watchword.guard import Guard, Policy, Presented, Refused, Trusted
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.fastapi import Principal
-from watchword.testing.kit import Auth, Kind
+from watchword.testing.kit import Auth, Kind, open_auth
+from watchword.testing.worker import Worker
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "how-to" / "test-your-api.md"
 KINDS: tuple[Kind, ...] = ("jwt", "opaque", "api_token")
@@ -179,6 +181,16 @@ async def test_a_coroutine_uses_it_in_the_same_way(auth: Auth) -> None:
         assert (await server.get("/healthz")).status_code == 200
 
 
+async def test_a_server_of_its_own_begins_and_ends_in_a_coroutine_too() -> None:
+    async def hop() -> str:
+        return await asyncio.to_thread(str, "done")  # by a thread that has to be ended with the loop
+
+    with Worker() as worker, open_auth(worker) as auth:
+        assert worker.run(hop()) == "done"
+        assert auth.http.get("/healthz").status_code == 200
+    assert worker._loop.is_closed()
+
+
 def test_the_server_answers_like_the_real_one(auth: Auth) -> None:
     client = auth.client(scope="orders:read")
     credentials = (client.client.client_id, client.client_secret or "")
@@ -317,10 +329,16 @@ def blocks() -> dict[str, str]:
 
 def test_the_guide_works_as_it_stands(pytester: pytest.Pytester) -> None:
     programs = blocks()
-    assert set(programs) == {"shop.py", "test_shop.py", "conftest.py"}
+    assert set(programs) == {
+        "shop.py",
+        "test_shop.py",
+        "conftest.py",
+        "test_module.py",
+        "test_with_unittest.py",
+    }
     pytester.makepyfile(**{name.removesuffix(".py"): text for name, text in programs.items()})
     done = pytester.runpytest_subprocess("-p", "watchword.testing", "-p", "no:cacheprovider", "-q")
-    done.assert_outcomes(passed=7)
+    done.assert_outcomes(passed=9)
 
 
 def test_a_run_that_does_not_ask_for_it_imports_no_server(pytester: pytest.Pytester) -> None:

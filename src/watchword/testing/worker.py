@@ -21,7 +21,7 @@ class Worker:
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._process = os.getpid()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="watchword-testing", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="watchword-testing", daemon=True)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -32,6 +32,10 @@ class Worker:
     ) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
+
+    def _serve(self) -> None:
+        self._loop.run_forever()
+        # Here, where no other loop runs: the `with` block may be in a coroutine.
         self._loop.run_until_complete(self._loop.shutdown_default_executor())
         self._loop.close()
 

@@ -59,9 +59,8 @@ class Twisted:
                 start.append(message)
                 return
             if start[0]["status"] == 200:
-                message["body"] = json.dumps(
-                    self.documents(scope["path"], json.loads(message["body"]))
-                ).encode()
+                changed = self.documents(scope["path"], json.loads(message["body"]))
+                message["body"] = json.dumps(changed).encode()
                 kept = [
                     pair
                     for pair in start[0]["headers"]

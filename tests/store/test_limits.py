@@ -4,7 +4,8 @@ import pytest
 from tests.fixtures.postgres import race
 from tests.store.made import DAY, NOW
 
-from watchword.store import limits
+from watchword.store import attempts, limits
+from watchword.store.attempts import Bucket
 from watchword.store.database import Database
 
 Nodes = tuple[Database, Database]
@@ -74,3 +75,32 @@ async def test_a_refusal_takes_nothing(database: Database) -> None:
 async def test_a_smaller_capacity_holds_at_once(database: Database) -> None:
     await take(database, capacity=100)
     assert [await take(database, capacity=2) == 0 for _ in range(3)] == [True, True, False]
+
+
+async def test_what_was_taken_for_nothing_is_given_back_and_no_more_than_a_bucket_holds(
+    database: Database,
+) -> None:
+    bucket = Bucket("bucket", 5, 1)
+    for _ in range(5):
+        await take(database)
+    await database.write(attempts.give_back, bucket)
+    assert [await take(database) == 0 for _ in range(2)] == [True, False]
+    for _ in range(7):
+        await database.write(attempts.give_back, bucket)
+    assert [await take(database) == 0 for _ in range(7)].count(True) == 5
+
+
+async def test_an_attempt_is_charged_to_every_bucket_until_the_first_that_is_empty(
+    database: Database,
+) -> None:
+    wide, narrow, last = Bucket("wide", 5, 1), Bucket("narrow", 1, 1), Bucket("last", 5, 1)
+    assert await database.write(attempts.admit, (wide, narrow, last), NOW) == 0
+    assert await database.write(attempts.admit, (wide, narrow, last), NOW) == pytest.approx(1.0)
+    left = [
+        await database.write(limits.take, "wide", capacity=5, per_second=1, now=NOW) == 0 for _ in range(4)
+    ]
+    assert left == [True, True, True, False]
+    left = [
+        await database.write(limits.take, "last", capacity=5, per_second=1, now=NOW) == 0 for _ in range(5)
+    ]
+    assert left == [True, True, True, True, False], "nothing was taken from what comes after it"

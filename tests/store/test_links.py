@@ -7,10 +7,10 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import Store, race
-from tests.store.made import NOW, digest
+from tests.store.made import NOW, count, digest
 from tests.store.test_postgres_ends import prepare, until_waiting
 
-from watchword.store import links, new_accounts, user_changes, users
+from watchword.store import events, links, new_accounts, user_changes, users
 from watchword.store.database import Database
 from watchword.store.links import Link
 from watchword.store.users import User
@@ -71,6 +71,41 @@ async def test_a_new_link_ends_the_older_one_of_the_same_subject_only(database: 
     assert await use(database, "old") is None
     assert await use(database, "new") == MADE
     assert await use(database, "other") is not None
+
+
+async def test_a_link_that_is_handed_over_is_in_the_audit_trail(database: Database) -> None:
+    told: Any = {"actor": "operator", "target": "user_1", "facts": {"address": "ada@example"}}
+    made: Any = {"purpose": MADE.purpose, "subject": MADE.subject, "data": MADE.data}
+    await database.write(links.hand_over_link, digest("link"), **made, expires_at=NOW + 60, now=NOW, **told)
+    (event,) = await database.read(events.list_events, limit=9)
+    assert (event.name, event.actor, event.target, event.at) == ("link.made", "operator", "user_1", NOW)
+    assert event.data == {"purpose": MADE.purpose, "address": "ada@example"}
+    assert await use(database, "link") == MADE
+
+
+async def find(
+    database: Database, now: int, subject: str = MADE.subject, purpose: str = MADE.purpose
+) -> bool:
+    return await database.read(links.find_live_link, subject, purpose, now) is not None
+
+
+async def test_a_live_link_is_found_by_its_subject_and_purpose(database: Database) -> None:
+    await create(database, "link")
+    assert await find(database, NOW + 59)
+    assert not await find(database, NOW + 60)
+    assert not await find(database, NOW, subject="grace@example")
+    assert not await find(database, NOW, purpose="reset")
+    for subject, purpose in (("grace@example", MADE.purpose), (MADE.subject, "reset")):
+        await database.write(links.forget_links, subject, purpose)
+    assert await find(database, NOW), "another's was forgotten, or one for something else"
+    assert await use(database, "link") == MADE
+    assert not await find(database, NOW)
+    await database.write(links.forget_links, MADE.subject, MADE.purpose)
+    assert await count(database, "one_time_links") == 1, "that a link was used stays known"
+    assert not await database.write(links.hold_link, digest("link"), MADE.purpose, NOW)
+    await create(database, "next")
+    await database.write(links.forget_links, MADE.subject, MADE.purpose)
+    assert (await find(database, NOW), await count(database, "one_time_links")) == (False, 1)
 
 
 async def test_of_many_uses_of_one_link_exactly_one_wins(nodes: Nodes) -> None:

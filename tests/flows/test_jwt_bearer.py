@@ -23,7 +23,7 @@ from tests.fixtures.trusted_issuers import (
     trust,
 )
 
-from watchword.flows import client_registry, trust_rules
+from watchword.flows import assertions, client_registry, trust_rules
 from watchword.flows.client_registry import ClientInput
 from watchword.jose import jwk
 from watchword.store.database import Transaction
@@ -143,6 +143,19 @@ async def test_tk_15_an_assertion_is_refused(server: Server, number: int) -> Non
     answer = await present(server, client, identity(server, **WRONG[number][1]))
     assert refusal(answer) == (400, "invalid_grant")
     assert len(await events(server, "assertion.refused")) == 1
+
+
+async def test_a_client_fills_the_audit_trail_with_refusals_only_so_fast(server: Server) -> None:
+    client = await register(server)
+    await present(server, client, NONE)
+    assert len(await events(server, "assertion.refused")) == 1, "the honest variant"
+    while not assertions.RECORDED.take(client.client.client_id, server.runtime.clock()):
+        pass
+    assert refusal(await present(server, client, NONE)) == (400, "invalid_grant")
+    assert len(await events(server, "assertion.refused")) == 1
+    server.clock.advance(5)
+    await present(server, client, NONE)
+    assert len(await events(server, "assertion.refused")) == 2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,33 @@
+"""A sign-in that was begun at one provider, in one browser, is not finished by another."""
+
+import os
+
+import pytest
+from tests.fixtures.servers import Server
+
+from watchword.credentials.upstream import LIFETIME, Attempt
+from watchword.flows import upstream
+from watchword.flows.upstream import Begun
+
+ATTEMPT = Attempt(
+    "https://hub.example", "state", "nonce", "verifier", "http://localhost/upstream/hub/callback"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "browser", "later", "found"),
+    [
+        pytest.param("hub", "browser", LIFETIME - 1, True, id="as it was begun"),
+        pytest.param("other", "browser", 0, False, id="another provider"),
+        pytest.param("hub", "another", 0, False, id="another browser"),
+        pytest.param("hub", "browser", LIFETIME, False, id="too late"),
+    ],
+)
+async def test_an_attempt_is_for_one_provider_and_one_browser_and_for_ten_minutes(
+    server: Server, name: str, browser: str, later: int, found: bool
+) -> None:
+    runtime = server.runtime
+    begun = Begun("hub", ATTEMPT, "/account", runtime.now())
+    sealed = runtime.root.seal("upstream", "browser", upstream._encode(begun), os.urandom(12))
+    server.clock.advance(later)
+    assert upstream.open_attempt(runtime, name, browser, sealed) == (begun if found else None)

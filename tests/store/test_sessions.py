@@ -171,3 +171,14 @@ async def test_all_of_a_persons_sessions_end_but_one(own: Database) -> None:
         assert await create(own, name)
     ended = await own.write(sessions.end_sessions_of, "u_1", but="t", actor="u_1", now=LATER)
     assert sorted(ended) == await trail(own) == ["s", "v"]
+
+
+async def test_sessions_that_have_ended_take_no_place_among_those_that_are_ended_at_once(
+    own: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sessions, "STEP", 1)
+    assert await create(own, "t")
+    await change(own, "UPDATE sessions SET ended_at = $1, idle_expires_at = $1 WHERE id = 't'", NOW)
+    assert await own.write(sessions.end_expired, NOW + 3599) == 0
+    assert [await own.write(sessions.end_expired, NOW + 3600) for _ in range(2)] == [1, 0]
+    assert await trail(own) == ["s"]

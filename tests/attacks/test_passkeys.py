@@ -24,7 +24,9 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
+from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, people
+from watchword.flows import passkeys as flow
 from watchword.store import passkeys
 
 ORIGIN = "http://localhost"
@@ -109,6 +111,23 @@ async def test_ps_01_of_two_uses_of_one_answer_one_counts(ada: Person) -> None:
     filled = {**form, "credential": device.get(options_in(person), origin=ORIGIN)}
     answers = await together(*(person.http.post(address, data=filled) for _ in range(8)))
     assert sorted(answer.status_code for answer in answers) == [303, *[401] * 7]
+
+
+async def test_where_browsers_make_no_passkeys_none_are_asked_for_and_none_are_taken(
+    store: Store, tmp_path: Path
+) -> None:
+    """A relying party has the name of a domain (WebAuthn §5.1.2); an address of the network is none."""
+    nowhere = {"issuer": "http://127.0.0.1:8000", "mode": "development"}
+    async with open_server(tmp_path, on=store.address, **nowhere) as opened:
+        await make(opened)
+        runtime, user = opened.runtime, await user_of(opened)
+        assert await flow.request_options(runtime, "browser", "sign-in") is None
+        assert await flow.creation_options(runtime, "browser", user) is None
+        sent: dict[str, Any] = {"browser": "browser", "challenge": "", "credential": "{}"}
+        with pytest.raises(PasskeyRefused, match="rp_id"):
+            await flow.prove(runtime, purpose="sign-in", **sent)
+        with pytest.raises(PasskeyRefused, match="rp_id"):
+            flow.check_made(runtime, user.id, name="x", **sent)
 
 
 async def register(person: Person, credential: str) -> bool:

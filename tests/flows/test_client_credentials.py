@@ -42,6 +42,7 @@ async def test_a_jwt_says_what_rfc_9068_demands(server: Server) -> None:
     assert claims["sub"] == claims["client_id"] == client.client.client_id
     assert claims["scope"] == document["scope"] == "orders:read"
     assert claims["exp"] - claims["iat"] == document["expires_in"] == 600
+    assert "authorization_details" not in claims.keys() | document.keys()
 
 
 async def test_an_opaque_token_is_introspected_alike(server: Server) -> None:

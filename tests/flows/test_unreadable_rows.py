@@ -72,6 +72,8 @@ async def refresh_grant(server: Server) -> httpx.Response:
         ("UPDATE api_token_secrets SET expires_at = 'later'", show_own, 503),
         ("UPDATE api_tokens SET owner_kind = 'uses'", show_own, 503),
         ("UPDATE facts SET value = value", introspect, 200),
+        ("UPDATE access_tokens SET issued_at = x'00'", introspect, 503),
+        ("UPDATE access_tokens SET expires_at = 'later'", introspect, 503),
         ("UPDATE client_secrets SET digest = 'text'", introspect, 503),
         ("UPDATE client_secrets SET expires_at = 'later'", introspect, 503),
         ("UPDATE clients SET valid_from = 'later'", introspect, 503),

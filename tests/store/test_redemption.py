@@ -108,7 +108,7 @@ async def test_a_token_that_is_not_the_newest_buys_nothing(
 
 
 ALL = {"plain", "near", "unredeemed", "redeemed", "by device", "over"}
-SCOPES = {"plain": "a b", "near": "a offline_accessible", "elsewhere": "a", "over": "a"}
+SCOPES = {"plain": "a b", "near": "a offline_accessible", "elsewhere": "a"}
 
 
 async def grant_all(database: Database) -> None:
@@ -116,7 +116,7 @@ async def grant_all(database: Database) -> None:
     await prepare(database)
     for name in (*ALL, "elsewhere"):
         assert await create(database, id=name, scope=SCOPES.get(name, "a offline_access b"))
-    used = "UPDATE grants SET code_used_at = $1 WHERE id IN ('redeemed', 'plain', 'near')"
+    used = "UPDATE grants SET code_used_at = $1 WHERE id IN ('redeemed', 'plain', 'near', 'over')"
     await change(database, used, NOW)
     await change(database, "UPDATE grants SET code_digest = NULL WHERE id = 'by device'")
     await change(database, "UPDATE grants SET session_id = 't' WHERE id = 'elsewhere'")

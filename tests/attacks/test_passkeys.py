@@ -24,7 +24,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
-from watchword.credentials.passkey import PasskeyRefused
+from watchword.credentials.passkey import PasskeyRefused, encode
 from watchword.flows import account_changes, people
 from watchword.flows import passkeys as flow
 from watchword.store import passkeys
@@ -251,6 +251,9 @@ async def test_ps_04_a_passkey_is_nobody_elses_whatever_the_form_says(ada: Perso
     for handle in (b"somebody else", os.urandom(32)):
         liar = await stranger(ada.server)
         assert await send(liar, device.get(options_in(liar), origin=ORIGIN, user_handle=handle)) == "/sign-in"
+    liar, unknown = await stranger(ada.server), SoftwareAuthenticator()
+    copied = unknown.get(options_in(liar), origin=ORIGIN, user_handle=device.user_handle)
+    assert await send(liar, copied) == "/sign-in", "a device that nobody registered, with her handle"
 
 
 async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Person) -> None:
@@ -268,6 +271,10 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
     ):
         await eve.open("/account/passkeys")
         assert eve.path == "/step-up"
+        wanted: Any = options_in(eve)["allowCredentials"]
+        assert [one["id"] for one in wanted] == [encode(own.credential_id)], (
+            "which a security key has to be told"
+        )
         answer = device.get(options_in(eve), origin=ORIGIN, user_handle=handle)
         await eve.send({"method": "passkey", "credential": answer}, having="challenge")
         assert eve.path == path

@@ -177,6 +177,7 @@ async def test_mc_03_garbage_is_refused(server: Server, assertion: str) -> None:
         ({"scope": "admin"}, "invalid_scope"),
         ({"scope": "read write"}, "invalid_scope"),
         ({"resource": "https://elsewhere.example"}, "invalid_target"),
+        ({"authorization_details": '[{"type":"deployment"}]'}, "invalid_authorization_details"),
     ],
 )
 async def test_more_than_the_rule_gives_is_refused(server: Server, form: dict[str, str], error: str) -> None:

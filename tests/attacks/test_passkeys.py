@@ -70,6 +70,7 @@ LIES: dict[str, dict[str, Any]] = {
 async def test_ps_01_a_lying_answer_signs_nobody_in(ada: Person, lie: str) -> None:
     device = await add_passkey(ada)
     person = await stranger(ada.server)
+    assert options_in(person)["userVerification"] == "required"
     said: dict[str, Any] = {"origin": ORIGIN} | LIES[lie]
     assert await send(person, device.get(options_in(person), **said)) == "/sign-in"
     assert not any("session" in name for name in person.http.cookies)
@@ -254,6 +255,8 @@ async def test_ps_04_a_passkey_is_nobody_elses_whatever_the_form_says(ada: Perso
     liar, unknown = await stranger(ada.server), SoftwareAuthenticator()
     copied = unknown.get(options_in(liar), origin=ORIGIN, user_handle=device.user_handle)
     assert await send(liar, copied) == "/sign-in", "a device that nobody registered, with her handle"
+    assert liar.page is not None
+    assert liar.page.status_code == 401
 
 
 async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Person) -> None:
@@ -271,8 +274,9 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
     ):
         await eve.open("/account/passkeys")
         assert eve.path == "/step-up"
-        wanted: Any = options_in(eve)["allowCredentials"]
-        assert [one["id"] for one in wanted] == [encode(own.credential_id)], (
+        wanted: Any = options_in(eve)
+        assert wanted["userVerification"] == "preferred", "her password was asked for before"
+        assert [one["id"] for one in wanted["allowCredentials"]] == [encode(own.credential_id)], (
             "which a security key has to be told"
         )
         answer = device.get(options_in(eve), origin=ORIGIN, user_handle=handle)

@@ -60,6 +60,9 @@ async def test_an_issuer_with_a_style_of_its_own_is_described(other: OtherIssuer
     assert (who.client_id, who.scopes) == ("web", {"orders:read"})
     assert await refusal(strict, token) == 401, "what is not said is expected as RFC 9068 has it"
     assert await refusal(guard, other.token(typ="JWT", nonce="n")) == 401, "an ID token is no access token"
+    assert (await ask(strict, other.token(nonce="n"))).subject == "them", (
+        "the type of RFC 9068 says that it is one"
+    )
     for one in (guard, strict):
         await one.close()
 

@@ -265,12 +265,15 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
     eve = await signed_in(server)
     own = SoftwareAuthenticator()
     assert await register(eve, own.create(options_in(eve), origin=ORIGIN))
+    await eve.open("/account/passkeys")
+    known: Any = options_in(eve)["excludeCredentials"]
+    assert [one["id"] for one in known] == [encode(own.credential_id)], "which is not made twice"
     server.clock.advance(700)
     for device, handle, path in (
         (hers, None, "/step-up"),
         (hers, b"", "/step-up"),
         (hers, own.user_handle, "/step-up"),
-        (own, None, "/account/passkeys"),
+        (own, b"", "/account/passkeys"),  # as a security key answers, which keeps no handle
     ):
         await eve.open("/account/passkeys")
         assert eve.path == "/step-up"

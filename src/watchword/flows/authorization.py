@@ -113,7 +113,9 @@ async def issue_code(
     """Store what a person grants by an earlier consent and return the code for it; None when the session has ended meanwhile, or the
     consent was withdrawn."""
     code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
-    await _note(runtime, grant, request, agreed)
+    # Before the grant: the session may end as soon as that is there.
+    if request.is_openid and not agreed.noted:
+        await note_client(runtime.database, grant.session_id, request.client_id, grant.created_at)
     granted = await store.create_grant(
         runtime.database,
         grant,
@@ -130,7 +132,6 @@ async def answer_pushed(
 ) -> str | None:
     """Do the same for a pushed request, which is used up with it; None also when it was used just now."""
     code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
-    await _note(runtime, grant, request, agreed)
     granted = await runtime.database.write(
         answer_pushed_with_code,
         pushed.digest,
@@ -140,12 +141,6 @@ async def answer_pushed(
         request=_encode(request).decode(),
     )
     return code if granted else None
-
-
-async def _note(runtime: Runtime, grant: Grant, request: AuthorizationRequest, agreed: Agreed) -> None:
-    """Note the client on the session before the grant is stored: the session may end as soon as that is there."""
-    if request.is_openid and not agreed.noted:
-        await note_client(runtime.database, grant.session_id, request.client_id, grant.created_at)
 
 
 async def answer(

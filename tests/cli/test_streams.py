@@ -10,7 +10,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.commands import environment, inherited, run_cli
 from tests.fixtures.servers import free_port, wait_until_ready
 
 from watchword.cli import session
@@ -246,14 +246,15 @@ def test_a_question_that_nobody_answers_ends_as_the_exit_codes_say(
     tmp_path: Path, how: str, code: int
 ) -> None:
     terminal, shown = os.openpty()
-    asking = subprocess.Popen(
-        [sys.executable, "-m", "watchword", "zero", "create"],
-        cwd=tmp_path,
-        env=environment(),
-        stdin=shown,
-        stderr=shown,
-        stdout=subprocess.DEVNULL,
-    )
+    with inherited(signal.SIGINT, signal.SIG_DFL):
+        asking = subprocess.Popen(
+            [sys.executable, "-m", "watchword", "zero", "create"],
+            cwd=tmp_path,
+            env=environment(),
+            stdin=shown,
+            stderr=shown,
+            stdout=subprocess.DEVNULL,
+        )
     os.close(shown)
     said = b""
     while b"secret:" not in said:

@@ -7,7 +7,7 @@ READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
 CODE := $(wildcard src tests bench examples tools)
 
-.PHONY: help demo test check format drills bench docs lock clean
+.PHONY: help demo test packages check format drills bench docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -17,24 +17,29 @@ $(VENV)/pyvenv.cfg:
 	@test -n "$(PYTHON)" || { echo "Watchword needs Python 3.11 or newer: install it, or call make PYTHON=/path/to/python3"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# Nobody else compiles an editable install where Python may not write bytecode: every process that starts would, again.
+# Compiled here, by all cores: pip uses one, and nobody compiles an editable install where Python may not write bytecode.
+COMPILE = $(BIN)/python -m compileall -q -j 0 $(VENV)/lib src || true # a package may hold files for another Python
+
 $(DEMO_READY): $(VENV)/pyvenv.cfg requirements/demo.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements/demo.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q src
+	$(COMPILE)
 	@touch $@
 
 $(READY): $(VENV)/pyvenv.cfg requirements/dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m compileall -q src
+	$(COMPILE)
 	@touch $@ $(DEMO_READY)
 
 demo: $(DEMO_READY) ## Tell the whole story on a throw-away database (KEEP=1 leaves it running)
 	@$(BIN)/watchword demo $(if $(KEEP),--keep)
 
-test: $(READY) ## Run every test; installs what they need where it may
+packages:
 	@sh tools/system_packages.sh
+
+test: ## Run every test; installs what they need where it may
+	@$(MAKE) --no-print-directory -j 2 $(READY) packages
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Format, lint, types, import contracts, unit tests: under a minute

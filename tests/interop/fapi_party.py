@@ -15,7 +15,7 @@ from joserfc import jwt
 from joserfc.jwk import ECKey, KeySet, RSAKey
 from tests.fixtures import certificates
 from tests.fixtures.certificates import Pair
-from tests.interop.openid_provider import Provider
+from tests.interop.openid_provider import Provider, rsa_key
 from tests.interop.relying_party import CALLBACK, Answer, Visitor
 
 ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -242,7 +242,7 @@ def fapi_party(op: Provider, variant: Variant = PLAIN, **given: Any) -> FapiPart
         given["dpop_bound_access_tokens"] = holds == "dpop"
     if authenticates == "mtls":
         given["tls_client_auth_subject"] = ["subject_dn", f"CN={name}"]
-    key, weak = new_key("k"), RSAKey.generate_key(2048, {"kid": "rs", "use": "sig"})
+    key, weak = new_key("k"), rsa_key("rs")
     registered = op.live.client(
         name="OIDF conformance",
         redirect_uris=[CALLBACK],

@@ -5,6 +5,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl
@@ -55,6 +56,12 @@ class Documents:
         await send({"type": "http.response.body", "body": body})
 
 
+@cache
+def rsa_key(kid: str = "") -> RSAKey:
+    """Return the same key each time, for what is not about keys: to make one takes longer than most modules."""
+    return RSAKey.generate_key(2048, {"kid": kid, "use": "sig"} if kid else None)
+
+
 @dataclass(slots=True)
 class Provider:
     """The server as the suite's operator would configure it, one person in it, and the browser of that person."""
@@ -84,7 +91,7 @@ class Provider:
 
     def relying_party(self, *, response_mode: str | None = None, **metadata: Any) -> RelyingParty:
         """Return a client that registered itself with a key of its own, as the suite does."""
-        key = metadata.pop("key", None) or RSAKey.generate_key(2048)
+        key = metadata.pop("key", None) or rsa_key()
         if "jwks_uri" not in metadata:
             metadata.setdefault(
                 "jwks", {"keys": [key.as_dict(private=False) | {"use": "sig", "alg": "RS256"}]}

@@ -4,9 +4,10 @@ import hashlib
 from typing import Any
 
 from watchword.oauth.clients import Client
-from watchword.store import api_tokens, events
+from watchword.store import api_tokens, consents, events, grants
 from watchword.store.api_tokens import ApiToken
 from watchword.store.database import Database, Row, Transaction
+from watchword.store.grants import Grant
 from watchword.store.keys import StoredKey
 from watchword.store.tokens import AccessToken
 from watchword.store.users import User
@@ -74,6 +75,20 @@ def user(id: str = "u_1", **changed: Any) -> User:
 def access_token(client_id: str = "cl_1", expires_at: int = NOW + 600) -> AccessToken:
     """Return an opaque access token."""
     return AccessToken(client_id, client_id, "a b", "https://api.example", NOW, expires_at, None, "{}")
+
+
+async def agree(database: Database, grant: Grant) -> None:
+    """Remember that a person consented to what a grant gives."""
+    whose, scope = (grant.user_id, grant.client_id, grant.audience), tuple(grant.scope.split())
+    given = {"session_id": grant.session_id, "scope": scope, "now": grant.created_at}
+    await database.write(consents.remember_consent, *whose, **given)
+
+
+async def agree_and_grant(database: Database, grant: Grant, code: bytes) -> None:
+    """Remember a consent, and store what is granted by it with a code for a minute."""
+    await agree(database, grant)
+    expires_at = grant.created_at + 60
+    assert await grants.create_grant(database, grant, code=code, request="{}", expires_at=expires_at)
 
 
 async def execute(tx: Transaction, sql: str, *values: object) -> int:

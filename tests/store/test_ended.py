@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY
-from tests.store.made import NOW, add_token, client, count
+from tests.store.made import NOW, add_token, agree_and_grant, client, count
 
 from watchword.oauth.ended import EVERYTHING, LONGEST, account_handle, mark
 from watchword.store import (
@@ -53,7 +53,7 @@ async def made(database: Database) -> None:
         id="g1", client_id="cl_1", user_id="u1", session_id="s1", scope="a", audience="b", claims="{}",
         created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
-    await grants.create_grant(database, grant, code=b"c", request="{}", expires_at=NOW + 60)
+    await agree_and_grant(database, grant, b"c")
 
 
 async def test_everything_that_ends_is_kept(database: Database) -> None:
@@ -82,7 +82,7 @@ async def test_a_session_takes_the_grants_with_it_that_live_in_it(database: Data
         id="g2", client_id="cl_1", user_id="u1", session_id="s1", scope="a offline_access b", audience="b", claims="{}",
         created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
-    await grants.create_grant(database, lasting, code=b"c2", request="{}", expires_at=NOW + 60)
+    await agree_and_grant(database, lasting, b"c2")
     # Offline access is one that was taken up
     await redemption.redeem_code(database, b"c2", lasting, Bought(), NOW)
     await database.write(sessions.end_session, "s2", actor="a", now=NOW)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.postgres import race
-from tests.store.made import DAY, NOW, client, count, digest, select, user
+from tests.store.made import DAY, NOW, agree_and_grant, client, count, digest, select, user
 
 from watchword.oauth.refresh import Limits
 from watchword.store import clients, grants, limits, redemption, sessions, users
@@ -34,7 +34,7 @@ async def begin(database: Database, name: str = "1", mark: bytes = MARK) -> None
         claims="{}", created_at=NOW, started_at=NOW, last_used_at=NOW,
     )  # fmt: skip
     code = digest(f"code {name}")
-    assert await grants.create_grant(database, grant, code=code, request="{}", expires_at=NOW + 60)
+    await agree_and_grant(database, grant, code)
     bought = Bought(mark, digest(f"{name} r0"), expires_at=NOW + 180 * DAY)
     assert await redemption.redeem_code(database, code, grant, bought, NOW)
 

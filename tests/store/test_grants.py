@@ -1,10 +1,10 @@
-"""A grant begins in a session that is live and for a client that is enabled, and not otherwise."""
+"""A grant begins in a session that is live, for a client that is enabled, by a consent that is there, and not otherwise."""
 
 from collections.abc import Awaitable, Callable
 
 import msgspec
 import pytest
-from tests.store.made import DAY, NOW, client, count, digest, execute, user
+from tests.store.made import DAY, NOW, agree, client, count, digest, execute, user
 
 from watchword.store import clients, grants, sessions, users
 from watchword.store.database import Database
@@ -18,7 +18,7 @@ GRANT = Grant(
 
 
 async def prepare(database: Database) -> None:
-    """Make a client, a person, and a session that goes on for a day, or an hour when it is not used."""
+    """Make a client, a person, a session that goes on for a day, or an hour when it is not used, and a consent."""
     await database.write(clients.create_client, client(), actor="a", now=NOW)
     names = {"canonical_username": "u_1", "skeleton": "u_1", "canonical_email": None}
     await database.write(users.create_user, user(), **names, password_hash=None, actor="a")
@@ -27,6 +27,7 @@ async def prepare(database: Database) -> None:
         acr="", amr=(), user_agent="", address="",
     )  # fmt: skip
     await database.write(sessions.create_session, session, digest("s"), limit=9, actor="u_1")
+    await agree(database, GRANT)
 
 
 async def create(database: Database, **changed: object) -> bool:
@@ -62,6 +63,8 @@ async def nothing(database: Database) -> None:
         pytest.param(nothing, {"session_id": "t"}, id="in no session"),
         pytest.param(disable_client, {}, id="for a client that is disabled"),
         pytest.param(nothing, {"client_id": "cl_2"}, id="for no client"),
+        pytest.param(nothing, {"user_id": "u_2"}, id="by no consent of this person"),
+        pytest.param(nothing, {"audience": "c"}, id="by no consent to this audience"),
     ],
 )
 async def test_nothing_is_granted(

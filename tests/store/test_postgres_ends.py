@@ -86,16 +86,13 @@ async def prepare(database: Database) -> None:
 
 
 async def grant(database: Database) -> object:
-    return await grants.create_grant(database, GRANT, code=digest("c"), request="{}", expires_at=NOW + 60)
+    return await grants.create_grant(
+        database, BY_CONSENT, code=digest("c"), request="{}", expires_at=NOW + 60
+    )
 
 
 async def approve(database: Database) -> object:
     return await database.write(devices.approve_device_code, digest("u"), GRANT, browser=b"b", now=NOW)
-
-
-async def grant_silently(database: Database) -> object:
-    given = {"code": digest("c"), "request": "{}", "expires_at": NOW + 60}
-    return await grants.create_grant(database, BY_CONSENT, **given, by_consent=True)
 
 
 async def go_on(database: Database) -> object:
@@ -178,7 +175,7 @@ CASES = {
     "a device's grant, when its client is deleted": Case(approve, delete_client, LIVE_GRANTS),
     "a device's grant, when its client is disabled": Case(approve, disable_client, LIVE_GRANTS),
     "a device's grant, when its account is disabled": Case(approve, disable_account, LIVE_GRANTS),
-    "a grant by an earlier consent, when that is withdrawn": Case(grant_silently, withdraw, LIVE_GRANTS),
+    "a grant by an earlier consent, when that is withdrawn": Case(grant, withdraw, LIVE_GRANTS),
     "a grant by it to a request under way, when it is withdrawn": Case(go_on, withdraw, LIVE_GRANTS),
     "a consent, when its client is deleted": Case(agree, delete_client, CONSENTS),
     "a consent, when its client moves elsewhere": Case(agree_to_what_was_shown, move_client, CONSENTS),

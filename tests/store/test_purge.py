@@ -5,7 +5,19 @@ from collections.abc import Awaitable, Callable
 import msgspec
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store
-from tests.store.made import DAY, NOW, access_token, add_token, breaks, client, count, digest, key, select
+from tests.store.made import (
+    DAY,
+    NOW,
+    access_token,
+    add_token,
+    agree_and_grant,
+    breaks,
+    client,
+    count,
+    digest,
+    key,
+    select,
+)
 
 from watchword.store import (
     api_tokens,
@@ -14,7 +26,6 @@ from watchword.store import (
     devices,
     events,
     factors,
-    grants,
     interactions,
     keys,
     limits,
@@ -145,7 +156,7 @@ async def grant_something(database: Database, day: int, now: int) -> None:
         created_at=now, started_at=now, last_used_at=now,
     )  # fmt: skip
     code = digest(f"code {day}")
-    await grants.create_grant(database, grant, code=code, request="{}", expires_at=now + 60)
+    await agree_and_grant(database, grant, code)
     bought = Bought(b"mark", digest(f"refresh {day}"), expires_at=now + 600)
     assert await redemption.redeem_code(database, code, grant, bought, now)
     interaction = Interaction(id=f"i{day}", client_id="cl_1", request="{}", expires_at=now + 600)

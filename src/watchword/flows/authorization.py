@@ -122,7 +122,6 @@ async def issue_code(
         code=token_format.digest(code),
         request=_encode(request).decode(),
         expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
-        by_consent=True,
     )
     return code if granted else None
 

@@ -79,20 +79,14 @@ STANDING = (
 _BEGINNING = (*_NAMES, "expires_at", "code_digest", "code_expires_at", "request")
 _INSERT = f"INSERT INTO grants ({', '.join(_BEGINNING)})"
 _PLACES = ", ".join(f"${number}" for number in range(1, len(_BEGINNING) + 1))
-# The end of the session or of the client comes either before the grant, which then is not created, or after, and ends it.
-_STANDS = "FROM sessions JOIN clients ON clients.client_id = $2 AND clients.disabled_at IS NULL"
-_IN_SESSION = f"WHERE sessions.id = $4 AND {_LIVE.format('$8')}"
-_HELD = "FOR SHARE OF sessions FOR KEY SHARE OF clients"
+# The end of the session or of the client, or the withdrawal of the consent, comes either before the grant, which then is not created,
+# or after, and ends it.
 _CREATE = Change(
     "create_grant",
-    f"{_INSERT} SELECT {_PLACES} {_STANDS} {_IN_SESSION} {_HELD} RETURNING id",
-)
-# So does the withdrawal of a consent by which nobody is asked again.
-_AGREED = "consents.user_id = $3 AND consents.client_id = $2 AND consents.audience = $6"
-_CREATE_BY_CONSENT = Change(
-    "create_grant",
-    f"{_INSERT} SELECT {_PLACES} {_STANDS} JOIN consents ON {_AGREED} "
-    f"{_IN_SESSION} {_HELD} FOR KEY SHARE OF consents RETURNING id",
+    f"{_INSERT} SELECT {_PLACES} FROM sessions JOIN clients ON clients.client_id = $2 AND clients.disabled_at IS NULL "  # noqa: S608 - literals
+    "JOIN consents ON consents.user_id = $3 AND consents.client_id = $2 AND consents.audience = $6 "
+    f"WHERE sessions.id = $4 AND {_LIVE.format('$8')} "
+    "FOR SHARE OF sessions FOR KEY SHARE OF clients FOR KEY SHARE OF consents RETURNING id",
 )
 
 
@@ -128,12 +122,12 @@ def _values(grant: Grant) -> tuple[object, ...]:
 
 
 def create_grant(
-    database: Database, grant: Grant, *, code: bytes, request: str, expires_at: int, by_consent: bool = False
+    database: Database, grant: Grant, *, code: bytes, request: str, expires_at: int
 ) -> Awaitable[bool]:
-    """Store a grant with the code that redeems it; the awaitable yields False when its session or client has ended, or `by_consent` the
-    earlier consent that it is given by has been withdrawn."""
+    """Store a grant that is given by an earlier consent, with its code; the awaitable yields False when the session or the client has ended,
+    or the consent was withdrawn."""
     values = (*_values(grant), expires_at + KEPT, code, expires_at, request)
-    return database.change(_CREATE_BY_CONSENT if by_consent else _CREATE, values, _created(grant))
+    return database.change(_CREATE, values, _created(grant))
 
 
 async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:

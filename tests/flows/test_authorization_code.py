@@ -99,14 +99,16 @@ async def test_az_10_prompt_none_is_answered_without_a_page_where_the_person_tak
 ) -> None:
     client = await register(server)
     await obtain_code(server, client)
-    issue, silent = authorization.issue_code, request(client, prompt="none")
+    answer, silent = authorization.answer, request(client, prompt="none")
     assert "code" in answer_of(await server.http.get("/authorize", params=silent)), "the honest variant"
 
-    async def taken_back_just_now(runtime: Runtime, asked: Any, session: Session, agreed: Any) -> str | None:
+    async def taken_back_just_now(
+        runtime: Runtime, kept: None, asked: Any, session: Session, *agreed: Any
+    ) -> str | None:
         await act(runtime, session, asked.client_id)
-        return await issue(runtime, asked, session, agreed)
+        return await answer(runtime, kept, asked, session, *agreed)
 
-    monkeypatch.setattr(authorization, "issue_code", taken_back_just_now)
+    monkeypatch.setattr(authorization, "answer", taken_back_just_now)
     refused = answer_of(await server.http.get("/authorize", params=silent))
     assert (refused["error"], refused["state"]) == (error, "st&te=1")
 

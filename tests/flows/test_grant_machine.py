@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
         agreed = Agreed(asked.scope, ())
         remember = consents.remembering(runtime, asked, self.client.client, session, agreed)
         await runtime.database.write(remember)
-        code = await authorization.issue_code(runtime, asked, session, agreed)
+        code = await authorization.answer(runtime, None, asked, session, agreed)
         assert code is not None
         family = Family(code, self.now, None if offline else session)
         self.known.append(family)

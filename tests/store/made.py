@@ -7,7 +7,7 @@ from watchword.oauth.clients import Client
 from watchword.store import api_tokens, consents, events, grants
 from watchword.store.api_tokens import ApiToken
 from watchword.store.database import Database, Row, Transaction
-from watchword.store.grants import Grant
+from watchword.store.grants import Code, Grant
 from watchword.store.keys import StoredKey
 from watchword.store.tokens import AccessToken
 from watchword.store.users import User
@@ -87,8 +87,7 @@ async def agree(database: Database, grant: Grant) -> None:
 async def agree_and_grant(database: Database, grant: Grant, code: bytes) -> None:
     """Remember a consent, and store what is granted by it with a code for a minute."""
     await agree(database, grant)
-    expires_at = grant.created_at + 60
-    assert await grants.create_grant(database, grant, code=code, request="{}", expires_at=expires_at)
+    assert await grants.create_grant(database, grant, Code(code, grant.created_at + 60, "{}"))
 
 
 async def execute(tx: Transaction, sql: str, *values: object) -> int:

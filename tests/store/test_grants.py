@@ -8,7 +8,7 @@ from tests.store.made import DAY, NOW, agree, client, count, digest, execute, us
 
 from watchword.store import clients, grants, sessions, users
 from watchword.store.database import Database
-from watchword.store.grants import Grant
+from watchword.store.grants import Code, Grant
 from watchword.store.sessions import Session
 
 GRANT = Grant(
@@ -32,8 +32,8 @@ async def prepare(database: Database) -> None:
 
 async def create(database: Database, **changed: object) -> bool:
     grant = msgspec.structs.replace(GRANT, **changed)
-    code = digest(f"code {grant.id}")
-    return await grants.create_grant(database, grant, code=code, request="{}", expires_at=NOW + 2 * DAY)
+    code = Code(digest(f"code {grant.id}"), NOW + 2 * DAY, "{}")
+    return await grants.create_grant(database, grant, code)
 
 
 async def end_session(database: Database) -> None:

@@ -29,7 +29,7 @@ from watchword.store import (
 from watchword.store.answering import answer_with_code
 from watchword.store.database import Database
 from watchword.store.devices import DeviceCode
-from watchword.store.grants import Grant
+from watchword.store.grants import Code, Grant
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.interactions import Interaction
 from watchword.store.sessions import Session
@@ -41,6 +41,7 @@ GRANT = Grant(
     id="g", client_id="cl_1", user_id="u", session_id="s", scope="a", audience="b", claims="{}",
     created_at=NOW, started_at=NOW, last_used_at=NOW,
 )  # fmt: skip
+ISSUED = Code(digest("c"), NOW + 60, "{}")
 BY_CONSENT = msgspec.structs.replace(GRANT, audience="earlier")
 CODE = DeviceCode(
     client_id="cl_1", scope="a", audience="b", address="", user_agent="", created_at=NOW, expires_at=NOW + 600, poll_interval=5,
@@ -86,9 +87,7 @@ async def prepare(database: Database) -> None:
 
 
 async def grant(database: Database) -> object:
-    return await grants.create_grant(
-        database, BY_CONSENT, code=digest("c"), request="{}", expires_at=NOW + 60
-    )
+    return await grants.create_grant(database, BY_CONSENT, ISSUED)
 
 
 async def approve(database: Database) -> object:
@@ -96,8 +95,7 @@ async def approve(database: Database) -> object:
 
 
 async def go_on(database: Database) -> object:
-    more = {"code": digest("c"), "code_expires_at": NOW + 60, "request": "{}", "remember": None}
-    return await database.write(answer_with_code, "int", BY_CONSENT, **more)
+    return await database.write(answer_with_code, "int", BY_CONSENT, ISSUED, None)
 
 
 async def agree(database: Database) -> object:

@@ -26,7 +26,7 @@ from watchword.store import documents, interactions
 from watchword.store import grants as store
 from watchword.store.answering import answer_pushed_with_code, answer_with_code
 from watchword.store.database import Transaction
-from watchword.store.grants import Grant
+from watchword.store.grants import Code, Grant
 from watchword.store.interactions import Interaction
 from watchword.store.logout_notices import note_client
 from watchword.store.sessions import Session
@@ -107,62 +107,33 @@ async def hinted_subject(runtime: Runtime, client: Client, request: Authorizatio
     return subjects.subject_for(runtime, client, subjects.person_of(runtime, hint.subject))
 
 
-async def issue_code(
-    runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed
-) -> str | None:
-    """Store what a person grants by an earlier consent and return the code for it; None when the session has ended meanwhile, or the
-    consent was withdrawn."""
-    code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
-    # Before the grant: the session may end as soon as that is there.
-    if request.is_openid and not agreed.noted:
-        await note_client(runtime.database, grant.session_id, request.client_id, grant.created_at)
-    granted = await store.create_grant(
-        runtime.database,
-        grant,
-        code=token_format.digest(code),
-        request=_encode(request).decode(),
-        expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
-    )
-    return code if granted else None
-
-
-async def answer_pushed(
-    runtime: Runtime, pushed: Reference, request: AuthorizationRequest, session: Session, agreed: Agreed
-) -> str | None:
-    """Do the same for a pushed request, which is used up with it; None also when it was used just now."""
-    code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
-    granted = await runtime.database.write(
-        answer_pushed_with_code,
-        pushed.digest,
-        grant,
-        code=token_format.digest(code),
-        code_expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
-        request=_encode(request).decode(),
-    )
-    return code if granted else None
-
-
 async def answer(
     runtime: Runtime,
-    interaction: Interaction,
+    kept: Interaction | Reference | None,
     request: AuthorizationRequest,
     session: Session,
     agreed: Agreed,
     remember: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> str | None:
-    """Use up a pending request, store what a person granted and return the code for it; None when it was answered before, or the session
-    has ended meanwhile. `remember` writes what was agreed to just now; without it, None also when the earlier consent was withdrawn."""
-    code, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
-    granted = await runtime.database.write(
-        answer_with_code,
-        interaction.id,
-        grant,
-        code=token_format.digest(code),
-        code_expires_at=grant.created_at + runtime.settings.authorization_code_lifetime,
-        request=_encode(request).decode(),
-        remember=remember,
-    )
-    return code if granted else None
+    """Store what a person granted and return the code for it; None when the session has ended meanwhile.
+
+    A request that was `kept`, as one under way or a pushed one, is used up with that; None when it was before. `remember` writes what was
+    agreed to just now; without it the grant is given by an earlier consent, and None is returned when that was withdrawn.
+    """
+    secret, grant = runtime.new_secret("c"), _granted(runtime, request, session, agreed)
+    expires_at = grant.created_at + runtime.settings.authorization_code_lifetime
+    code = Code(token_format.digest(secret), expires_at, _encode(request).decode())
+    write = runtime.database.write
+    if isinstance(kept, Interaction):
+        granted = await write(answer_with_code, kept.id, grant, code, remember)
+    elif kept is not None:
+        granted = await write(answer_pushed_with_code, kept.digest, grant, code)
+    else:
+        # Before the grant: the session may end as soon as that is there.
+        if request.is_openid and not agreed.noted:
+            await note_client(runtime.database, grant.session_id, request.client_id, grant.created_at)
+        granted = await store.create_grant(runtime.database, grant, code)
+    return secret if granted else None
 
 
 def _granted(runtime: Runtime, request: AuthorizationRequest, session: Session, agreed: Agreed) -> Grant:

@@ -290,12 +290,7 @@ async def _answer(
     agreed: Agreed,
     remember: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> Response:
-    if isinstance(kept, Interaction):
-        code = await authorization.answer(request.runtime, kept, asked, session, agreed, remember)
-    elif kept is not None:
-        code = await authorization.answer_pushed(request.runtime, kept, asked, session, agreed)
-    else:
-        code = await authorization.issue_code(request.runtime, asked, session, agreed)
+    code = await authorization.answer(request.runtime, kept, asked, session, agreed, remember)
     # Signed out or withdrawn in between, and nobody is there to read a page.
     if code is None and "none" in asked.prompt:
         still, _user = await _who(request)

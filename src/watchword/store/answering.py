@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from watchword.store.clients import hold_client
 from watchword.store.consents import hold_consent
 from watchword.store.database import Transaction
-from watchword.store.grants import Grant, hold_session, store_grant
+from watchword.store.grants import Code, Grant, hold_session, store_grant
 from watchword.store.interactions import finish_interaction, use_pushed_request
 
 
@@ -16,10 +16,7 @@ async def answer_with_code(
     tx: Transaction,
     interaction_id: str,
     grant: Grant,
-    *,
-    code: bytes,
-    code_expires_at: int,
-    request: str,
+    code: Code,
     remember: Callable[[Transaction], Awaitable[None]] | None,
 ) -> bool:
     """Use up a request, remember the consent, and store the grant with its code; return False when the request was answered before, or
@@ -31,19 +28,17 @@ async def answer_with_code(
         return False
     if remember is not None:
         await remember(tx)
-    await store_grant(tx, grant, code=code, code_expires_at=code_expires_at, request=request)
+    await store_grant(tx, grant, code)
     return True
 
 
-async def answer_pushed_with_code(
-    tx: Transaction, pushed: bytes, grant: Grant, *, code: bytes, code_expires_at: int, request: str
-) -> bool:
+async def answer_pushed_with_code(tx: Transaction, pushed: bytes, grant: Grant, code: Code) -> bool:
     """Do the same for a pushed request, given by its digest, that is answered at once, by what was agreed to earlier."""
     if not await _hold(tx, grant, by_consent=True):
         return False
     if not await use_pushed_request(tx, pushed, grant.created_at):
         return False
-    await store_grant(tx, grant, code=code, code_expires_at=code_expires_at, request=request)
+    await store_grant(tx, grant, code)
     return True
 
 

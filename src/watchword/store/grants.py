@@ -48,6 +48,14 @@ class Grant(msgspec.Struct, frozen=True):
     authorization_details: str = "[]"
 
 
+class Code(msgspec.Struct, frozen=True):
+    """The code by which a client takes up a grant, and the authorization request that it answers, as JSON; `expires_at` is in Unix seconds."""
+
+    digest: bytes
+    expires_at: int
+    request: str
+
+
 class Standing(msgspec.Struct, frozen=True):
     """A grant and what it depends on: its person, and whether the session that it was made in is live.
 
@@ -117,17 +125,17 @@ def _created(grant: Grant) -> Entry:
     )
 
 
-def _values(grant: Grant) -> tuple[object, ...]:
-    return tuple(getattr(grant, name) for name in _NAMES)
+def _values(grant: Grant, code: Code | None) -> tuple[object, ...]:
+    given = tuple(getattr(grant, name) for name in _NAMES)
+    if code is None:
+        return (*given, grant.created_at + KEPT, None, None, "")
+    return (*given, code.expires_at + KEPT, code.digest, code.expires_at, code.request)
 
 
-def create_grant(
-    database: Database, grant: Grant, *, code: bytes, request: str, expires_at: int
-) -> Awaitable[bool]:
+def create_grant(database: Database, grant: Grant, code: Code) -> Awaitable[bool]:
     """Store a grant that is given by an earlier consent, with its code; the awaitable yields False when the session or the client has ended,
     or the consent was withdrawn."""
-    values = (*_values(grant), expires_at + KEPT, code, expires_at, request)
-    return database.change(_CREATE, values, _created(grant))
+    return database.change(_CREATE, _values(grant, code), _created(grant))
 
 
 async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
@@ -139,18 +147,9 @@ async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
     return await tx.one(held, session_id, now) is not None
 
 
-async def store_grant(
-    tx: Transaction,
-    grant: Grant,
-    *,
-    code: bytes | None = None,
-    code_expires_at: int | None = None,
-    request: str = "",
-) -> None:
-    """Store a grant inside an operation that has locked its session and client, and without a code makes it redeemable."""
-    forgotten_at = (grant.created_at if code_expires_at is None else code_expires_at) + KEPT
-    values = (*_values(grant), forgotten_at, code, code_expires_at, request)
-    await tx.run(f"{_INSERT} VALUES ({_PLACES})", *values)
+async def store_grant(tx: Transaction, grant: Grant, code: Code | None = None) -> None:
+    """Store a grant, with its code if it has one, inside an operation that has locked its session and client."""
+    await tx.run(f"{_INSERT} VALUES ({_PLACES})", *_values(grant, code))
     entry = _created(grant)
     await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
     if "openid" in grant.scope.split():

@@ -35,20 +35,6 @@ BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
 FAILURES = LocalBuckets(capacity=120, per_second=1.0)
 
 
-class Presented(msgspec.Struct, frozen=True):
-    """What a request presented to authenticate a client."""
-
-    client_id: str
-    method: str
-    credential: str = ""
-    certificate: bytes | None = None
-    address: str = ""
-    basic: bool = False
-    dpop: str | None = None
-    path: str = ""
-    issued: bool = False
-
-
 class Credentials(msgspec.Struct, frozen=True):
     """The parts of a request that can authenticate it: headers, certificate, address, and the method and path for DPoP proofs."""
 
@@ -61,9 +47,22 @@ class Credentials(msgspec.Struct, frozen=True):
     path: str = ""
 
 
+class Presented(msgspec.Struct, frozen=True):
+    """As which client a request presents itself, by which method, and the secret, assertion or proof for that."""
+
+    client_id: str
+    method: str
+    credential: str
+    sent: Credentials
+
+    @property
+    def basic(self) -> bool:
+        """Whether the secret came in the Authorization header, so that a refusal has a challenge."""
+        return self.method == "client_secret_basic"
+
+
 def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presented:
     """Find the one way in which a request authenticates a client; raise `invalid_request` or `invalid_client`."""
-    certificate, address = credentials.certificate, credentials.address
     body_id, secret, client_assertion = (  # RFC 6749 §3.2: an empty parameter counts as omitted
         parameters.get("client_id") or "",
         parameters.get("client_secret") or None,
@@ -78,40 +77,25 @@ def extract(credentials: Credentials, parameters: Mapping[str, str]) -> Presente
             raise OAuthError(
                 "invalid_request", "client_id differs from the authenticated client.", field="client_id"
             )
-        return Presented(basic[0], "client_secret_basic", basic[1], certificate, address, basic=True)
+        return Presented(basic[0], "client_secret_basic", basic[1], credentials)
     if client_assertion is not None and parameters.get("client_assertion_type") == ZERO_TYPE:
-        return Presented(
-            body_id,
-            "zero_proof",
-            client_assertion,
-            certificate,
-            address,
-            dpop=credentials.dpop,
-            path=credentials.path,
-        )
+        return Presented(body_id, "zero_proof", client_assertion, credentials)
     if client_assertion is not None:
-        return _asserted(parameters, client_assertion, body_id, certificate, address)
+        subject = _subject(client_assertion, parameters.get("client_assertion_type"), body_id)
+        return Presented(subject, "private_key_jwt", client_assertion, credentials)
     if not body_id:
         raise refused("no client credentials", basic=False)
-    method = "client_secret_post" if secret is not None else "none"
-    return Presented(
-        body_id, method, secret or "", certificate, address, issued=credentials.certificate_issued
-    )
+    return Presented(body_id, "none" if secret is None else "client_secret_post", secret or "", credentials)
 
 
-def _asserted(
-    parameters: Mapping[str, str],
-    client_assertion: str,
-    body_id: str,
-    certificate: bytes | None,
-    address: str,
-) -> Presented:
-    if parameters.get("client_assertion_type") != ASSERTION_TYPE:  # RFC 7523 §2.2
+def _subject(client_assertion: str, assertion_type: str | None, body_id: str) -> str:
+    """Return the client that an assertion names, the same as `client_id` where that was sent (RFC 7521 §4.2)."""
+    if assertion_type != ASSERTION_TYPE:  # RFC 7523 §2.2
         raise refused("wrong client_assertion_type", basic=False)
     subject = assertion.peek_subject(client_assertion)
     if subject is None or (body_id and body_id != subject):
         raise refused("assertion without a subject, or client_id of another", basic=False)
-    return Presented(subject, "private_key_jwt", client_assertion, certificate, address)
+    return subject
 
 
 def _basic(authorization: str | None) -> tuple[str, str] | None:
@@ -210,7 +194,7 @@ async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client,
     except OAuthError as error:
         if error.code != "invalid_client":
             raise
-        log.info("client.refused", client=presented.client_id, address=presented.address)
+        log.info("client.refused", client=presented.client_id, address=presented.sent.address)
         if wait := FAILURES.take(presented.client_id[:64], runtime.clock()):
             raise OAuthError(
                 "too_many_requests",
@@ -219,7 +203,7 @@ async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client,
                 retry_after=wait,
             ) from None
         raise
-    runtime.usage.note_client(client.client_id, secret_id, runtime.now(), presented.address)
+    runtime.usage.note_client(client.client_id, secret_id, runtime.now(), presented.sent.address)
     return client, secret_id
 
 
@@ -280,25 +264,27 @@ async def _check_assertion(runtime: Runtime, client: Client, presented: Presente
 
 
 async def _check_certificate(runtime: Runtime, client: Client, presented: Presented) -> str | None:
-    if presented.certificate is None:
+    certificate = presented.sent.certificate
+    if certificate is None:
         raise refused("no client certificate", basic=False)
-    if client.token_endpoint_auth_method == "tls_client_auth" and not presented.issued:  # RFC 8705 §2.1
+    is_issued = presented.sent.certificate_issued
+    if client.token_endpoint_auth_method == "tls_client_auth" and not is_issued:  # RFC 8705 §2.1
         raise refused("no trusted authority issued the certificate", basic=False)
     documents = None
     if client.token_endpoint_auth_method == "self_signed_tls_client_auth":
         documents = await client_keys.documents_of(runtime, client)
-    mtls.check_certificate(presented.certificate, client, now=runtime.now(), documents=documents)
+    mtls.check_certificate(certificate, client, now=runtime.now(), documents=documents)
     return None
 
 
 async def _check_zero(runtime: Runtime, client: Client, presented: Presented) -> str | None:
     # The zero-knowledge proof names the DPoP key. Possession of it is checked here, because not every endpoint checks DPoP itself. The
     # DPoP proof needs no replay check of its own: the challenge inside the zero-knowledge proof works once.
-    if presented.dpop is None:
+    proof, path, settings = presented.sent.dpop, presented.sent.path, runtime.settings
+    if proof is None:
         raise refused("a zero-knowledge proof without a DPoP proof", basic=False)
-    settings, path = runtime.settings, presented.path
     jkt = dpop.check_proof(
-        presented.dpop,
+        proof,
         method="POST",
         uri=settings.issuer + path,
         alias=settings.mtls_address and settings.mtls_address + path,  # RFC 8705 §5

@@ -12,8 +12,8 @@ from joserfc.jwk import ECKey, RSAKey
 from tests.attacks.proofs import everything, proof, send
 from tests.fixtures.servers import Process, Server, open_server
 
-from watchword.flows import client_registry
 from watchword.jose import jwe, jwk, jws
+from watchword.oauth.clients import GRANT_TYPES
 from watchword.oauth.errors import OAuthError
 
 WELL_KNOWN = ("/.well-known/openid-configuration", "/.well-known/oauth-authorization-server")
@@ -99,7 +99,7 @@ async def test_md_01_each_grant_and_method_that_is_named_is_known_and_no_other(s
     for grant in [*grants, "password", "implicit", "urn:example:other"]:
         refusal = (await server.post("/token", client, grant_type=grant)).json().get("error")
         assert (refusal == "unsupported_grant_type") is (grant not in grants), grant
-    assert set(grants) == set(client_registry.GRANT_TYPES)
+    assert set(grants) == set(GRANT_TYPES)
     assert "client_secret_jwt" not in said["token_endpoint_auth_methods_supported"], "CL-05"
     assert "none" not in said["introspection_endpoint_auth_methods_supported"]
     assert not {"tls_client_auth", "self_signed_tls_client_auth"} & set(

@@ -17,7 +17,11 @@ from watchword.oauth import fapi as fapi_rules
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import (
     AUTH_METHODS,
+    GRANT_TYPES,
+    PLAIN_GRANTS,
     SECRET_METHODS,
+    SHORT_GRANTS,
+    TOKEN_EXCHANGE,
     ApplicationType,
     Client,
     ExchangeInput,
@@ -32,21 +36,6 @@ from watchword.settings import is_resource
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 
-GRANT_TYPES = (
-    "authorization_code",
-    "refresh_token",
-    "client_credentials",
-    "urn:ietf:params:oauth:grant-type:device_code",
-    "urn:ietf:params:oauth:grant-type:token-exchange",
-    "urn:ietf:params:oauth:grant-type:jwt-bearer",
-    "urn:watchword:params:oauth:grant-type:zero-proof",
-)
-SHORT_GRANTS = {
-    "device_code": GRANT_TYPES[3],
-    "token_exchange": GRANT_TYPES[4],
-    "jwt_bearer": GRANT_TYPES[5],
-    "zero_proof": GRANT_TYPES[6],
-}
 SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
 # RFC 6749 §A.1, without the space, and without `.` and `..`, which no address of the admin API can name (RFC 3986 §5.2.4).
 CHOSEN_ID = re.compile(r"(?!\.+\Z)[\x21-\x7e]{1,200}")
@@ -207,7 +196,7 @@ def _bad(field: str, description: str) -> OAuthError:
 def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:
     for grant in grants:
         if grant not in GRANT_TYPES:
-            raise _bad("grant_types", f"The grant types are {', '.join((*GRANT_TYPES[:3], *SHORT_GRANTS))}.")
+            raise _bad("grant_types", f"The grant types are {', '.join((*PLAIN_GRANTS, *SHORT_GRANTS))}.")
     if "authorization_code" in grants and not given.redirect_uris:
         raise _bad("redirect_uris", "The authorization_code grant needs at least one redirect URI.")
     if given.token_endpoint_auth_method == "none" and "client_credentials" in grants:  # RFC 6749 §4.4
@@ -259,7 +248,7 @@ def _exchange(given: ClientInput, grants: tuple[str, ...]) -> ExchangeRules | No
     rules = given.token_exchange
     if rules is None:
         return None
-    if given.token_endpoint_auth_method == "none" or SHORT_GRANTS["token_exchange"] not in grants:
+    if given.token_endpoint_auth_method == "none" or TOKEN_EXCHANGE not in grants:
         raise _bad("token_exchange", "Rules of exchange need the grant, and a client that can authenticate.")
     named = [*rules.serves, *rules.audiences]
     for target in rules.assertions:

@@ -20,7 +20,7 @@ from watchword.flows.sessions import sign_in_claims
 from watchword.flows.throttle import network
 from watchword.oauth import device, token_format
 from watchword.oauth.authorization_details import parse
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import DEVICE_CODE, Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
@@ -32,7 +32,6 @@ from watchword.store.devices import DeviceCode
 from watchword.store.grants import Grant
 from watchword.store.sessions import Session
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:device_code"
 MAX_USER_AGENT = 200
 ATTEMPTS = 3
 # Entered codes. By person: ten at once, then one a minute. By address: thirty at once, then one every ten seconds (§5.1, LG-06).
@@ -74,7 +73,7 @@ def _keyed(runtime: Runtime, user_code: str) -> bytes:
 
 def decide(runtime: Runtime, form: Parameters, client: Client) -> Extent:
     """Return what a device may ask a person for; raise OAuthError (§3.1)."""
-    if not client.may(GRANT_TYPE):
+    if not client.may(DEVICE_CODE):
         raise OAuthError("unauthorized_client", "The client is not registered for this grant type.")
     scope, text = parse_scope(form.get("scope") or ""), form.get("authorization_details")
     if scope or text is None:  # RFC 9396 §3.1: no default scope for a request with authorization_details
@@ -166,7 +165,7 @@ async def _entered(
     runtime: Runtime, user_code: str, code: DeviceCode | None, session: Session
 ) -> Entered | None:
     client = await client_registry.find(runtime, code.client_id) if code else None
-    if code is None or client is None or client.disabled_at is not None or not client.may(GRANT_TYPE):
+    if code is None or client is None or client.disabled_at is not None or not client.may(DEVICE_CODE):
         return None
     user = await runtime.database.read(users.get_user, session.user_id)
     if user is None:

@@ -17,7 +17,7 @@ from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import b64encode
 from watchword.oauth import pkce, redirect_uri
 from watchword.oauth.claims import SIGN_IN_SCOPES
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import DEVICE_CODE, Client
 from watchword.oauth.scopes import is_reserved
 from watchword.settings import Settings
 from watchword.store.sessions import Session
@@ -25,7 +25,6 @@ from watchword.store.sessions import Session
 CLIENT_ID = "console-playground"
 NAME = "Playground"
 PATH = "/console/playground"
-DEVICE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
 def address(settings: Settings) -> str:
@@ -50,7 +49,7 @@ async def register(runtime: Runtime, *, actor: str) -> None:
     given = ClientInput(
         name=NAME,
         redirect_uris=[address(settings)],
-        grant_types=["authorization_code", "refresh_token", "client_credentials", DEVICE],
+        grant_types=["authorization_code", "refresh_token", "client_credentials", DEVICE_CODE],
         scope=" ".join(dict.fromkeys((*SIGN_IN_SCOPES, *described))),
         resources=list(settings.apis),
     )

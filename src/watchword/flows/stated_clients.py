@@ -10,18 +10,19 @@ from typing import Annotated, Any
 
 import msgspec
 
-from watchword.flows.client_registry import (
-    GRANT_TYPES,
-    SHORT_GRANTS,
-    ClientInput,
-    Text,
-    Uri,
-    check_name,
-    to_client,
-)
+from watchword.flows.client_registry import ClientInput, Text, Uri, check_name, to_client
 from watchword.oauth import malformed
 from watchword.oauth.answers import AnswersInput, fields_of
-from watchword.oauth.clients import OPERATORS, ApplicationType, Client, Origin, SecurityProfile
+from watchword.oauth.clients import (
+    GRANT_TYPES,
+    OPERATORS,
+    SHORT_GRANTS,
+    TOKEN_EXCHANGE,
+    ApplicationType,
+    Client,
+    Origin,
+    SecurityProfile,
+)
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.logout_addresses import check_own_host
 from watchword.oauth.scopes import is_reserved, parse_scope
@@ -174,7 +175,7 @@ def _convert(document: Mapping[str, object]) -> Stated:
 
 def _operators(known: Client | None, grants: list[str], method: str) -> dict[str, Any]:
     kept = {name: getattr(known, name) for name in OPERATORS} if known is not None else {}
-    if method == "none" or SHORT_GRANTS["token_exchange"] not in grants:
+    if method == "none" or TOKEN_EXCHANGE not in grants:
         kept.pop("token_exchange", None)  # they allow, and nothing is left that they could allow
     return kept
 

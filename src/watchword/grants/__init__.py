@@ -15,7 +15,7 @@ from watchword.grants import (
     token_exchange,
     zero_proof,
 )
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import DEVICE_CODE, JWT_BEARER, TOKEN_EXCHANGE, ZERO_PROOF, Client
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.presence import HasLeft
@@ -27,10 +27,10 @@ GRANTS: dict[str, Handle] = {
     "authorization_code": authorization_code.handle,
     "refresh_token": refresh_token.handle,
     "client_credentials": client_credentials.handle,
-    device_code.GRANT_TYPE: device_code.handle,
-    token_exchange.GRANT_TYPE: token_exchange.handle,
-    jwt_bearer.GRANT_TYPE: jwt_bearer.handle,
-    zero_proof.GRANT_TYPE: zero_proof.handle,
+    DEVICE_CODE: device_code.handle,
+    TOKEN_EXCHANGE: token_exchange.handle,
+    JWT_BEARER: jwt_bearer.handle,
+    ZERO_PROOF: zero_proof.handle,
 }
 
 

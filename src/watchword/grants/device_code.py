@@ -3,7 +3,7 @@
 import hmac
 from collections.abc import Mapping
 
-from watchword.flows import devices, issuing
+from watchword.flows import issuing
 from watchword.flows.binding import Binding
 from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
@@ -15,8 +15,6 @@ from watchword.store import devices as store
 from watchword.store import grants
 from watchword.store.devices import DeviceCode
 from watchword.store.redemption import Bought
-
-GRANT_TYPE = devices.GRANT_TYPE
 
 
 def _unknown() -> OAuthError:

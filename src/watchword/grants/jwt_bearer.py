@@ -16,8 +16,6 @@ from watchword.presence import HasLeft
 from watchword.store import trust as store
 from watchword.store.trust import Use
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:jwt-bearer"
-
 
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft

@@ -17,8 +17,6 @@ from watchword.oauth.scopes import parse_scope
 from watchword.presence import HasLeft
 from watchword.store import tokens
 
-GRANT_TYPE = "urn:ietf:params:oauth:grant-type:token-exchange"
-
 
 def read(form: Parameters) -> ExchangeRequest:
     """Return the parameters of an exchange (§2.1); raise `invalid_request` or `invalid_scope`."""

@@ -20,8 +20,6 @@ from watchword.oauth.targets import resolve_audience
 from watchword.presence import HasLeft
 from watchword.zero.proof import dpop_channel
 
-GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
-
 
 async def handle(
     runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft

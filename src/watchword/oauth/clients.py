@@ -27,6 +27,19 @@ AUTH_METHODS = (
     "none",
 )
 SECRET_METHODS = ("client_secret_basic", "client_secret_post")
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+TOKEN_EXCHANGE = "urn:ietf:params:oauth:grant-type:token-exchange"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+ZERO_PROOF = "urn:watchword:params:oauth:grant-type:zero-proof"
+# Grant types whose name is a URN, by the short name that operators may write instead.
+SHORT_GRANTS = {
+    "device_code": DEVICE_CODE,
+    "token_exchange": TOKEN_EXCHANGE,
+    "jwt_bearer": JWT_BEARER,
+    "zero_proof": ZERO_PROOF,
+}
+PLAIN_GRANTS = ("authorization_code", "refresh_token", "client_credentials")
+GRANT_TYPES = (*PLAIN_GRANTS, *SHORT_GRANTS.values())
 
 
 class AssertionTarget(msgspec.Struct, frozen=True, kw_only=True):

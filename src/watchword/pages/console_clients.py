@@ -5,9 +5,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from watchword.flows import client_registry
-from watchword.flows.client_registry import SHORT_GRANTS
 from watchword.http import Form, Request, Response
-from watchword.oauth.clients import SECRET_METHODS, Client
+from watchword.oauth.clients import SECRET_METHODS, SHORT_GRANTS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, account_tokens, browser, consent, console, once, scopes
 from watchword.pages.account import Person

@@ -14,7 +14,7 @@ from watchword.flows.client_auth import ASSERTION_TYPE, ZERO_TYPE, Credentials
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.http import Form, Request, Response, error_response, json_response
-from watchword.oauth.clients import Client
+from watchword.oauth.clients import DEVICE_CODE, Client
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 from watchword.store.sessions import Session
@@ -115,7 +115,7 @@ async def begin(asked: Asked) -> Exchange:
 async def poll(asked: Asked) -> Exchange:
     """Ask as a device whether the person has agreed (RFC 8628 §3.4)."""
     return await _token(
-        asked, {"grant_type": playground.DEVICE, "device_code": asked.form.get("device_code") or ""}
+        asked, {"grant_type": DEVICE_CODE, "device_code": asked.form.get("device_code") or ""}
     )
 
 

@@ -14,6 +14,7 @@ from watchword.flows.desired import state
 from watchword.flows.desired.clients import ClientState
 from watchword.flows.desired.state import State
 from watchword.jose import jwk
+from watchword.oauth.clients import AUTH_METHODS, GRANT_TYPES, SHORT_GRANTS
 from watchword.oauth.errors import OAuthError
 
 KEY = jwk.public_document(jwk.generate("ES256"))
@@ -43,10 +44,8 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "disabled": st.booleans(),
     "redirect_uris": ADDRESSES,
     "post_logout_redirect_uris": ADDRESSES,
-    "grant_types": st.lists(
-        st.sampled_from([*client_registry.GRANT_TYPES, *client_registry.SHORT_GRANTS]), max_size=3
-    ),
-    "token_endpoint_auth_method": st.sampled_from(client_registry.AUTH_METHODS),
+    "grant_types": st.lists(st.sampled_from([*GRANT_TYPES, *SHORT_GRANTS]), max_size=3),
+    "token_endpoint_auth_method": st.sampled_from(AUTH_METHODS),
     "scope": WORDS.map(" ".join),
     "resources": ADDRESSES,
     "application_type": st.sampled_from(["web", "native"]),

@@ -249,12 +249,19 @@ async def delete_client(call: Call) -> None:
 
 OPERATIONS = (
     Operation(
-        "POST", "/clients", create_client, "Register a client", WRITE, ClientInput, None, ClientIssued, 201
+        "POST",
+        "/clients",
+        create_client,
+        "Register a client",
+        WRITE,
+        body=ClientInput,
+        answer=ClientIssued,
+        status=201,
     ),
-    Operation("GET", "/clients", list_clients, "List clients", READ, None, ClientQuery, ClientPage),
-    Operation("GET", "/clients/{id}", show_client, "Show a client", READ, None, None, ClientView),
+    Operation("GET", "/clients", list_clients, "List clients", READ, query=ClientQuery, answer=ClientPage),
+    Operation("GET", "/clients/{id}", show_client, "Show a client", READ, answer=ClientView),
     Operation(
-        "PUT", "/clients/{id}", update_client, "Change a client", WRITE, ClientChange, None, ClientView
+        "PUT", "/clients/{id}", update_client, "Change a client", WRITE, body=ClientChange, answer=ClientView
     ),
     Operation("DELETE", "/clients/{id}", delete_client, "Delete a client", WRITE),
     Operation(
@@ -263,10 +270,9 @@ OPERATIONS = (
         rotate_client_secret,
         "Add a secret",
         WRITE,
-        SecretInput,
-        None,
-        SecretIssued,
-        201,
+        body=SecretInput,
+        answer=SecretIssued,
+        status=201,
     ),
     Operation("DELETE", "/clients/{id}/secrets/{secret_id}", delete_client_secret, "End a secret", WRITE),
 )

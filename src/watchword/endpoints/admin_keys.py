@@ -106,10 +106,10 @@ async def list_events(call: Call) -> EventPage:
 
 
 OPERATIONS = (
-    Operation("GET", "/keys", list_keys, "List signing keys", READ, None, None, KeyList),
+    Operation("GET", "/keys", list_keys, "List signing keys", READ, answer=KeyList),
     Operation(
-        "POST", "/keys/rotate", rotate_key, "Rotate a signing key", WRITE, RotateKeyInput, None, KeyList
+        "POST", "/keys/rotate", rotate_key, "Rotate a signing key", WRITE, body=RotateKeyInput, answer=KeyList
     ),
-    Operation("POST", "/keys/{kid}/revoke", revoke_key, "Revoke a signing key", WRITE, None, None, KeyList),
-    Operation("GET", "/events", list_events, "List audit events", AUDIT, None, EventQuery, EventPage),
+    Operation("POST", "/keys/{kid}/revoke", revoke_key, "Revoke a signing key", WRITE, answer=KeyList),
+    Operation("GET", "/events", list_events, "List audit events", AUDIT, query=EventQuery, answer=EventPage),
 )

@@ -67,7 +67,15 @@ async def end(call: Call) -> Explained:
 
 OPERATIONS = (
     Operation(
-        "POST", "/tokens/explain", explain, "Explain a token of any kind", READ, FoundInput, None, Explained
+        "POST",
+        "/tokens/explain",
+        explain,
+        "Explain a token of any kind",
+        READ,
+        body=FoundInput,
+        answer=Explained,
     ),
-    Operation("POST", "/tokens/leaked", end, "Revoke a leaked token", WRITE, FoundInput, None, Explained),
+    Operation(
+        "POST", "/tokens/leaked", end, "Revoke a leaked token", WRITE, body=FoundInput, answer=Explained
+    ),
 )

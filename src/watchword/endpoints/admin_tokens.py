@@ -293,11 +293,18 @@ def _own_id(call: Call) -> str:
 
 OPERATIONS = (
     Operation(
-        "POST", "/tokens", create_token, "Create an API token", WRITE, TokenInput, None, TokenIssued, 201
+        "POST",
+        "/tokens",
+        create_token,
+        "Create an API token",
+        WRITE,
+        body=TokenInput,
+        answer=TokenIssued,
+        status=201,
     ),
-    Operation("GET", "/tokens", list_tokens, "List API tokens", READ, None, TokenQuery, TokenPage),
+    Operation("GET", "/tokens", list_tokens, "List API tokens", READ, query=TokenQuery, answer=TokenPage),
     Operation(
-        "POST", "/tokens/verify", verify_token, "Verify an API token", READ, VerifyInput, None, Verified
+        "POST", "/tokens/verify", verify_token, "Verify an API token", READ, body=VerifyInput, answer=Verified
     ),
     Operation(
         "POST",
@@ -305,21 +312,19 @@ OPERATIONS = (
         revoke_tokens,
         "Revoke all tokens of an owner",
         WRITE,
-        RevokeAllInput,
-        None,
-        Ended,
+        body=RevokeAllInput,
+        answer=Ended,
     ),
-    Operation("GET", "/tokens/self", show_own_token, "Show one's own token", None, None, None, TokenView),
+    Operation("GET", "/tokens/self", show_own_token, "Show one's own token", None, answer=TokenView),
     Operation(
         "POST",
         "/tokens/self/narrow",
         narrow_own_token,
         "Narrow one's own token",
         None,
-        NarrowInput,
-        None,
-        TokenIssued,
-        201,
+        body=NarrowInput,
+        answer=TokenIssued,
+        status=201,
     ),
     Operation(
         "POST",
@@ -327,22 +332,26 @@ OPERATIONS = (
         revoke_own_token,
         "Revoke one's own token",
         None,
-        RevokeInput,
-        None,
-        Ended,
+        body=RevokeInput,
+        answer=Ended,
     ),
-    Operation("GET", "/tokens/{id}", show_token, "Show an API token", READ, None, None, TokenView),
+    Operation("GET", "/tokens/{id}", show_token, "Show an API token", READ, answer=TokenView),
     Operation(
         "POST",
         "/tokens/{id}/rotate",
         rotate_token,
         "Rotate an API token",
         WRITE,
-        RotateInput,
-        None,
-        TokenIssued,
+        body=RotateInput,
+        answer=TokenIssued,
     ),
     Operation(
-        "POST", "/tokens/{id}/revoke", revoke_token, "Revoke an API token", WRITE, RevokeInput, None, Ended
+        "POST",
+        "/tokens/{id}/revoke",
+        revoke_token,
+        "Revoke an API token",
+        WRITE,
+        body=RevokeInput,
+        answer=Ended,
     ),
 )

@@ -333,23 +333,17 @@ async def end_sessions(call: Call) -> Ended:
 
 
 OPERATIONS = (
-    Operation("GET", "/users", list_users, "List accounts", READ, None, UserQuery, UserPage),
-    Operation("POST", "/users", create_user, "Create an account", WRITE, UserInput, None, UserView, 201),
-    Operation("POST", "/users/invite", invite_user, "Invite somebody", WRITE, InviteInput, None, OneTimeLink, 201),
-    Operation("GET", "/users/{id}", show_user, "Show an account", READ, None, None, UserView),
-    Operation("PATCH", "/users/{id}", change_user, "Change an account", WRITE, UserChanges, None, UserView),
+    Operation("GET", "/users", list_users, "List accounts", READ, query=UserQuery, answer=UserPage),
+    Operation("POST", "/users", create_user, "Create an account", WRITE, body=UserInput, answer=UserView, status=201),
+    Operation("POST", "/users/invite", invite_user, "Invite somebody", WRITE, body=InviteInput, answer=OneTimeLink, status=201),
+    Operation("GET", "/users/{id}", show_user, "Show an account", READ, answer=UserView),
+    Operation("PATCH", "/users/{id}", change_user, "Change an account", WRITE, body=UserChanges, answer=UserView),
     Operation("DELETE", "/users/{id}", delete_user, "Delete an account", WRITE),
-    Operation("POST", "/users/{id}/disable", disable_user, "Disable an account", WRITE, None, None, UserView),
-    Operation("POST", "/users/{id}/enable", enable_user, "Enable an account", WRITE, None, None, UserView),
-    Operation(
-        "POST", "/users/{id}/reset-link", make_reset_link, "Make a reset link", WRITE, None, None, OneTimeLink, 201
-    ),
-    Operation(
-        "DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, None, None, UserView
-    ),
-    Operation("GET", "/sessions", list_sessions, "List sessions", SESSIONS_READ, None, SessionQuery, SessionPage),
-    Operation("DELETE", "/sessions/{id}", end_session, "End a session", SESSIONS_WRITE, None, EndQuery),
-    Operation(
-        "POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, None, EndQuery, Ended
-    ),
+    Operation("POST", "/users/{id}/disable", disable_user, "Disable an account", WRITE, answer=UserView),
+    Operation("POST", "/users/{id}/enable", enable_user, "Enable an account", WRITE, answer=UserView),
+    Operation("POST", "/users/{id}/reset-link", make_reset_link, "Make a reset link", WRITE, answer=OneTimeLink, status=201),
+    Operation("DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, answer=UserView),
+    Operation("GET", "/sessions", list_sessions, "List sessions", SESSIONS_READ, query=SessionQuery, answer=SessionPage),
+    Operation("DELETE", "/sessions/{id}", end_session, "End a session", SESSIONS_WRITE, query=EndQuery),
+    Operation("POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, query=EndQuery, answer=Ended),
 )  # fmt: skip

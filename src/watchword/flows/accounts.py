@@ -96,7 +96,8 @@ def new_user(
     email: str | None,
     *,
     email_verified: bool = False,
-    is_admin: bool,
+    is_admin: bool = False,
+    display_name: str | None = None,
     groups: tuple[str, ...] = (),
     user_id: str | None = None,
 ) -> User:
@@ -108,6 +109,7 @@ def new_user(
         email=names.deliverable_email(email) if email else None,
         email_verified_at=now if email and email_verified else None,
         is_admin=is_admin,
+        display_name=display_name,
         created_at=now,
         groups=groups,
     )
@@ -162,9 +164,15 @@ async def create_owner(
     """
     unique = check_names(username, email, own_address=email_verified)
     hashed = await _hash(runtime, password, username, email)
-    user = new_user(runtime, username, email, is_admin=True, user_id=id_by_link(runtime, link))
-    verified_at = user.created_at if email_verified else None
-    user = msgspec.structs.replace(user, email_verified_at=verified_at, display_name=name)
+    user = new_user(
+        runtime,
+        username,
+        email,
+        email_verified=email_verified,
+        is_admin=True,
+        display_name=name,
+        user_id=id_by_link(runtime, link),
+    )
     outcome = await runtime.database.write(
         new_accounts.create_owner, link, user, unique_of(unique, hashed), _way_in(way, user)
     )
@@ -218,7 +226,15 @@ async def create_by_link(
     """
     unique = check_names(email, email, own_address=True)
     hashed = await _hash(runtime, password, email, email)
-    user = _verified_user(runtime, email, name, is_admin=is_admin, user_id=id_by_link(runtime, link))
+    user = new_user(
+        runtime,
+        email,
+        email,
+        email_verified=True,
+        is_admin=is_admin,
+        display_name=name,
+        user_id=id_by_link(runtime, link),
+    )
     outcome = await runtime.database.write(
         new_accounts.create_by_link, link, purpose, user, unique_of(unique, hashed), _way_in(way, user)
     )
@@ -232,18 +248,11 @@ async def create_linked(runtime: Runtime, email: str, identity: Identity) -> Use
     """Create an account without a password for an address that another provider has verified, linked to the identity there; None when
     either is taken. Raise `invalid_request` for an address that cannot be a user name."""
     unique = check_names(email, email, own_address=True)
-    user = _verified_user(runtime, email, identity.name, is_admin=False)
+    user = new_user(runtime, email, email, email_verified=True, display_name=identity.name)
     outcome = await runtime.database.write(
         new_accounts.create_with, user, unique_of(unique, None), upstream_account(identity, user)
     )
     return user if outcome == "created" else None
-
-
-def _verified_user(
-    runtime: Runtime, email: str, name: str | None, *, is_admin: bool, user_id: str | None = None
-) -> User:
-    fresh = new_user(runtime, email, email, is_admin=is_admin, user_id=user_id)
-    return msgspec.structs.replace(fresh, email_verified_at=fresh.created_at, display_name=name)
 
 
 async def _hash(runtime: Runtime, password: str | None, username: str, email: str | None) -> str | None:

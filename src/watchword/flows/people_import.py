@@ -107,15 +107,11 @@ def _account(runtime: Runtime, line: int, text: bytes, length: int) -> Ready:
         username,
         email,
         email_verified=said.email_verified,
-        is_admin=False,
         groups=groups.check(said.groups),
-    )
-    user = msgspec.structs.replace(
-        made,
         display_name=people.display_name(said.display_name) or None,
-        attributes=said.attributes,
-        disabled_at=made.created_at if said.disabled else None,
     )
+    disabled_at = made.created_at if said.disabled else None
+    user = msgspec.structs.replace(made, attributes=said.attributes, disabled_at=disabled_at)
     return Ready(line, user, accounts.unique_of(unique, _hash(said.password_hash)))
 
 

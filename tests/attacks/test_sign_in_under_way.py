@@ -11,13 +11,15 @@ from tests.fixtures.servers import Server
 
 from watchword.flows import people, sessions
 from watchword.oauth.errors import OAuthError
+from watchword.store import sessions as store
 from watchword.store.sessions import Session
 
 __all__ = ["ada", "server"]
 
 
 async def end_all_others(server: Server, mine: Session, lost: Session) -> None:
-    await sessions.end_all(server.runtime, mine.user_id, but=mine.id, actor=mine.user_id)
+    given = {"but": mine.id, "actor": mine.user_id, "now": server.runtime.now()}
+    await server.runtime.database.write(store.end_sessions_of, mine.user_id, **given)
 
 
 async def end_the_lost_one(server: Server, mine: Session, lost: Session) -> None:

@@ -185,7 +185,7 @@ async def test_lg_16_a_browser_is_trusted_in_no_session_that_ends_in_the_same_mo
     assert not await write(browsers.trust_browser, *held, proof_epoch=user.proof_epoch, **until)
     await elsewhere(server)
     stolen = await session_of(server)
-    await sessions.end_all(server.runtime, user.id, but=mine.id, actor=user.id)
+    await write(session_store.end_sessions_of, user.id, but=mine.id, actor=user.id, now=now)
     epoch = (await user_of(server)).proof_epoch
     held = (user.id, b"lost", stolen.id)
     assert not await write(browsers.trust_browser, *held, proof_epoch=epoch, **until)

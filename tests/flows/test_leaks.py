@@ -135,7 +135,7 @@ async def test_nobody_ends_a_grant_by_a_text_that_only_begins_like_one_of_its_to
     mark = token_format.family_mark(token)
     for forged in (
         token_format.make("ww", "r", bytes(range(48)), mark),
-        token_format.make_sealed("ww", "r", bytes(range(48)), bytes(32), mark),
+        token_format.make_refresh_token("ww", bytes(range(48)), bytes(32), mark),
     ):
         assert token_format.kind_of(forged, "ww") == "r"
         assert await end(server, forged) == ("unknown", False)

@@ -35,7 +35,6 @@ _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?P<port>:[1-9][0-9]{0,4})?"
 )
-_ANDROID = re.compile(r"android:apk-key-hash:[A-Za-z0-9_-]{43}")
 
 
 class PasskeyRefused(ValueError):
@@ -48,11 +47,11 @@ class PasskeyRefused(ValueError):
 
 
 class RelyingParty(msgspec.Struct, frozen=True):
-    """The relying party: the domain that passkeys are bound to, a name for people, and the origins that may use them."""
+    """The relying party: the domain that passkeys are bound to, a name for people, and the origin of the pages that use them."""
 
     id: str
     name: str
-    origins: tuple[str, ...]
+    origin: str
 
 
 class Passkey(msgspec.Struct, frozen=True):
@@ -91,21 +90,16 @@ class Assertion(msgspec.Struct, frozen=True):
         return Method.PASSKEY_VERIFIED if self.user_verified else Method.PASSKEY
 
 
-def relying_party(issuer: str, name: str, origins: Iterable[str] = ()) -> RelyingParty:
-    """Return the relying party of an issuer, with further origins on its domain; raise PasskeyRefused for what browsers would refuse."""
+def relying_party(issuer: str, name: str) -> RelyingParty:
+    """Return the relying party of an issuer; raise PasskeyRefused for what browsers would refuse."""
     own = _ORIGIN.fullmatch("/".join(issuer.split("/")[:3]))
     if own is None or not _is_domain(own["host"]):
         raise PasskeyRefused("rp_id", "passkeys need an issuer with a domain name")
-    for origin in origins:
-        found = _ORIGIN.fullmatch(origin)
-        on_domain = found is not None and f".{found['host']}".endswith(f".{own['host']}")
-        if not _ANDROID.fullmatch(origin) and not (found and on_domain and _is_secure(found)):
-            raise PasskeyRefused("origin", "an origin must be https and on the issuer's domain")
     if not _is_secure(own):
         raise PasskeyRefused("origin", "passkeys need https, or http on localhost")
     # Browsers leave the default port out of an origin.
     default = ":443" if own["scheme"] == "https" else ":80"
-    return RelyingParty(own["host"], name, (own[0].removesuffix(default), *origins))
+    return RelyingParty(own["host"], name, own[0].removesuffix(default))
 
 
 def _is_domain(host: str) -> bool:
@@ -205,7 +199,7 @@ def verify_registration(
             credential=_plain(document, parts, "clientDataJSON", "attestationObject"),
             expected_challenge=challenge,
             expected_rp_id=party.id,
-            expected_origin=list(party.origins),
+            expected_origin=party.origin,
             require_user_verification=verification == "required",
             supported_pub_key_algs=[COSEAlgorithmIdentifier(algorithm) for algorithm in ALGORITHMS],
         )
@@ -242,11 +236,10 @@ def verify_assertion(
     challenge: bytes,
     verification: Verification,
     named: bytes | None = None,
-    refuse_regressed: bool = True,
 ) -> Assertion:
-    """Return what an assertion by a stored passkey proves; raise PasskeyRefused (PS-01, PS-03, PS-04, PS-07).
+    """Return what an assertion by a stored passkey proves; raise PasskeyRefused (PS-01, PS-04, PS-07).
 
-    `named` is the handle of the account whose name was typed; without it the assertion itself must say whose it is.
+    The caller refuses it if its counter has `regressed` (PS-03). `named` is the handle of the account whose name was typed; without it the assertion itself must say whose it is.
     """
     _check_owner(presented, passkey, named)
     document, parts = presented.document, _members(presented.document["response"])
@@ -262,15 +255,14 @@ def verify_assertion(
             credential=_plain(document, parts, "clientDataJSON", "authenticatorData", "signature"),
             expected_challenge=challenge,
             expected_rp_id=party.id,
-            expected_origin=list(party.origins),
+            expected_origin=party.origin,
             credential_public_key=passkey.public_key,
-            credential_current_sign_count=0,  # judged below, by policy
+            credential_current_sign_count=0,  # judged below
             require_user_verification=verification == "required",
         )
     )
+    # §7.2 step 22: perhaps a copy
     regressed = (data.sign_count or passkey.sign_count) > 0 and data.sign_count <= passkey.sign_count
-    if regressed and refuse_regressed:  # §7.2 step 22: perhaps a copy
-        raise PasskeyRefused("sign_count")
     return Assertion(data.sign_count, verified.credential_backed_up, verified.user_verified, regressed)
 
 
@@ -321,7 +313,7 @@ def _check_client_data(parts: Mapping[str, object], kind: str, challenge: bytes,
     sent = data.get("challenge")
     if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), encode(challenge).encode()):
         raise PasskeyRefused("challenge")
-    if data.get("origin") not in party.origins:  # §13.4.9
+    if data.get("origin") != party.origin:  # §13.4.9
         raise PasskeyRefused("origin", ascii(data.get("origin"))[:200])
     if data.get("crossOrigin", False) is not False or "topOrigin" in data:  # our pages are never framed
         raise PasskeyRefused("origin", "cross-origin")

@@ -16,8 +16,7 @@ from argon2.low_level import hash_secret, verify_secret
 
 from watchword.credentials import foreign_hash, guessable
 
-MIN_SINGLE_FACTOR = 15
-MIN_WITH_SECOND_FACTOR = 8
+MIN_LENGTH = 15  # characters: a password may be the only factor
 MAX_BYTES = 1024
 # A composed character of three bytes stands for at most four typed ones: a longer text cannot fit into MAX_BYTES, even after NFC.
 MAX_TYPED = 4 * MAX_BYTES // 3
@@ -84,15 +83,15 @@ def check_new_password(
     password: str,
     *,
     context_words: Iterable[str],
-    single_factor: bool,
     breached: Callable[[bytes], bool] | None = None,
 ) -> None:
     """Check a password that a person wants to set; `breached` is asked about its SHA-1 digest. Raise PasswordRefused."""
     raw = normalise(password)
     text = raw.decode("utf-8")
-    least = MIN_SINGLE_FACTOR if single_factor else MIN_WITH_SECOND_FACTOR
-    if len(text) < least:  # in code points
-        raise PasswordRefused("too_short", f"Use at least {least} characters; several words make a good one.")
+    if len(text) < MIN_LENGTH:  # in code points
+        raise PasswordRefused(
+            "too_short", f"Use at least {MIN_LENGTH} characters; several words make a good one."
+        )
     why = guessable.reason(text, context_words)
     if why is not None:
         raise PasswordRefused(why, REMEDIES[why])

@@ -28,7 +28,7 @@ from watchword.store.passkeys import MadePasskey
 from watchword.store.upstream_accounts import UpstreamAccount
 from watchword.store.users import User
 
-MIN_PASSWORD = passwords.MIN_SINGLE_FACTOR
+MIN_PASSWORD = passwords.MIN_LENGTH
 NO_ADDRESS = "Give an address: there is none to verify, and one that is there can only be replaced."
 TAKEN = "This name or address, or one that looks like it, is taken."
 
@@ -263,9 +263,7 @@ async def hash_new_password(runtime: Runtime, password: str, username: str, emai
     """Check a new password against the rules and return its hash; raise `invalid_request` with the remedy."""
     context = [runtime.settings.service_name, username, *(email or "").split("@")]
     try:
-        passwords.check_new_password(
-            password, context_words=context, breached=_breached(runtime), single_factor=True
-        )
+        passwords.check_new_password(password, context_words=context, breached=_breached(runtime))
     except PasswordRefused as error:
         raise OAuthError("invalid_request", error.remedy, detail=error.code, field="password") from None
     return await hashing.run(passwords.hash_password, password, os.urandom(16))

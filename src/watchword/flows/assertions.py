@@ -108,7 +108,7 @@ async def _workload(
             subject=found.subject,
             scope=_scope(client, asked, found.scope),
             audience=_audience(runtime, client, asked, rule, ()),
-            used=(_mark(rule.issuer, found.jti or ""), found.used_until, found.earliest),
+            used=(_mark(rule.issuer, found.jti), found.used_until, found.earliest),
             claims={"subject_kind": "external"},
         )
     raise last

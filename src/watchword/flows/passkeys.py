@@ -214,7 +214,6 @@ async def prove(
         challenge=raw,
         verification=_verification(user_id),
         named=user_handle(runtime, user_id) if user_id else None,
-        refuse_regressed=False,
     )
     now = runtime.now()
     if assertion.regressed:

@@ -71,4 +71,4 @@ def successor(runtime: Runtime, token: str) -> str:
 
 def _make(runtime: Runtime, randomness: bytes, mark: str) -> str:
     key = runtime.root.derive(SEAL)
-    return token_format.make_sealed(runtime.settings.brand, "r", randomness, key, mark)
+    return token_format.make_refresh_token(runtime.settings.brand, randomness, key, mark)

@@ -232,8 +232,6 @@ async def end(runtime: Runtime, session: Session, *, actor: str = "") -> None:
     await runtime.database.write(store.end_session, session.id, actor=by, now=runtime.now())
 
 
-async def end_all(runtime: Runtime, user_id: str, *, but: str = "", actor: str) -> list[str]:
-    """End every session of a person, except `but`; return those that were live."""
-    return await runtime.database.write(
-        store.end_sessions_of, user_id, but=but, actor=actor, now=runtime.now()
-    )
+async def end_all(runtime: Runtime, user_id: str, *, actor: str) -> list[str]:
+    """End every session of a person; return those that were live."""
+    return await runtime.database.write(store.end_sessions_of, user_id, actor=actor, now=runtime.now())

@@ -78,7 +78,7 @@ async def admit(runtime: Runtime, source: Source, account: str | None = None) ->
     held = not known and await runtime.database.read(limits.is_drained, OVERALL.name, OVERALL.per_second, now)
     buckets = [_source_bucket(source, held=held)]
     if account is not None:
-        buckets.append(_account_bucket("sign-in", account, source, known=known))
+        buckets.append(_account_bucket(account, source, known=known))
     wait = await runtime.database.write(attempts.admit, tuple(buckets), now)
     if wait:
         count("sign_ins", "password" if account else "passkey", "throttled")
@@ -91,8 +91,8 @@ def _source_bucket(source: Source, *, held: bool) -> Bucket:
     return Bucket(name, *(SOURCE_HELD if held else SOURCE))
 
 
-def _account_bucket(what: str, account: str, source: Source, *, known: bool) -> Bucket:
-    return Bucket(f"{what} account {account}{f' {source.browser.hex()[:32]}' if known else ''}", *ACCOUNT)
+def _account_bucket(account: str, source: Source, *, known: bool) -> Bucket:
+    return Bucket(f"sign-in account {account}{f' {source.browser.hex()[:32]}' if known else ''}", *ACCOUNT)
 
 
 async def refused(runtime: Runtime, source: Source, user_id: str | None) -> None:

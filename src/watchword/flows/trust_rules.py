@@ -179,9 +179,7 @@ def pure(rule: Rule) -> TrustRule:
         claims=rule.claims,
         scope=rule.scope,
         subject=rule.subject,
-        resources=rule.resources,
         max_lifetime=rule.max_lifetime,
-        token_lifetime=rule.token_lifetime,
         algorithms=rule.algorithms,
     )
 

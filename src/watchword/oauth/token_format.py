@@ -69,11 +69,11 @@ def make(brand: str, kind: str, randomness: bytes, start: str = "") -> str:
     return f"{brand}{kind}_{body}{checksum(body)}"
 
 
-def make_sealed(brand: str, kind: str, randomness: bytes, key: bytes, mark: str = "") -> str:
-    """Make the text of a credential that begins with `mark` and ends with a seal under a 32-byte key. Raise as `make`."""
-    body = _draw(kind, randomness, mark, BODY_LENGTH - SEAL_LENGTH)
+def make_refresh_token(brand: str, randomness: bytes, key: bytes, mark: str = "") -> str:
+    """Make the text of a refresh token that begins with `mark` and ends with a seal under a 32-byte key. Raise as `make`."""
+    body = _draw("r", randomness, mark, BODY_LENGTH - SEAL_LENGTH)
     body += _seal(body, key)
-    return f"{brand}{kind}_{body}{checksum(body)}"
+    return f"{brand}r_{body}{checksum(body)}"
 
 
 def _draw(kind: str, randomness: bytes, start: str, length: int) -> str:

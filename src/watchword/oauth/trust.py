@@ -11,6 +11,7 @@ in its JSON spelling; of a list one element must match.
 import re
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
@@ -18,7 +19,6 @@ from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth import dpop
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import excess
 
 LEEWAY = 30
 MAX_VALUE = 1000
@@ -36,7 +36,7 @@ class TrustRule(msgspec.Struct, frozen=True):
     """Which assertions of an issuer are accepted, and what is granted for them.
 
     `issuer` and `audience` are compared letter by letter; every pattern in `claims` must match; `scope` is what may be granted;
-    `subject` is a template such as `ci:{repository}`; `max_lifetime` of an assertion and `token_lifetime` are in seconds.
+    `subject` is a template such as `ci:{repository}`; `max_lifetime` of an assertion is in seconds.
     """
 
     name: str
@@ -45,9 +45,7 @@ class TrustRule(msgspec.Struct, frozen=True):
     claims: Mapping[str, str]
     scope: tuple[str, ...]
     subject: str
-    resources: tuple[str, ...] = ()
     max_lifetime: int = 3600
-    token_lifetime: int = 600
     algorithms: tuple[str, ...] = ALGORITHMS
 
 
@@ -58,10 +56,9 @@ class Trusted(msgspec.Struct, frozen=True):
     rule: TrustRule
     subject: str
     scope: tuple[str, ...]
-    jti: str | None
+    jti: str
     used_until: int
     earliest: int
-    claims: Mapping[str, object]
 
 
 def check_rule(rule: TrustRule) -> TrustRule:
@@ -101,50 +98,40 @@ def check_assertion(
     rules: Sequence[TrustRule],
     keys: Sequence[Key],
     *,
-    requested: tuple[str, ...] = (),
-    replay_refused: bool = True,
     jkt: str | None = None,
     now: int,
 ) -> Trusted:
-    """Check an assertion against the rules for its issuer; the first that matches counts.
+    """Check an assertion against the rules for its issuer; the first that matches counts. Raise `invalid_grant`.
 
-    With `replay_refused` it must have a `jti`. `jkt` is the key that the caller proved: an assertion with `cnf` must be bound to it.
-    Raises `invalid_grant`, or `invalid_scope` when more is requested than the rule grants.
+    `jkt` is the key that the caller proved: an assertion with `cnf` must be bound to it.
     """
     issuer = peek_issuer(assertion)
     candidates = [rule for rule in rules if rule.issuer == issuer]
     if not candidates:  # TK-15
         raise _refused("unknown issuer")
     algorithms = {name for rule in candidates for name in rule.algorithms}
-    claims = _verified(assertion, keys, algorithms, replay_refused, now)
+    claims = _verified(assertion, keys, algorithms, now)
     if "cnf" in claims and not dpop.is_held(claims["cnf"], jkt):
         raise _refused("bound to a key that was not proven")
     alg = jws.peek(assertion).alg
     rule = next((rule for rule in candidates if not _unmet(rule, alg, claims, now)), None)
-    if (
-        rule is None
-    ):  # for the operator alone, and by the names in the rules: no value of the assertion is told
+    if rule is None:
+        # For the operator alone, and by the names in the rules: no value of the assertion is told.
         why = (f"{rule.name}: {', '.join(_unmet(rule, alg, claims, now))}" for rule in candidates)
         raise _refused(f"no trust rule matches [{'; '.join(why)}]")
-    if any(scope not in rule.scope for scope in requested):
-        raise excess("The scope exceeds what is granted to this assertion.", requested, rule.scope)
-    expires_at = claims["exp"]
-    jti = claims.get("jti")
     return Trusted(
         rule=rule,
         subject=_subject(rule.subject, claims),
-        scope=requested or rule.scope,
-        jti=jti if isinstance(jti, str) else None,
-        used_until=int(expires_at if isinstance(expires_at, int | float) else now) + LEEWAY + 1,
+        scope=rule.scope,
+        jti=claims["jti"],
+        used_until=int(claims["exp"]) + LEEWAY + 1,
         earliest=jwt.earliest(claims, longest=rule.max_lifetime, leeway=LEEWAY),
-        claims=claims,
     )
 
 
 def _verified(
-    assertion: str, keys: Sequence[Key], algorithms: Collection[str], needs_jti: bool, now: int
-) -> Mapping[str, object]:
-    required = ("iss", "sub", "aud", "exp", *(("jti",) if needs_jti else ()))  # §3 (1)–(4), (7)
+    assertion: str, keys: Sequence[Key], algorithms: Collection[str], now: int
+) -> Mapping[str, Any]:
     try:
         claims = jwt.decode(
             assertion,
@@ -153,22 +140,22 @@ def _verified(
             typ=("JWT", ""),  # RFC 8725 §3.11: neither an access token nor a proof of another kind
             now=now,
             leeway=LEEWAY,
-            required=required,
+            required=("iss", "sub", "aud", "exp", "jti"),  # §3 (1)–(4), (7)
         )
     except JoseError as error:
         raise _refused(error.reason) from None
-    if needs_jti and not 0 < len(str(claims["jti"])) <= MAX_JTI:
+    if not 0 < len(claims["jti"]) <= MAX_JTI:
         raise _refused("jti is empty or too long")
     return claims
 
 
-def _unmet(rule: TrustRule, alg: str, claims: Mapping[str, object], now: int) -> list[str]:
+def _unmet(rule: TrustRule, alg: str, claims: Mapping[str, Any], now: int) -> list[str]:
     """Return what in an assertion is not as the rule wants it; nothing if the rule accepts it."""
     aud, exp = claims["aud"], claims["exp"]
     return [
         *(() if alg in rule.algorithms else ("alg",)),
         *(() if aud in (rule.audience, [rule.audience]) else ("aud",)),  # §3 (3): for us and for nobody else
-        *(() if isinstance(exp, int | float) and exp <= now + rule.max_lifetime + LEEWAY else ("exp",)),
+        *(() if exp <= now + rule.max_lifetime + LEEWAY else ("exp",)),
         *(name for name, pattern in rule.claims.items() if not _matches(claims.get(name), pattern)),
     ]
 

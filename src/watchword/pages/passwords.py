@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from watchword.credentials.password import MAX_BYTES, MIN_SINGLE_FACTOR
+from watchword.credentials.password import MAX_BYTES, MIN_LENGTH
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import errors
@@ -22,7 +22,7 @@ _PROBLEMS = {
 def problem(error: OAuthError) -> Problem:
     """Return the text beside the field for a refused password."""
     name = _PROBLEMS.get(error.detail or "", "invalid")
-    return Problem(name, {"minimum": MIN_SINGLE_FACTOR, "maximum": MAX_BYTES})
+    return Problem(name, {"minimum": MIN_LENGTH, "maximum": MAX_BYTES})
 
 
 def if_accepted(page: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:

@@ -39,7 +39,6 @@ def sign_in(
     challenge: bytes = CHALLENGE,
     verification: Verification = "required",
     named: bytes | None = None,
-    refuse_regressed: bool = True,
 ) -> Assertion:
     return passkeys.verify_assertion(
         PARTY,
@@ -48,7 +47,6 @@ def sign_in(
         challenge=challenge,
         verification=verification,
         named=named,
-        refuse_regressed=refuse_regressed,
     )
 
 
@@ -209,17 +207,13 @@ def test_the_signature_of_another_authenticator_is_refused() -> None:
         pytest.param(4, 0, True, id="none any more"),
     ],
 )
-def test_a_counter_that_goes_back_is_refused_or_flagged(before: int, said: int, regressed: bool) -> None:
+def test_a_counter_that_goes_back_is_flagged(before: int, said: int, regressed: bool) -> None:
     """PS-03."""
     device = SoftwareAuthenticator(flags=LOCAL_KEY)
     stored = structs.replace(register(device.create(CREATE, origin=ORIGIN)), sign_count=before)
     response = device.get(GET, origin=ORIGIN, sign_count=said)
-    flagged = sign_in(response, stored, refuse_regressed=False)
+    flagged = sign_in(response, stored)
     assert (flagged.regressed, flagged.sign_count) == (regressed, said)
-    if regressed:
-        assert reason_of_assertion(response, stored) == "sign_count"
-    else:
-        assert not sign_in(response, stored).regressed
 
 
 def test_a_counting_authenticator_signs_in_again_and_again() -> None:
@@ -278,41 +272,28 @@ def test_backup_state_may_change_and_eligibility_may_not() -> None:
 
 
 @pytest.mark.parametrize(
-    ("issuer", "origins", "accepted"),
+    ("issuer", "accepted"),
     [
-        pytest.param("https://auth.example.com", (), "https://auth.example.com", id="an issuer"),
+        pytest.param("https://auth.example.com", "https://auth.example.com", id="an issuer"),
         pytest.param(
-            "https://auth.example.com/tenant", (), "https://auth.example.com", id="an issuer with a path"
+            "https://auth.example.com/tenant", "https://auth.example.com", id="an issuer with a path"
         ),
         pytest.param(
-            "https://auth.example.com:443", (), "https://auth.example.com", id="the default port is not said"
+            "https://auth.example.com:443", "https://auth.example.com", id="the default port is not said"
         ),
-        pytest.param(
-            "https://auth.example.com:8443", (), "https://auth.example.com:8443", id="another port is"
-        ),
-        pytest.param("http://localhost:8000", (), "http://localhost:8000", id="localhost in development"),
-        pytest.param(
-            "https://example.com", ("https://app.example.com",), "https://example.com", id="a subdomain"
-        ),
-        pytest.param("http://auth.example.com", (), None, id="no TLS"),
-        pytest.param("https://127.0.0.1:8443", (), None, id="an IP address, which browsers refuse"),
-        pytest.param("https://example.com", ("https://evil.example",), None, id="an origin elsewhere"),
-        pytest.param(
-            "https://example.com", ("https://evilexample.com",), None, id="a name that ends like ours"
-        ),
-        pytest.param("https://example.com", ("http://app.example.com",), None, id="a subdomain without TLS"),
-        pytest.param("https://example.com", ("https://app.example.com/x",), None, id="an origin with a path"),
-        pytest.param("https://a@example.com", (), None, id="user information"),
-        pytest.param("", (), None, id="nothing"),
-        pytest.param("https://exa\nmple.com", (), None, id="a line break"),
+        pytest.param("https://auth.example.com:8443", "https://auth.example.com:8443", id="another port is"),
+        pytest.param("http://localhost:8000", "http://localhost:8000", id="localhost in development"),
+        pytest.param("http://auth.example.com", None, id="no TLS"),
+        pytest.param("https://127.0.0.1:8443", None, id="an IP address, which browsers refuse"),
+        pytest.param("https://a@example.com", None, id="user information"),
+        pytest.param("", None, id="nothing"),
+        pytest.param("https://exa\nmple.com", None, id="a line break"),
     ],
 )
-def test_origins_are_on_the_issuers_domain(
-    issuer: str, origins: tuple[str, ...], accepted: str | None
-) -> None:
+def test_the_origin_is_the_issuers(issuer: str, accepted: str | None) -> None:
     """PS-07."""
     if accepted is None:
         with pytest.raises(PasskeyRefused):
-            passkeys.relying_party(issuer, "Example", origins)
+            passkeys.relying_party(issuer, "Example")
     else:
-        assert passkeys.relying_party(issuer, "Example", origins).origins == (accepted, *origins)
+        assert passkeys.relying_party(issuer, "Example").origin == accepted

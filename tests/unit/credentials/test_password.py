@@ -18,9 +18,9 @@ STORED = password.hash_password(GOOD, SALT)
 CONTEXT = ("Watchword", "alice.miller", "alice@example.com")
 
 
-def refusal(new: str, context: Iterable[str] = CONTEXT, *, single_factor: bool = True) -> str | None:
+def refusal(new: str, context: Iterable[str] = CONTEXT) -> str | None:
     try:
-        password.check_new_password(new, context_words=context, single_factor=single_factor)
+        password.check_new_password(new, context_words=context)
     except PasswordRefused as error:
         return error.code
     return None
@@ -85,8 +85,7 @@ def test_a_weak_password_is_refused_with_its_reason(new: str, code: str) -> None
 @pytest.mark.parametrize(
     ("new", "accepted"),
     [
-        pytest.param("kettle9b", True, id="8 characters do beside a second factor"),
-        pytest.param("kettleb", False, id="7 characters do not"),
+        pytest.param("kettle9b", True, id="no word of the list"),
         pytest.param("12345678", False, id="12345678"),
         pytest.param("baseball", False, id="baseball"),
         pytest.param("Trustno1", False, id="Trustno1"),
@@ -100,9 +99,9 @@ def test_a_weak_password_is_refused_with_its_reason(new: str, code: str) -> None
         pytest.param("jennifer", False, id="a first name"),
     ],
 )
-def test_beside_a_second_factor_eight_characters_do(new: str, accepted: bool) -> None:
+def test_a_short_text_is_listed_by_the_same_rules(new: str, accepted: bool) -> None:
     """LG-12."""
-    assert (refusal(new, single_factor=False) is None) == accepted
+    assert (guessable.reason(new, CONTEXT) is None) == accepted
 
 
 def test_the_list_of_common_passwords_is_long() -> None:
@@ -111,17 +110,15 @@ def test_the_list_of_common_passwords_is_long() -> None:
 
 def test_a_remedy_never_repeats_the_password() -> None:
     with pytest.raises(PasswordRefused) as caught:
-        password.check_new_password("sunshine!!!!!2024", context_words=(), single_factor=True)
+        password.check_new_password("sunshine!!!!!2024", context_words=())
     assert "sunshine" not in caught.value.remedy
 
 
 def test_a_leaked_password_is_refused_when_a_list_is_given() -> None:
     leaked = {hashlib.sha1(GOOD.encode()).digest()}
-    password.check_new_password(
-        "another kettle, over ten", context_words=(), single_factor=True, breached=leaked.__contains__
-    )
+    password.check_new_password("another kettle, over ten", context_words=(), breached=leaked.__contains__)
     with pytest.raises(PasswordRefused) as caught:
-        password.check_new_password(GOOD, context_words=(), single_factor=True, breached=leaked.__contains__)
+        password.check_new_password(GOOD, context_words=(), breached=leaked.__contains__)
     assert caught.value.code == "breached"
 
 
@@ -258,5 +255,5 @@ def test_an_unknown_account_costs_what_a_known_one_costs() -> None:
 @settings(max_examples=60)
 @given(st.text(st.characters(exclude_categories=()), max_size=60), st.lists(st.text(max_size=20), max_size=3))
 def test_whatever_is_typed_is_accepted_or_refused(typed: str, context: list[str]) -> None:
-    code = refusal(typed, context, single_factor=False)
+    code = refusal(typed, context)
     assert code in {None, "too_short", "too_long", "characters", "common", "context"}

@@ -67,7 +67,7 @@ def test_a_refresh_token_shares_the_mark_of_its_family_and_is_else_its_own() -> 
 
 def test_a_seal_tells_what_was_made_from_what_was_made_up() -> None:
     key, other = bytes(32), bytes(31) + b"1"
-    token = token_format.make_sealed("ww", "r", RANDOM, key, "markmark")
+    token = token_format.make_refresh_token("ww", RANDOM, key, "markmark")
     assert is_well_formed(token, "ww", "r")
     assert token_format.family_mark(token) == "markmark"
     assert token_format.is_sealed(token, key)

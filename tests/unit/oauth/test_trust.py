@@ -79,14 +79,6 @@ def test_two_jobs_are_never_one_subject(subject: str, one: tuple[str, str], othe
     assert error.code == "invalid_grant"
 
 
-def test_it_may_ask_for_less_but_not_for_more() -> None:
-    token = jwt.encode(KEY, CLAIMS)
-    assert trust.check_assertion(token, [RULE], [KEY], requested=("read",), now=NOW).scope == ("read",)
-    with pytest.raises(OAuthError, match="invalid_scope") as refused:
-        trust.check_assertion(token, [RULE], [KEY], requested=("read", "admin"), now=NOW)
-    assert refused.value.detail == "not allowed: admin"
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -182,9 +182,7 @@ def buy(runtime: Runtime, client: Client, grant: Grant, binding: Binding) -> tup
 
 def answer(issued: Issued, refresh_token: str | None) -> Mapping[str, object]:
     """Return the members of the token response (OpenID Connect Core §3.1.3.3)."""
-    document = minting.token_response(issued.access_token, issued.extent.scope)
-    if issued.extent.details:  # RFC 9396 §7
-        document["authorization_details"] = issued.extent.details
+    document = minting.token_response(issued.access_token, issued.extent.scope, issued.extent.details)
     if issued.id_token is not None:
         document["id_token"] = issued.id_token
     if refresh_token is not None:

@@ -9,6 +9,7 @@ from watchword.flows import client_auth, client_registry, lineage, subjects
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
 from watchword.oauth import bearer, claims, ended, status_list, targets, token_format
+from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client, TokenFormat
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import format_scope
@@ -190,11 +191,16 @@ async def issue(runtime: Runtime, grant: AccessGrant) -> Minted:
     return minted
 
 
-def token_response(minted: Minted, scope: tuple[str, ...]) -> dict[str, object]:
-    """Return the members of a token response (RFC 6749 §5.1)."""
-    return {
+def token_response(
+    minted: Minted, scope: tuple[str, ...], details: tuple[Detail, ...] = ()
+) -> dict[str, object]:
+    """Return the members of a token response (RFC 6749 §5.1, RFC 9396 §7)."""
+    document: dict[str, object] = {
         "access_token": minted.token,
         "token_type": minted.token_type,
         "expires_in": minted.expires_in,
         "scope": format_scope(scope),
     }
+    if details:
+        document["authorization_details"] = details
+    return document

@@ -65,7 +65,4 @@ async def handle(
         lifetime=minting.lifetime_of(runtime, client),
         claims=claims,
     )
-    document = minting.token_response(await minting.issue(runtime, grant), extent.scope)
-    if extent.details:
-        document["authorization_details"] = extent.details
-    return document
+    return minting.token_response(await minting.issue(runtime, grant), extent.scope, extent.details)

@@ -115,7 +115,5 @@ async def _issue(
         },
         now=now,
     )
-    answer = minting.token_response(minted, exchanged.scope)
-    if exchanged.details:  # RFC 9396 §7
-        answer["authorization_details"] = exchanged.details
+    answer = minting.token_response(minted, exchanged.scope, exchanged.details)
     return {**answer, "issued_token_type": exchanged.issued_token_type}  # §2.2.1

@@ -12,12 +12,13 @@ import re
 from watchword.fetch import MAX_KEPT, FetchError
 from watchword.flows import client_checks, client_registry, stated_clients
 from watchword.flows.runtime import Runtime
+from watchword.flows.throttle import take
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.loopback import is_loopback
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
-from watchword.store import document_clients, limits
+from watchword.store import document_clients
 from watchword.store.document_clients import Reading
 from watchword.telemetry import log
 
@@ -115,10 +116,7 @@ async def _withdraw(runtime: Runtime, client_id: str, known: Reading | None) -> 
 async def _may_be_new(runtime: Runtime) -> bool:
     """Whether one more client of this kind may be stored now: anybody with a domain can make up any number of them."""
     per_hour = runtime.settings.registrations_per_hour
-    wait = await runtime.database.write(
-        limits.take, "client documents", capacity=per_hour, per_second=per_hour / 3600, now=runtime.clock()
-    )
-    return not wait
+    return not await take(runtime, "client documents", per_hour, per_hour / 3600)
 
 
 def check_document(settings: Settings, client_id: str, body: bytes, known: Client | None = None) -> Client:

@@ -17,7 +17,7 @@ from watchword.flows.identifiers import new_id
 from watchword.flows.issuing import Extent
 from watchword.flows.runtime import Runtime
 from watchword.flows.sessions import sign_in_claims
-from watchword.flows.throttle import network
+from watchword.flows.throttle import network, take
 from watchword.oauth import device, token_format
 from watchword.oauth.authorization_details import parse
 from watchword.oauth.clients import DEVICE_CODE, Client
@@ -25,9 +25,8 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
-from watchword.ratelimit import whole_seconds
 from watchword.store import devices as store
-from watchword.store import limits, users
+from watchword.store import users
 from watchword.store.devices import DeviceCode
 from watchword.store.grants import Grant
 from watchword.store.sessions import Session
@@ -138,16 +137,12 @@ async def enter(
 
     Raises `too_many_requests`, or `access_denied` when nothing of it is open to this person.
     """
-    now = runtime.clock()
     for name, capacity, per_second in (
         (f"user code person {session.user_id}", PERSON_CAPACITY, PERSON_PER_SECOND),
         (f"user code address {network(address)}", ADDRESS_CAPACITY, ADDRESS_PER_SECOND),
     ):
-        wait = await runtime.database.write(
-            limits.take, name, capacity=capacity, per_second=per_second, now=now
-        )
-        if wait:
-            raise OAuthError("too_many_requests", "Too many codes.", retry_after=whole_seconds(wait))
+        if wait := await take(runtime, name, capacity, per_second):
+            raise OAuthError("too_many_requests", "Too many codes.", retry_after=wait)
     user_code = device.normalise_user_code(typed)
     if user_code is None:
         return None

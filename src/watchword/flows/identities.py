@@ -18,11 +18,10 @@ from watchword.flows import factors, mail, sessions
 from watchword.flows.client_registry import check_text
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
-from watchword.flows.throttle import network
+from watchword.flows.throttle import network, take
 from watchword.oauth.errors import OAuthError
-from watchword.ratelimit import whole_seconds
 from watchword.store import identities as store
-from watchword.store import limits, users
+from watchword.store import users
 from watchword.store.factors import enrolled
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
@@ -248,17 +247,8 @@ async def throttle(runtime: Runtime, address: str) -> None:
 
     Only failures count, so that a valid proof is always accepted, however many people sign in from one address.
     """
-    wait = await runtime.database.write(
-        limits.take,
-        f"zero address {network(address)}",
-        capacity=CAPACITY,
-        per_second=PER_SECOND,
-        now=runtime.clock(),
-    )
-    if wait:
-        raise OAuthError(
-            "too_many_requests", "Too many attempts from this address.", retry_after=whole_seconds(wait)
-        )
+    if wait := await take(runtime, f"zero address {network(address)}", CAPACITY, PER_SECOND):
+        raise OAuthError("too_many_requests", "Too many attempts from this address.", retry_after=wait)
 
 
 async def sign_in(

@@ -12,14 +12,13 @@ from watchword.flows import acting, caller, client_checks, client_registry, stat
 from watchword.flows.client_auth import Credentials
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
-from watchword.flows.throttle import network
+from watchword.flows.throttle import network, take
 from watchword.oauth import bearer, token_format
 from watchword.oauth.answers import signing_algorithm
 from watchword.oauth.clients import SECRET_METHODS, Client
 from watchword.oauth.errors import OAuthError
-from watchword.ratelimit import whole_seconds
 from watchword.settings import Settings
-from watchword.store import clients, limits, registrations
+from watchword.store import clients, registrations
 
 SCOPE = "watchword:register"
 PATH = "/register"
@@ -92,11 +91,8 @@ async def _count(runtime: Runtime, credentials: Credentials) -> None:
 
 
 async def _take(runtime: Runtime, name: str, per_hour: int) -> None:
-    wait = await runtime.database.write(
-        limits.take, name, capacity=per_hour, per_second=per_hour / 3600, now=runtime.clock()
-    )
-    if wait:
-        raise OAuthError("too_many_requests", "Too many registrations.", retry_after=whole_seconds(wait))
+    if wait := await take(runtime, name, per_hour, per_hour / 3600):
+        raise OAuthError("too_many_requests", "Too many registrations.", retry_after=wait)
 
 
 def _read(runtime: Runtime, document: object, client_id: str, known: Client | None = None) -> Client:

@@ -32,9 +32,9 @@ OVERALL = Bucket("sign-in refusals", 300.0, 5.0)
 class Throttled(Exception):
     """Too many attempts; `wait` is in seconds."""
 
-    def __init__(self, wait: float) -> None:
+    def __init__(self, wait: int) -> None:
         super().__init__("throttled")
-        self.wait = whole_seconds(wait)
+        self.wait = wait
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -44,12 +44,17 @@ class Source(msgspec.Struct, frozen=True):
     browser: bytes = b""
 
 
-async def throttle(runtime: Runtime, name: str, capacity: float, per_second: float) -> None:
-    """Take one attempt from a bucket; raise Throttled with the seconds to wait when it is empty."""
+async def take(runtime: Runtime, name: str, capacity: float, per_second: float) -> int:
+    """Take one attempt from a bucket; return 0 when there was one, else the whole seconds to wait."""
     wait = await runtime.database.write(
         limits.take, name, capacity=capacity, per_second=per_second, now=runtime.clock()
     )
-    if wait:
+    return whole_seconds(wait) if wait else 0
+
+
+async def throttle(runtime: Runtime, name: str, capacity: float, per_second: float) -> None:
+    """Take one attempt from a bucket; raise Throttled when it is empty."""
+    if wait := await take(runtime, name, capacity, per_second):
         raise Throttled(wait)
 
 
@@ -82,7 +87,7 @@ async def admit(runtime: Runtime, source: Source, account: str | None = None) ->
     wait = await runtime.database.write(attempts.admit, tuple(buckets), now)
     if wait:
         count("sign_ins", "password" if account else "passkey", "throttled")
-        raise Throttled(wait)
+        raise Throttled(whole_seconds(wait))
     return tuple(buckets)
 
 

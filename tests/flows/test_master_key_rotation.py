@@ -78,7 +78,7 @@ async def test_kr_04_what_was_given_out_before_goes_on_at_nodes_that_run_and_at_
         old, new = server.runtime, again.runtime
         assert passkeys.user_handle(new, "ada") == passkeys.user_handle(old, "ada")
         assert new.keyring.secret(NONCE_KEY) == old.keyring.secret(NONCE_KEY)
-        sealed = old.root.seal("totp", "ada", b"a second factor's key", bytes(12))
+        sealed = old.root.seal("totp", "ada", b"a second factor's key")
         assert new.root.open("totp", "ada", sealed) == b"a second factor's key"
         trail = await new.database.read(events.verify_trail, new.root.derive("audit"), 0)
         assert not trail.breaks

@@ -1,7 +1,5 @@
 """A sign-in that was begun at one provider, in one browser, is not finished by another."""
 
-import os
-
 import pytest
 from tests.fixtures.servers import Server
 
@@ -28,6 +26,6 @@ async def test_an_attempt_is_for_one_provider_and_one_browser_and_for_ten_minute
 ) -> None:
     runtime = server.runtime
     begun = Begun("hub", ATTEMPT, "/account", runtime.now())
-    sealed = runtime.root.seal("upstream", "browser", upstream._encode(begun), os.urandom(12))
+    sealed = runtime.root.seal_text("upstream", "browser", upstream._encode(begun))
     server.clock.advance(later)
     assert upstream.open_attempt(runtime, name, browser, sealed) == (begun if found else None)

@@ -231,7 +231,7 @@ def begin_totp(runtime: Runtime, user: User) -> tuple[bytes, str]:
 def seal_totp(runtime: Runtime, user: User, key: bytes) -> str:
     """Seal a key for the set-up form of one person."""
     moment = runtime.now().to_bytes(8, "big")
-    return runtime.root.seal(SETUP_PURPOSE, user.id, moment + key, os.urandom(12)).hex()
+    return runtime.root.seal(SETUP_PURPOSE, user.id, moment + key).hex()
 
 
 def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:
@@ -255,7 +255,7 @@ async def confirm_totp(
     step = totp.verify(key, code, now=now)
     if step is None:
         raise FactorRefused("code_wrong")
-    sealed = runtime.root.seal(KEY_PURPOSE, who, key, os.urandom(12))
+    sealed = runtime.root.seal(KEY_PURPOSE, who, key)
     more = {"step": step, "actor": who, "now": now}
     if not await sessions.act(within or runtime, session, store.add_totp, who, sealed, **more):
         raise FactorRefused("code_used")

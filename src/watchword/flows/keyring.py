@@ -63,7 +63,7 @@ class Keyring:
     async def _load_secret(self, name: str) -> bytes:
         sealed = await self._database.read(store.find_secret, name)
         if sealed is None:
-            fresh = self._root.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES), os.urandom(12))
+            fresh = self._root.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES))
             sealed = await self._database.write(store.keep_secret, name, fresh, int(self._clock()))
         return self._root.open(SECRET_PURPOSE, name, sealed)
 
@@ -94,7 +94,7 @@ class Keyring:
             kid=kid,
             algorithm=algorithm,
             public_jwk=json.dumps(jwk.public_document(key)),
-            sealed_private=self._root.seal(SIGNING, kid, private, os.urandom(12)),
+            sealed_private=self._root.seal(SIGNING, kid, private),
             created_at=int(self._clock()),
             activates_at=activates_at,
         )

@@ -6,8 +6,6 @@ where to go afterwards, is decided by `oauth.logout`. Ending the session also en
 client (`logout_notices`); only the front-channel addresses are left for the browser.
 """
 
-import base64
-import os
 from collections.abc import Mapping
 
 import msgspec
@@ -68,15 +66,13 @@ async def read(runtime: Runtime, parameters: Mapping[str, str]) -> Asked:
 
 def seal(runtime: Runtime, asked: Asked) -> str:
     """Return a request as an encrypted, authenticated text for a form."""
-    sealed = runtime.root.seal(PURPOSE, "", _encode(asked), os.urandom(12))
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    return runtime.root.seal_text(PURPOSE, "", _encode(asked))
 
 
 def unseal(runtime: Runtime, text: str | None) -> Asked:
     """Return the request in a sealed text; an empty one when it is forged or too old."""
     try:
-        sealed = base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
-        asked = _decode(runtime.root.open(PURPOSE, "", sealed))
+        asked = _decode(runtime.root.open_text(PURPOSE, "", text or ""))
     except ValueError:
         return NOBODY
     return asked if runtime.is_young(asked.at, LIFETIME) else NOBODY

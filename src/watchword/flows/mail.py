@@ -1,6 +1,5 @@
 """Mail to people: encrypted in the outbox, because it may hold a one-time link; rendered when it is sent."""
 
-import os
 from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
@@ -80,7 +79,7 @@ def telling(runtime: Runtime, messages: Mapping[object, Message | None], lifetim
 
 def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
     """Return a mail as the outbox stores it."""
-    return runtime.root.seal(PURPOSE, mail_id, _encode(message), os.urandom(12))
+    return runtime.root.seal(PURPOSE, mail_id, _encode(message))
 
 
 def read(runtime: Runtime, outgoing: Outgoing) -> Message:

@@ -31,7 +31,7 @@ class Opened(NamedTuple):
 
 def seal(root: Secret, master: Secret) -> bytes:
     """Return the root secret as it is stored."""
-    return master.seal(PURPOSE, NAME, root.value, os.urandom(12))
+    return master.seal(PURPOSE, NAME, root.value)
 
 
 def open_row(sealed: bytes, masters: Keys) -> Opened:

@@ -1,5 +1,8 @@
 """A 32-byte secret: keys derived from it by purpose, and encryption under these."""
 
+import base64
+import os
+
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -35,8 +38,9 @@ class Secret:
             key = self._derived[purpose] = kdf.derive(self.value)
         return key
 
-    def seal(self, purpose: str, context: str, plaintext: bytes, nonce: bytes) -> bytes:
-        """Encrypt under the purpose's key; `context` must be the same when it is opened; `nonce` is 12 fresh random bytes."""
+    def seal(self, purpose: str, context: str, plaintext: bytes) -> bytes:
+        """Encrypt under the purpose's key; `context` must be the same when it is opened."""
+        nonce = os.urandom(12)
         return nonce + AESGCM(self.derive(purpose)).encrypt(nonce, plaintext, context.encode())
 
     def open(self, purpose: str, context: str, sealed: bytes) -> bytes:
@@ -48,3 +52,12 @@ class Secret:
                 "the master key does not belong to this database: give the key file that was made with it (key_file), "
                 "or the one that has replaced it since"
             ) from None
+
+    def seal_text(self, purpose: str, context: str, plaintext: bytes) -> str:
+        """Encrypt as `seal` does, into a text for a form, a cookie or an address."""
+        return base64.urlsafe_b64encode(self.seal(purpose, context, plaintext)).decode().rstrip("=")
+
+    def open_text(self, purpose: str, context: str, text: str) -> bytes:
+        """Decrypt what `seal_text` has made; raise ValueError for any other text."""
+        sealed = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
+        return self.open(purpose, context, sealed)

@@ -157,7 +157,7 @@ async def begin(
     enrol: str = "",
     max_age: int | None = None,
     for_application: bool = False,
-) -> tuple[str, bytes]:
+) -> tuple[str, str]:
     """Return the address to send a browser to, and the sealed attempt for its cookie.
 
     `link_to` is the account to link, `enrol` the one-time link to accept. With `max_age` the provider is asked to authenticate the
@@ -173,13 +173,13 @@ async def begin(
         max_age=max_age,
     )
     begun = Begun(name, attempt, back, runtime.now(), link_to, enrol, max_age, for_application)
-    return address, runtime.root.seal("upstream", browser, _encode(begun), os.urandom(12))
+    return address, runtime.root.seal_text("upstream", browser, _encode(begun))
 
 
-def open_attempt(runtime: Runtime, name: str, browser: str, sealed: bytes) -> Begun | None:
+def open_attempt(runtime: Runtime, name: str, browser: str, sealed: str) -> Begun | None:
     """Return the attempt that a browser began with a provider, None when there is none, or it is too old."""
     try:
-        begun = _decode(runtime.root.open("upstream", browser, sealed))
+        begun = _decode(runtime.root.open_text("upstream", browser, sealed))
     except ValueError:
         return None
     return begun if runtime.is_young(begun.began_at, rules.LIFETIME) and begun.name == name else None

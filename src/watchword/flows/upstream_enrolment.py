@@ -7,9 +7,6 @@ begins at most an ordinary sign-in, and an answer counts only for the browser an
 linked to an account of somebody else's invitation unless they press the button on the page that names it.
 """
 
-import base64
-import os
-
 from watchword.credentials.upstream import Identity
 from watchword.flows import accounts, one_time, sign_up, start
 from watchword.flows.runtime import Runtime
@@ -22,15 +19,13 @@ OWNER = "owner"
 
 def ticket(runtime: Runtime, browser: str, name: str, link: str) -> str:
     """Return the ticket by which a browser accepts a link with a provider; it is worthless in another browser."""
-    sealed = runtime.root.seal(PURPOSE, f"{browser}\n{name}", link.encode(), os.urandom(12))
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    return runtime.root.seal_text(PURPOSE, f"{browser}\n{name}", link.encode())
 
 
 async def open_ticket(runtime: Runtime, browser: str, name: str, sent: str) -> str | None:
     """Return the link in a ticket that was made for this browser and provider; None for another's, or when the link is gone."""
     try:
-        sealed = base64.urlsafe_b64decode(sent + "=" * (-len(sent) % 4))
-        link = runtime.root.open(PURPOSE, f"{browser}\n{name}", sealed).decode()
+        link = runtime.root.open_text(PURPOSE, f"{browser}\n{name}", sent).decode()
     except ValueError:
         return None
     return link if await is_live(runtime, link) else None

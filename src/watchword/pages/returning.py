@@ -4,7 +4,6 @@ fill in."""
 import base64
 import hashlib
 import hmac
-import os
 import re
 from urllib.parse import quote
 
@@ -57,8 +56,7 @@ def open_return(runtime: Runtime, sealed: str | None) -> str:
 
 def seal_name(runtime: Runtime, browser: str, username: str) -> str:
     """Return a user name sealed for the cookie of one browser, in which its owner has just set up how to sign in."""
-    sealed = runtime.root.seal(NAME, browser, username.encode(), os.urandom(12))
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    return runtime.root.seal_text(NAME, browser, username.encode())
 
 
 def open_name(runtime: Runtime, browser: str, sealed: str | None) -> str | None:
@@ -66,8 +64,7 @@ def open_name(runtime: Runtime, browser: str, sealed: str | None) -> str | None:
     if not sealed:
         return None
     try:
-        raw = base64.b64decode(sealed + "=" * (-len(sealed) % 4), altchars=b"-_", validate=True)
-        return runtime.root.open(NAME, browser, raw).decode()
+        return runtime.root.open_text(NAME, browser, sealed).decode()
     except ValueError:
         return None
 

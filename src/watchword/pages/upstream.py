@@ -1,8 +1,5 @@
 """Sign in with another provider: the way there and back, and which account here that person has (FD-01, FD-02, FD-03)."""
 
-import base64
-import os
-
 import msgspec
 
 from watchword.credentials.methods import Method
@@ -149,7 +146,7 @@ async def _send(request: Request, name: str, back: str, *, link_to: str = "", en
         )
     except UpstreamRefused as refused:
         return await _failed(request, name, refused, Left(back, enrol, bool(link_to)))
-    cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, _text(sealed), LIFETIME)
+    cookie = browser.set_cookie(runtime.settings, ATTEMPT_COOKIE, sealed, LIFETIME)
     return redirect(address, (cookie, *((fresh,) if fresh else ())))
 
 
@@ -165,17 +162,6 @@ async def _max_age(request: Request, back: str) -> tuple[int | None, bool]:
     asker = await asking.find(request, back)
     wished = asker.max_age if asker else None
     return 0 if is_here else wished, wished is not None
-
-
-def _text(sealed: bytes) -> str:
-    return base64.urlsafe_b64encode(sealed).decode().rstrip("=")
-
-
-def _bytes(text: str | None) -> bytes:
-    try:
-        return base64.urlsafe_b64decode((text or "") + "=" * (-len(text or "") % 4))
-    except ValueError:
-        return b""
 
 
 async def _failed(request: Request, name: str, refused: UpstreamRefused, left: Left) -> Response:
@@ -206,7 +192,7 @@ async def callback(request: Request) -> Response:
     runtime = request.runtime
     name = request.path_params["name"]
     cookie = request.cookie(browser.cookie_name(runtime.settings, ATTEMPT_COOKIE))
-    begun = upstream.open_attempt(runtime, name, browser.browser_of(request) or "", _bytes(cookie))
+    begun = upstream.open_attempt(runtime, name, browser.browser_of(request) or "", cookie or "")
     left = Left(begun.back, begun.enrol, bool(begun.link_to)) if begun else Left()
     session = await visit.current(request)
     try:
@@ -294,8 +280,8 @@ def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User)
     runtime = request.runtime
     pending = Pending(name, found.identity, user.id, found.back, runtime.now())
     context = browser.browser_of(request) or ""
-    sealed = runtime.root.seal("link", context, _encode(pending), os.urandom(12))
-    cookie = browser.set_cookie(runtime.settings, LINK_COOKIE, _text(sealed), LIFETIME)
+    sealed = runtime.root.seal_text("link", context, _encode(pending))
+    cookie = browser.set_cookie(runtime.settings, LINK_COOKIE, sealed, LIFETIME)
     return redirect(f"{runtime.settings.issuer}/upstream/link", (cookie,))
 
 
@@ -303,7 +289,7 @@ async def _pending(request: Request) -> tuple[Pending, User] | None:
     runtime = request.runtime
     text = request.cookie(browser.cookie_name(runtime.settings, LINK_COOKIE))
     try:
-        pending = _decode(runtime.root.open("link", browser.browser_of(request) or "", _bytes(text)))
+        pending = _decode(runtime.root.open_text("link", browser.browser_of(request) or "", text or ""))
     except ValueError:
         return None
     user = await runtime.database.read(users.get_user, pending.user_id)

@@ -6,8 +6,6 @@ the attempt, which alone ties an answer to a browser. Making a browser post here
 The code never appears readable in a URL that a log or a history could keep.
 """
 
-import base64
-import os
 from collections.abc import Mapping
 
 import msgspec
@@ -45,8 +43,7 @@ async def receive(request: Request) -> Response:
     posted = _encode(Posted(answer, runtime.now()))
     if len(posted) > MAX_SENT:
         raise OAuthError("invalid_request", "The answer of the provider is too long.")
-    sealed = runtime.root.seal(PURPOSE, name, posted, os.urandom(12))
-    text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    text = runtime.root.seal_text(PURPOSE, name, posted)
     return redirect(f"{runtime.settings.issuer}/upstream/{name}/callback?answer={text}")
 
 
@@ -63,8 +60,7 @@ def answer_of(request: Request, name: str) -> Mapping[str, str]:
 
 def _open(runtime: Runtime, name: str, text: str) -> Posted | None:
     try:
-        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        posted = _decode(runtime.root.open(PURPOSE, name, sealed))
+        posted = _decode(runtime.root.open_text(PURPOSE, name, text))
     except ValueError:
         return None
     return posted if runtime.is_young(posted.at, LIFETIME) else None

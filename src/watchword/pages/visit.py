@@ -6,9 +6,6 @@ the factors suffice, `complete` begins the session with a new cookie and ends th
 until then as well, and always takes the second factor, even in a trusted browser (MF-06).
 """
 
-import base64
-import os
-
 import msgspec
 
 from watchword.credentials import methods
@@ -120,8 +117,7 @@ async def _is_trusted(request: Request, user: User) -> bool:
 
 def _set(request: Request, visit: Visit) -> tuple[bytes, bytes]:
     context = browser.browser_of(request) or ""
-    sealed = request.runtime.root.seal("visit", context, _encode(visit), os.urandom(12))
-    text = base64.urlsafe_b64encode(sealed).decode().rstrip("=")
+    text = request.runtime.root.seal_text("visit", context, _encode(visit))
     return browser.set_cookie(request.runtime.settings, VISIT_COOKIE, text, LIFETIME)
 
 
@@ -135,8 +131,7 @@ async def read(request: Request) -> tuple[Visit, User] | None:
     runtime = request.runtime
     text = request.cookie(browser.cookie_name(runtime.settings, VISIT_COOKIE)) or ""
     try:
-        sealed = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-        visit = _decode(runtime.root.open("visit", browser.browser_of(request) or "", sealed))
+        visit = _decode(runtime.root.open_text("visit", browser.browser_of(request) or "", text))
     except ValueError:
         return None
     if not runtime.is_young(visit.began_at, LIFETIME):

@@ -250,6 +250,12 @@ class Request(msgspec.Struct):
         ]
         return found[0].decode("latin-1") if len(found) == 1 else None
 
+    def has_copy(self, etag: bytes) -> bool:
+        """Whether the sender has a copy with this entity tag (RFC 9110 §13.1.2)."""
+        sent = self.headers.get(b"if-none-match", b"").split(b",")
+        known = [one.strip().removeprefix(b"W/") for one in sent]
+        return etag in known or known == [b"*"]
+
 
 def wanted_types(accept: str) -> dict[str, float]:
     """Return the media types of an `Accept` header with how much each is wanted; 0 means not at all (RFC 9110 §12.4.2)."""

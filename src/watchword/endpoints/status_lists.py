@@ -22,9 +22,6 @@ async def show(request: Request) -> Response:
         (b"etag", served.etag),
         (b"vary", b"accept"),
     )
-    known = [
-        one.strip().removeprefix(b"W/") for one in request.headers.get(b"if-none-match", b"").split(b",")
-    ]
-    if served.etag in known or b"*" in known:
+    if request.has_copy(served.etag):
         return Response(304, b"", headers[1:])
     return Response(200, served.token, headers)

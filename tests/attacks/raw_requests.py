@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Message, Scope
-from watchword.testing.loopback import LoopbackServer
 
 
 async def echo(scope: Scope, receive: Any, send: Any) -> None:

@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tests.attacks.proofs import proof, server
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import Server, free_port, open_server
 
 from watchword.app import App
@@ -27,7 +28,6 @@ from watchword.jose.jwk import Key
 from watchword.oauth import dpop
 from watchword.settings import Settings
 from watchword.testing.clock import Clock
-from watchword.testing.loopback import LoopbackServer
 from watchword.testing.worker import Worker
 
 __all__ = ["server"]

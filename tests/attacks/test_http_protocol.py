@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, in_pieces, post, server, status
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.app import App
 from watchword.settings import Settings
-from watchword.testing.loopback import LoopbackServer
 
 __all__ = ["server"]
 

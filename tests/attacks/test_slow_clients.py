@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, echo, in_pieces, post, server, status
+from tests.fixtures.loopback import LoopbackServer, read_answer, read_to_end
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Scope
 from watchword.protocol_pulse import Pulse
-from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 __all__ = ["server"]
 

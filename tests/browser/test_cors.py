@@ -14,6 +14,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 from tests.guard.mcp_calls import machine, token_for
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
@@ -22,7 +23,6 @@ from watchword.guard import Policy
 from watchword.guard.asgi import GuardMiddleware
 from watchword.guard.fastapi import Guard, Principal
 from watchword.guard.mcp_sdk import protected
-from watchword.testing.loopback import LoopbackServer
 
 OPEN: dict[str, Any] = {
     "allow_origins": ["*"],

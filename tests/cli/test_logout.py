@@ -10,11 +10,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from tests.fixtures.commands import run_cli
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.client import logins
 from watchword.client.logins import Login
 from watchword.client.store import Record
-from watchword.testing.loopback import LoopbackServer
 
 
 def test_nobody_renews_a_sign_in_while_it_is_revoked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

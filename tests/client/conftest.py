@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.guard.starlette import Guard
 from watchword.oauth import dpop
 from watchword.oauth.errors import OAuthError
-from watchword.testing.loopback import LoopbackServer
 
 NONCE_KEY = bytes(range(32))
 

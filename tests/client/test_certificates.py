@@ -13,11 +13,11 @@ from starlette.routing import Route
 from tests.client.ways import READ
 from tests.fixtures import certificates
 from tests.fixtures.certificates import LOCALHOST, Pair
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.client import PublicClient, TokenSource, Unreachable
 from watchword.client.doctor import Report, examine
 from watchword.client.doctor.web import Seen, Web, line_for
-from watchword.testing.loopback import LoopbackServer
 
 ELSEWHERE = (x509.DNSName("auth.example.com"),)
 

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.client import PublicClient, Refused, Unreachable
 from watchword.client.proofs import Clocks
@@ -16,7 +17,6 @@ from watchword.client.server import AuthorizationServer, Document
 from watchword.client.sign_in import Wanted, by_device
 from watchword.oauth import pkce
 from watchword.oauth.errors import OAuthError
-from watchword.testing.loopback import LoopbackServer
 
 S256 = {"code_challenge_methods_supported": ["plain", "S256"]}
 CODES = {"device_code": "d", "user_code": "ABCD", "verification_uri": "https://auth.example.com"}

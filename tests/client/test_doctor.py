@@ -10,13 +10,13 @@ from typing import Any, cast
 import pytest
 from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 
 from watchword.client.doctor import Report, examine
 from watchword.client.doctor.web import well_known
 from watchword.jose import jwk
 from watchword.protocol_exchange import Application
-from watchword.testing.loopback import LoopbackServer
 
 Document = dict[str, Any]
 Message = MutableMapping[str, Any]

@@ -9,13 +9,13 @@ import httpx
 import pytest
 from starlette.middleware.cors import CORSMiddleware
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.client.doctor import Report, examine
 from watchword.client.doctor.web import Web
 from watchword.protocol_exchange import Application
-from watchword.testing.loopback import LoopbackServer
 
 
 def broken(report: Report) -> set[str]:

@@ -11,10 +11,10 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword.client import ClientSecret, HttpxAuth, RefreshToken, TokenSource, Unreachable
 from watchword.client.grants import Grant
-from watchword.testing.loopback import LoopbackServer
 
 API = "https://api.example.com"
 

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from tests.client.conftest import Foreign
 from tests.client.ways import READ
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 
 from watchword.client import (
@@ -33,7 +34,6 @@ from watchword.client.doctor.web import Web
 from watchword.client.grants import Grant
 from watchword.client.store import Store
 from watchword.testing.clock import Clock
-from watchword.testing.loopback import LoopbackServer
 
 LIFE = 60  # seconds that the issuer's tokens live
 API = "https://api.example.com"

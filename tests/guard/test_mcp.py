@@ -14,6 +14,7 @@ from fastmcp import FastMCP
 from mcp.client.auth import AuthorizationCodeResult, OAuthClientProvider
 from mcp.shared.auth import OAuthClientInformationFull, OAuthClientMetadata
 from tests.fixtures.live import Browser, Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.mcp_memory import Memory
 from tests.fixtures.servers import free_port
 from tests.guard.mcp_calls import CALL, call, connected, credentials_of, machine, token_for
@@ -26,7 +27,6 @@ from watchword.guard.asgi import Scope, Send
 from watchword.guard.fastmcp import WatchwordAuth
 from watchword.guard.mcp import McpGuard, metadata, metadata_address
 from watchword.protocol_exchange import Application
-from watchword.testing.loopback import LoopbackServer
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "http://localhost:7777/callback"

@@ -10,13 +10,13 @@ from mcp.server import MCPServer
 from starlette.applications import Starlette
 from starlette.routing import Mount
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 from tests.guard.mcp_calls import call, connected, credentials_of, machine, token_for
 from tests.guard.mcp_servers import SCOPES, forecast, forecast_by_fastmcp
 
 from watchword.guard.fastmcp import WatchwordAuth
 from watchword.guard.mcp_sdk import protected
-from watchword.testing.loopback import LoopbackServer
 
 MANUAL = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "mcp.md").read_text("utf-8")
 

@@ -11,6 +11,7 @@ from mcp.client.auth.extensions.client_credentials import (
 )
 from mcp.client.auth.extensions.identity_assertion import IdentityAssertionOAuthProvider
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.mcp_memory import Memory
 from tests.fixtures.servers import free_port
 from tests.fixtures.trusted_issuers import JWKS, KEY, PROVIDER
@@ -21,7 +22,6 @@ from watchword.flows import trust_rules
 from watchword.flows.client_registry import Registered
 from watchword.flows.trust_rules import TrustInput
 from watchword.jose import jwt
-from watchword.testing.loopback import LoopbackServer
 
 
 @pytest.fixture

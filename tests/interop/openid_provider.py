@@ -15,6 +15,7 @@ from joserfc.jwk import RSAKey
 from tests.fixtures import certificates
 from tests.fixtures.certificates import Pair
 from tests.fixtures.live import Live
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 from tests.interop.relying_party import CALLBACK, RelyingParty, Visitor
 
@@ -22,7 +23,6 @@ from watchword.app import App
 from watchword.flows import logout_delivery, people
 from watchword.settings import Settings
 from watchword.testing.clock import Clock
-from watchword.testing.loopback import LoopbackServer
 from watchword.testing.worker import Worker
 
 SCOPES = ("openid", "profile", "email", "address", "phone", "offline_access")

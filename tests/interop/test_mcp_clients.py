@@ -14,6 +14,7 @@ from tests.fixtures import certificates
 from tests.fixtures.browser import PASSWORD, Browser
 from tests.fixtures.certificates import Pair
 from tests.fixtures.commands import run_cli
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.servers import free_port
 from tests.interop.conftest import Installation
 from tests.interop.mcp_programs import (
@@ -25,8 +26,6 @@ from tests.interop.mcp_programs import (
     program,
     with_environment,
 )
-
-from watchword.testing.loopback import LoopbackServer
 
 MANUAL = (ROOT / "docs" / "how-to" / "mcp.md").read_text("utf-8")
 

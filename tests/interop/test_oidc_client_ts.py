@@ -11,9 +11,8 @@ from tests.fixtures import certificates
 from tests.fixtures.browser import PASSWORD
 from tests.fixtures.certificates import Pair
 from tests.fixtures.chromium import launched
+from tests.fixtures.loopback import LoopbackServer
 from tests.interop.conftest import Installation
-
-from watchword.testing.loopback import LoopbackServer
 
 # Whichever comes first installs what it needs.
 pytestmark = [pytest.mark.node, pytest.mark.browser, pytest.mark.timeout(400)]

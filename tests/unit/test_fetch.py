@@ -14,12 +14,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.fixtures.loopback import LoopbackServer
 
 from watchword import fetch as module
 from watchword.fetch import FetchError, check_address, fetch, parse_target, post_form
 from watchword.flows.outbound import Outbound
 from watchword.protocol_exchange import Application
-from watchword.testing.loopback import LoopbackServer
 
 BIG = b"x" * 1000
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures import certificates
+from tests.fixtures.loopback import STEP, LoopbackServer, read_answer, read_to_end
 from tests.fixtures.protocol_application import post
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Message, Respond, Scope
-from watchword.testing.loopback import STEP, LoopbackServer, read_answer, read_to_end
 
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]

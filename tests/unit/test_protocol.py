@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import uvicorn
+from tests.fixtures.loopback import LoopbackServer, read_answer, read_to_end
 from tests.fixtures.protocol_application import both, get, post, read_until, server
 from uvicorn.server import ServerState
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_exchange import Scope
-from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 __all__ = ["server"]
 

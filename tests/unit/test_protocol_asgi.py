@@ -25,11 +25,11 @@ from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 from tests.attacks.raw_requests import Brisk
 from tests.fixtures import certificates
+from tests.fixtures.loopback import LoopbackServer, read_answer, read_to_end
 from tests.fixtures.protocol_application import Application, both, get, post, read_until, server
 
 from watchword.protocol import LeanProtocol
 from watchword.protocol_syntax import parse_head
-from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 __all__ = ["server"]
 

@@ -5,9 +5,9 @@ import contextvars
 from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
+from tests.fixtures.loopback import LoopbackServer, read_answer, read_to_end
 
 from watchword.protocol_exchange import Message, Respond, Scope
-from watchword.testing.loopback import LoopbackServer, read_answer, read_to_end
 
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]

@@ -7,9 +7,9 @@ over it; no rule of browsers keeps other sites from opening one.
 
 from collections.abc import Iterable
 
-from watchword.guard.issuer import Local
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.trusted import Local
 from watchword.guard.verifier import remember
 from watchword.oauth.token_format import digest
 

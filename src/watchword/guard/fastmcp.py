@@ -7,11 +7,11 @@ which FastMCP makes of `base_url` and its own path.
 from collections.abc import Sequence
 
 from watchword.extras import needing
-from watchword.guard.issuer import Local
 from watchword.guard.mcp import resource_guard
 from watchword.guard.misuse import check_address, check_issuer, check_scopes
 from watchword.guard.policy import Refused
 from watchword.guard.resource import check_resource
+from watchword.guard.trusted import Local
 
 with needing("fastmcp", "fastmcp"):
     from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier

@@ -14,7 +14,6 @@ from typing import get_args
 
 from watchword.guard import background, cookies, once, transport
 from watchword.guard import replays as replays_
-from watchword.guard.issuer import AnyIssuer, Local, read_issuers
 from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes, check_seconds
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
@@ -22,7 +21,7 @@ from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.replays import Replays
 from watchword.guard.resource import Metadata, metadata_address
-from watchword.guard.trusted import IssuerUnavailable, Trusted
+from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Local, Trusted, read_issuers
 from watchword.guard.verifier import (
     ELSEWHERE,
     Invalid,

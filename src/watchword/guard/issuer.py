@@ -6,8 +6,8 @@ Owns the connections and the requests. Keys are kept by `keys`, revocations by `
 import asyncio
 import ssl
 import time
-from collections.abc import AsyncGenerator, Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
 # What it imports in turn may start a process (trio, where that is installed), and gevent lets the main thread alone do so.
@@ -18,7 +18,7 @@ from watchword.codings import ACCEPTED, is_readable
 from watchword.guard import tracing
 from watchword.guard.fetching import Fetching
 from watchword.guard.misuse import check_address
-from watchword.guard.trusted import IssuerUnavailable, Trusted, from_environment
+from watchword.guard.trusted import IssuerUnavailable, Trusted
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 5.0
@@ -35,37 +35,6 @@ Connections = tuple[httpx.AsyncClient, AsyncGenerator[None, None]]
 
 class NothingToAsk(IssuerUnavailable):
     """The authorization server has no introspection endpoint that could be asked about a token."""
-
-
-class Local(Protocol):
-    """An authorization server in the same process; it raises ConnectionError while its storage is unavailable."""
-
-    @property
-    def issuer(self) -> str:
-        """The issuer identifier."""
-
-    async def introspect(
-        self, token: str, *, address: str | None, path: str | None, audience: str
-    ) -> Mapping[str, object]:
-        """Introspect a token (RFC 7662) without a network in between; tokens that are not for the audience are not active."""
-
-    async def report_exposed(self, token: str) -> None:
-        """Take note that a token travelled in the clear."""
-
-    async def report_exposed_session(self, cookies: str) -> None:
-        """Take note that the session in a Cookie header travelled in the clear."""
-
-    def recall(self, token: str, address: str) -> Mapping[str, object] | None:
-        """Return the same object that `introspect` last returned while it still holds; None when it must be asked again."""
-
-    async def use_proof(self, identifier: str, seconds: int) -> bool:
-        """Record the identifier of a used proof for so many seconds, on all nodes; return whether it was new."""
-
-    async def session(self, cookies: str) -> Mapping[str, object]:
-        """Return whose session a Cookie header carries, in the form of an introspection answer."""
-
-
-AnyIssuer = str | Local | Trusted
 
 
 class Issuer:
@@ -251,25 +220,3 @@ def well_known_address(issuer: str) -> str:
     """Return where RFC 8414 §3.1 puts the metadata: inserted between host and path."""
     parts = urlsplit(issuer)
     return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-authorization-server{parts.path.rstrip('/')}"
-
-
-def read_issuers(
-    issuer: AnyIssuer | Sequence[AnyIssuer], client_id: str | None, client_secret: str | None
-) -> list[Local | Trusted]:
-    """Return whom a guard trusts, each issuer once; raise ValueError for what is no issuer."""
-    many = [issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer
-    addresses = [one for one in many if isinstance(one, str)]
-    found = [from_environment(one, client_id, client_secret) if isinstance(one, str) else one for one in many]
-    if not found or not all(hasattr(one, "issuer") for one in found):
-        raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
-    if len({one.issuer for one in found}) < len(found):
-        raise ValueError("issuer: the same one is named twice")
-    # Among several issuers, those that the secret is not for would be sent it too.
-    is_for_all = len(addresses) > 1 and any(
-        one.credentials for one in found if isinstance(one, Trusted) and one.issuer in addresses
-    )
-    if is_for_all or ((client_id or client_secret) and not addresses):
-        raise ValueError(
-            "client_id and client_secret, or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET: give them to the Trusted that they are for"
-        )
-    return found

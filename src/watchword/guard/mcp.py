@@ -11,11 +11,11 @@ from urllib.parse import urlsplit
 from watchword.guard import asgi
 from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard
-from watchword.guard.issuer import Local
 from watchword.guard.misuse import check_application, check_origins, check_scopes
 from watchword.guard.policy import Policy, Refused
 from watchword.guard.principal import Principal
 from watchword.guard.resource import check_resource, metadata, metadata_address, served_path
+from watchword.guard.trusted import Local
 
 CORS = (
     (b"access-control-allow-origin", b"*"),

@@ -10,11 +10,11 @@ from typing import TypedDict
 from watchword.extras import needing
 from watchword.guard.asgi import Application, Receive, Scope, Send
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.issuer import Local
 from watchword.guard.mcp import McpGuard, resource_guard
 from watchword.guard.misuse import check_application, check_scopes
 from watchword.guard.policy import Refused
 from watchword.guard.principal import Principal
+from watchword.guard.trusted import Local
 
 with needing("mcp", "mcp"):
     from mcp.server.auth.middleware.auth_context import AuthContextMiddleware

@@ -1,7 +1,9 @@
-"""Whom a guard trusts: one authorization server, Watchword or any other, and what is expected of its tokens."""
+"""Whom a guard trusts: authorization servers, Watchword or any other, with what is expected of their tokens; or a server in this process."""
 
 import os
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from watchword.guard.misuse import check_address, check_audience, check_issuer, check_names
 from watchword.jose import jws
@@ -80,10 +82,65 @@ class Trusted:
         return (self.client_id, self.client_secret) if self.client_id and self.client_secret else None
 
 
-def from_environment(issuer: str, client_id: str | None, client_secret: str | None) -> Trusted:
+class Local(Protocol):
+    """An authorization server in the same process; it raises ConnectionError while its storage is unavailable."""
+
+    @property
+    def issuer(self) -> str:
+        """The issuer identifier."""
+
+    async def introspect(
+        self, token: str, *, address: str | None, path: str | None, audience: str
+    ) -> Mapping[str, object]:
+        """Introspect a token (RFC 7662) without a network in between; tokens that are not for the audience are not active."""
+
+    async def report_exposed(self, token: str) -> None:
+        """Take note that a token travelled in the clear."""
+
+    async def report_exposed_session(self, cookies: str) -> None:
+        """Take note that the session in a Cookie header travelled in the clear."""
+
+    def recall(self, token: str, address: str) -> Mapping[str, object] | None:
+        """Return the same object that `introspect` last returned while it still holds; None when it must be asked again."""
+
+    async def use_proof(self, identifier: str, seconds: int) -> bool:
+        """Record the identifier of a used proof for so many seconds, on all nodes; return whether it was new."""
+
+    async def session(self, cookies: str) -> Mapping[str, object]:
+        """Return whose session a Cookie header carries, in the form of an introspection answer."""
+
+
+AnyIssuer = str | Local | Trusted
+
+
+def _from_environment(issuer: str, client_id: str | None, client_secret: str | None) -> Trusted:
     """Return an issuer with the credentials given, else those of the environment."""
     return Trusted(
         issuer=issuer,
         client_id=client_id or os.environ.get("WATCHWORD_CLIENT_ID"),
         client_secret=client_secret or os.environ.get("WATCHWORD_CLIENT_SECRET"),
     )
+
+
+def read_issuers(
+    issuer: AnyIssuer | Sequence[AnyIssuer], client_id: str | None, client_secret: str | None
+) -> list[Local | Trusted]:
+    """Return whom a guard trusts, each issuer once; raise ValueError for what is no issuer."""
+    many = [issuer] if isinstance(issuer, str) or not isinstance(issuer, Sequence) else issuer
+    addresses = [one for one in many if isinstance(one, str)]
+    found = [
+        _from_environment(one, client_id, client_secret) if isinstance(one, str) else one for one in many
+    ]
+    if not found or not all(hasattr(one, "issuer") for one in found):
+        raise ValueError("issuer: the address of an authorization server, a Trusted, or a list of these")
+    if len({one.issuer for one in found}) < len(found):
+        raise ValueError("issuer: the same one is named twice")
+    # Among several issuers, those that the secret is not for would be sent it too.
+    is_for_all = len(addresses) > 1 and any(
+        one.credentials for one in found if isinstance(one, Trusted) and one.issuer in addresses
+    )
+    if is_for_all or ((client_id or client_secret) and not addresses):
+        raise ValueError(
+            "client_id and client_secret, or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET: give them to the Trusted that they are for"
+        )
+    return found

@@ -16,14 +16,14 @@ from typing import Literal, TypeVar
 
 from watchword.guard import once
 from watchword.guard.feed import Feed
-from watchword.guard.issuer import Issuer, Local, NothingToAsk
+from watchword.guard.issuer import Issuer, NothingToAsk
 from watchword.guard.keys import KeySet
 from watchword.guard.misuse import check_flag
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Misbound, Principal, from_claims
 from watchword.guard.statuses import Statuses
 from watchword.guard.transport import without_port
-from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Trusted
+from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Local, Trusted
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth import ended, token_format

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.misuse import check_guarded, check_paths
+from watchword.guard.misuse import check_exclude, check_guarded
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy
 from watchword.guard.presented import PLAIN_IN_PATHS
 from watchword.guard.principal import Principal
@@ -38,7 +38,7 @@ class GuardMiddleware:
     ) -> None:
         check_guarded(app, guard)
         check_policy("policy", policy)
-        check_paths("exclude", exclude, "/healthz")
+        check_exclude(exclude)
         if answers_other_origins(app):
             LOG.warning(CORS_INSIDE)
         self._app = app

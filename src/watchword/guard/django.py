@@ -10,7 +10,7 @@ from watchword.extras import needing
 from watchword.guard import asgi, order, resource, transport, wsgi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.misuse import check_function, check_paths
+from watchword.guard.misuse import check_exclude, check_function
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -50,7 +50,7 @@ class Guard(BaseGuard):
         """Return a middleware, for a line in `MIDDLEWARE`, that guards every path but those excluded, as `urlpatterns` have them."""
 
         check_policy("policy", policy)
-        check_paths("exclude", exclude, "/healthz")
+        check_exclude(exclude)
 
         def middleware(get_response: View) -> View:
             return self._around(get_response, policy, frozenset(exclude))

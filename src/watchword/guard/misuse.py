@@ -38,12 +38,12 @@ def check_scopes(field: str, given: Collection[str]) -> None:
             )
 
 
-def check_paths(field: str, given: object, example: str) -> None:
+def check_exclude(given: Collection[str]) -> None:
     """Refuse what is no collection of paths."""
-    check_names(field, given)
-    for path in given if isinstance(given, Collection) else ():
-        if not str(path).startswith("/"):
-            raise ValueError(f"{field}: name whole paths, such as {field}=({example!r},), not {path!r}")
+    check_names("exclude", given)
+    for path in given:
+        if not path.startswith("/"):
+            raise ValueError(f"exclude: name whole paths, such as exclude=('/healthz',), not {path!r}")
 
 
 def check_origins(field: str, given: Collection[str]) -> None:

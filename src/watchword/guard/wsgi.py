@@ -9,7 +9,7 @@ from wsgiref.util import application_uri
 
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.misuse import check_guarded, check_paths
+from watchword.guard.misuse import check_exclude, check_guarded
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy
 from watchword.guard.presented import PLAIN_IN_PATHS
 from watchword.guard.principal import Principal
@@ -35,7 +35,7 @@ class GuardMiddleware:
     ) -> None:
         check_guarded(app, guard)
         check_policy("policy", policy)
-        check_paths("exclude", exclude, "/healthz")
+        check_exclude(exclude)
         self._app = app
         self._guard = guard
         self._policy = policy

@@ -14,7 +14,14 @@ from typing import get_args
 
 from watchword.guard import background, cookies, once, transport
 from watchword.guard import replays as replays_
-from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes, check_seconds
+from watchword.guard.misuse import (
+    check_address,
+    check_audience,
+    check_choice,
+    check_flag,
+    check_scopes,
+    check_seconds,
+)
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
@@ -93,6 +100,9 @@ class Guard:
         given = read_issuers(issuer, client_id, client_secret)
         check_choice("plain_http", plain_http, get_args(transport.PlainHttp))
         check_choice("when_silent", when_silent, get_args(WhenSilent))
+        check_flag("live", live)
+        check_flag("revocation_feed", revocation_feed)
+        check_flag("status_lists", status_lists)
         check_scopes("sessions", () if sessions is None else sessions)
         check_audience(audience)
         check_seconds("cache_seconds", cache_seconds)
@@ -111,7 +121,7 @@ class Guard:
             clock=clock,
             cache_seconds=cache_seconds,
             live=live,
-            follow=revocation_feed,
+            revocation_feed=revocation_feed,
             silence=silence,
             when_silent=when_silent,
             status_lists=status_lists,

@@ -9,7 +9,6 @@ introspected like anything else, or refused.
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
@@ -18,7 +17,6 @@ from watchword.guard import once
 from watchword.guard.feed import Feed
 from watchword.guard.issuer import Issuer, NothingToAsk
 from watchword.guard.keys import KeySet
-from watchword.guard.misuse import check_flag
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Misbound, Principal, from_claims
 from watchword.guard.statuses import Statuses
@@ -89,21 +87,16 @@ class Known:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """How a guard verifies, whatever the issuer."""
+    """How a guard verifies, whatever the issuer; the values are those of `Guard`."""
 
     audience: str
-    clock: Callable[[], float] = time.time
-    cache_seconds: float = 1.0
-    live: bool = False
-    follow: bool = True
-    silence: float = 5.0
-    when_silent: WhenSilent = "introspect"
-    status_lists: bool = False
-
-    def __post_init__(self) -> None:
-        check_flag("live", self.live)
-        check_flag("revocation_feed", self.follow)
-        check_flag("status_lists", self.status_lists)
+    clock: Callable[[], float]
+    cache_seconds: float
+    live: bool
+    revocation_feed: bool
+    silence: float
+    when_silent: WhenSilent
+    status_lists: bool
 
 
 class Verifier:
@@ -119,7 +112,7 @@ class Verifier:
         self._keys = KeySet(self._issuer)
         self._feed = Feed(self._issuer, self._keys, rules.silence, rules.clock)
         self._ended = self._feed.ended
-        if rules.live or not rules.follow or trusted.jwks_uri is not None:
+        if rules.live or not rules.revocation_feed or trusted.jwks_uri is not None:
             self._ended.absent()
         self._statuses = Statuses(self._issuer, self._keys, rules.clock) if rules.status_lists else None
         self._known: dict[str, Known] = {}
@@ -177,24 +170,18 @@ class Verifier:
         if self._ended.is_silent:
             self._feed.start()
             if not await self._feed.settled(PATIENCE):
-                return await self._verify_in_silence(token, presented)
+                if self._rules.when_silent == "refuse":
+                    raise IssuerUnavailable("the revocation feed is silent")
+                return await self._verify_by_asking(token, presented)
             if not self._still_stands(known):
                 raise Invalid(reason=ENDED)
         if self._statuses is not None:
-            known.until = min(known.until, await self._valid_until(self._statuses, known.principal))
+            seconds = await self._statuses.valid_for(known.principal.claims)
+            if seconds is None:
+                raise Invalid(reason="its status list says that it has ended")
+            known.until = min(known.until, self._clock() + seconds)
         remember(self._known, token, known)
         return known
-
-    async def _valid_until(self, statuses: Statuses, principal: Principal) -> float:
-        seconds = await statuses.valid_for(principal.claims)
-        if seconds is None:
-            raise Invalid(reason="its status list says that it has ended")
-        return self._clock() + seconds
-
-    async def _verify_in_silence(self, token: str, presented: Presented) -> Known:
-        if self._rules.when_silent == "refuse":
-            raise IssuerUnavailable("the revocation feed is silent")
-        return await self._verify_by_asking(token, presented)
 
     def _verified(self, token: str, keys: Sequence[Key], kid: str | None) -> Known:
         trusted, now = self.trusted, self._clock()

@@ -260,15 +260,7 @@ class Guard:
 
     def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
         try:
-            return self.possession.check(
-                principal,
-                found,
-                presented.dpop,
-                presented.method,
-                presented.uri,
-                presented.certificate,
-                presented.kept,
-            )
+            return self.possession.check(principal, found, presented)
         except NotProven as refused:
             raise self._not_proven(refused) from None
 

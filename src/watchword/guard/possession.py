@@ -6,11 +6,11 @@ which every process with the same key recognises and nobody stores.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from watchword.guard import once
 from watchword.guard.misuse import shown, split_address
-from watchword.guard.once import Kept
+from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.oauth import dpop, mtls
 from watchword.oauth.bearer import PresentedToken
@@ -60,60 +60,48 @@ class Possession:
         """Return a fresh nonce for the next proof, None where none is required (RFC 9449 §9)."""
         return None if self._nonce_key is None else dpop.make_nonce(self._nonce_key, int(self._clock()))
 
-    def check(
-        self,
-        principal: Principal,
-        found: PresentedToken,
-        proofs: Sequence[str],
-        method: str,
-        uri: str,
-        certificate: bytes | None,
-        kept: Kept | None,
-    ) -> DPoPProof | None:
+    def check(self, principal: Principal, found: PresentedToken, presented: Presented) -> DPoPProof | None:
         """Return the DPoP proof, now marked as used in this process; None for a token that needs none.
 
         Raises NotProven when a bound token comes without its key or certificate, and when an unbound one comes with scheme DPoP.
         """
-        if principal.x5t is not None and not mtls.is_bound(certificate, principal.x5t):  # RFC 8705 §3
+        if principal.x5t is not None and not mtls.is_bound(
+            presented.certificate, principal.x5t
+        ):  # RFC 8705 §3
             raise NotProven("invalid_token", "The token is bound to another certificate.", "Bearer")
         if principal.jkt is None:
             if found.scheme == "dpop":
                 raise NotProven("invalid_token", "The token is not bound to a key.", "Bearer")
             return None
-        if found.scheme != "dpop" or not proofs:  # RFC 9449 §7.1
+        if found.scheme != "dpop" or not presented.dpop:  # RFC 9449 §7.1
             raise NotProven(
                 "invalid_token", "The token is bound to a key: send it with the scheme DPoP and a proof."
             )
-        if len(proofs) > 1:  # RFC 9449 §4.3 (1)
+        if len(presented.dpop) > 1:  # RFC 9449 §4.3 (1)
             raise NotProven("invalid_dpop_proof", "Send one DPoP proof, not several.")
-        return self._check_proof(principal.jkt, found.token, proofs[0], method, uri, kept)
+        return self._check_proof(principal.jkt, found.token, presented)
 
-    def _check_proof(
-        self, jkt: str, token: str, sent: str, method: str, uri: str, kept: Kept | None
-    ) -> DPoPProof:
-        seen = self._seen_from_outside(uri)
+    def _check_proof(self, jkt: str, token: str, presented: Presented) -> DPoPProof:
+        seen, now, key = self._seen_from_outside(presented.uri), int(self._clock()), self._nonce_key
         try:
             proof = dpop.check_proof(
-                sent,
-                method=method,
+                presented.dpop[0],
+                method=presented.method,
                 uri=seen,
-                now=int(self._clock()),
+                now=now,
                 access_token=token,
                 expected_jkt=jkt,
-                nonce_check=None if self._nonce_key is None else self._is_fresh,
+                nonce_check=None if key is None else lambda nonce: dpop.is_fresh_nonce(key, nonce, now),
             )
         except OAuthError as error:
             # The address is logged because behind proxies it is usually what is wrong.
             reason = f"{error.detail}; the request came to {seen[:300]!r}" if error.detail else ""
             raise NotProven(error.code, error.description, reason=reason) from None
         identifier = f"{proof.jkt} {proof.jti}"
-        if not once.has_used(kept, self, identifier):
+        if not once.has_used(presented.kept, self, identifier):
             self._use(identifier)
-            once.note_use(kept, self, identifier)
+            once.note_use(presented.kept, self, identifier)
         return proof
-
-    def _is_fresh(self, nonce: str) -> bool:
-        return dpop.is_fresh_nonce(self._nonce_key or b"", nonce, int(self._clock()))
 
     def _seen_from_outside(self, uri: str) -> str:
         # DP-52: behind a proxy a request shows the internal address; the caller signed the public one.

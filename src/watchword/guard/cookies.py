@@ -13,7 +13,7 @@ from watchword.guard.trusted import Local
 from watchword.guard.verifier import remember
 from watchword.oauth.token_format import digest
 
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
 
 
 def is_from_here(presented: Presented) -> bool:

@@ -13,7 +13,6 @@ from collections.abc import Callable, Collection, Sequence
 from typing import get_args
 
 from watchword.guard import background, cookies, once, transport
-from watchword.guard import replays as replays_
 from watchword.guard.misuse import (
     check_address,
     check_audience,
@@ -26,9 +25,9 @@ from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
-from watchword.guard.replays import Replays
+from watchword.guard.replays import Replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
-from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Local, Trusted, read_issuers
+from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_issuers
 from watchword.guard.verifier import (
     ELSEWHERE,
     Invalid,
@@ -116,7 +115,7 @@ class Guard:
         self.resource_metadata = resource_metadata
         self.metadata: Metadata | None = None
         self.plain_http = plain_http
-        self._rules = Rules(
+        rules = Rules(
             audience=self.audience,
             clock=clock,
             cache_seconds=cache_seconds,
@@ -127,7 +126,10 @@ class Guard:
             status_lists=status_lists,
         )
         self.sessions = None if sessions is None else frozenset(sessions)
-        self._verifiers = {one.issuer: self._verifier(one) for one in given}
+        self._verifiers: dict[str, AnyVerifier] = {
+            one.issuer: Verifier(one, rules) if isinstance(one, Trusted) else LocalVerifier(one, rules)
+            for one in given
+        }
         self._only = next(iter(self._verifiers.values())) if len(self._verifiers) == 1 else None
         self._clock = clock
         self._exposed: dict[bytes, bool] = {}
@@ -138,9 +140,6 @@ class Guard:
         self._own_replays = replays
         # A memory that is still empty may be false.
         self._replays = next(iter(self._here), None) if replays is None else replays
-
-    def _verifier(self, one: Local | Trusted) -> AnyVerifier:
-        return Verifier(one, self._rules) if isinstance(one, Trusted) else LocalVerifier(one, self._rules)
 
     @property
     def issuers(self) -> tuple[str, ...]:
@@ -196,10 +195,10 @@ class Guard:
             known = await verifier.verify(found.token, presented)
         except Invalid as error:
             if is_exposed and str(error) == ELSEWHERE:  # where it is as good as before
-                raise await self._tripped(verifier, found.token) from None
+                raise await self._report_exposed(verifier, found.token) from None
             raise
         if is_exposed:
-            raise await self._tripped(verifier, found.token)
+            raise await self._report_exposed(verifier, found.token)
         proof = self._prove(found, presented, known.principal)
         await self._use_everywhere(proof, presented)
         return self._admit(found, presented, verifier, known, policy)
@@ -251,9 +250,10 @@ class Guard:
         unclaimed = []
         for verifier in self._verifiers.values():
             prefixes = verifier.trusted.opaque_prefixes if isinstance(verifier, Verifier) else ()
-            if token.startswith(prefixes) and prefixes:
+            if token.startswith(prefixes):
                 return verifier
-            unclaimed += [verifier] if not prefixes else []
+            if not prefixes:
+                unclaimed.append(verifier)
         if not unclaimed:
             raise Invalid(reason="it is no JWT, and has the prefix of no issuer")
         return unclaimed[0]
@@ -274,7 +274,7 @@ class Guard:
         identifier, kept = f"{proof.jkt} {proof.jti}", presented.kept
         if once.has_used(kept, self._replays, identifier):
             return
-        if not await replays_.use(self._replays, proof.jkt, proof.jti):
+        if not await record_use(self._replays, proof.jkt, proof.jti):
             raise self._not_proven(used_before())
         once.note_use(kept, self._replays, identifier)
 
@@ -325,7 +325,7 @@ class Guard:
             else self.plain_http == "refuse-public" and transport.is_public(presented.address)
         )
 
-    async def _tripped(self, verifier: AnyVerifier, token: str) -> Refused:
+    async def _report_exposed(self, verifier: AnyVerifier, token: str) -> Refused:
         """Report a good token that travelled in the clear, once, and return the refusal."""
         digest = token_format.digest(token)
         if digest not in self._exposed:

@@ -130,7 +130,8 @@ class Issuer:
         form = {"token": token, "resource": audience}
         form |= ({"address": address} if address else {}) | ({"path": path} if path else {})
         headers = {} if credentials else {"authorization": f"Bearer {token}"}
-        auth = httpx.BasicAuth(*_form_encoded(credentials)) if credentials else httpx.USE_CLIENT_DEFAULT
+        # RFC 6749 §2.3.1: form-encoded first
+        auth = httpx.BasicAuth(*map(quote_plus, credentials)) if credentials else httpx.USE_CLIENT_DEFAULT
         with tracing.asking("watchword.introspect", headers):
             answer = await self._question(uri, data=form, headers=headers, auth=auth)
         if answer.status_code == 401 and credentials is None:
@@ -200,10 +201,6 @@ async def _closed_with_loop(http: httpx.AsyncClient) -> AsyncGenerator[None, Non
         yield
     finally:
         await http.aclose()
-
-
-def _form_encoded(credentials: tuple[str, str]) -> tuple[str, str]:
-    return quote_plus(credentials[0]), quote_plus(credentials[1])  # RFC 6749 §2.3.1
 
 
 def _document(content: bytes) -> Mapping[str, object]:

@@ -25,7 +25,7 @@ class Replays(Protocol):
         """
 
 
-async def use(replays: Replays, jkt: str, jti: str) -> bool:
+async def record_use(replays: Replays, jkt: str, jti: str) -> bool:
     """Record a proof for all processes and return whether it was new; raise IssuerUnavailable when the memory fails."""
     digest = hashlib.sha256(f"guard\n{jkt}\n{jti}".encode()).digest()
     try:

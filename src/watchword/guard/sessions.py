@@ -19,13 +19,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from watchword.guard.asgi import SESSION, Application, Receive, Scope, Send
+from watchword.guard.cookies import SAFE
 from watchword.guard.misuse import check_origins, check_seconds
 
 __all__ = ["MemoryStore", "Record", "Session", "SessionMiddleware", "SessionStore"]
 
 COOKIE = "__Host-session"
 STORE = ("get", "add", "replace", "remove", "remove_of")  # what a SessionStore has
-SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 TOUCH = 10  # `seen_at` is written again after a tenth of the idle limit
 
 

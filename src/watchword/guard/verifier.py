@@ -371,7 +371,7 @@ def _kid(token: str) -> str | None:
 
 
 def _may_be_ours(token: str, prefixes: tuple[str, ...]) -> bool:
-    if prefixes and token.startswith(prefixes):
+    if token.startswith(prefixes):
         return True
     found = _OUR_FORM.fullmatch(token)
     if found is None:  # another issuer's opaque token may look like anything

@@ -105,18 +105,13 @@ class McpGuard:
         return Refused(refused.status, refused.error, refused.description, tuple(headers))
 
     async def _answer_metadata(self, method: str, send: Send) -> None:
-        allowed = method in ("GET", "HEAD", "OPTIONS")
-        body = self._document if method in ("GET", "HEAD") else b""
-        status = 200 if method in ("GET", "HEAD") else 204 if allowed else 405
-        headers = [
-            *CORS,
-            (b"content-type", b"application/json"),
-            (b"cache-control", b"max-age=300"),
-            (b"content-length", str(len(body)).encode()),
-        ]
+        status = {"GET": 200, "HEAD": 200, "OPTIONS": 204}.get(method, 405)
+        body = self._document if status == 200 else b""
+        headers = [*CORS, (b"content-type", b"application/json"), (b"cache-control", b"max-age=300")]
+        if status != 204:  # RFC 9110 §8.6
+            headers.append((b"content-length", str(len(body)).encode()))
         if status != 200:
             headers += [(b"allow", b"GET, HEAD, OPTIONS"), (b"access-control-allow-headers", b"*")]
-            headers = [pair for pair in headers if status != 204 or pair[0] != b"content-length"]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
 

@@ -20,7 +20,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 LOG = logging.getLogger("watchword.guard")
-LAYERS = 100  # an `app` may lead back to where it was found, or be made up by whatever is asked for it
+LAYERS = 100  # a chain of `app` attributes may be circular, or endless where attributes are made on access
 CORS_INSIDE = (
     "a CORSMiddleware stands inside of this guard, and browsers fail: a preflight brings no credential, so the guard refuses it, and its "
     "refusals get no CORS headers. Put it outside: CORSMiddleware(GuardMiddleware(app, …), …), or add it after the guard by add_middleware"
@@ -141,6 +141,7 @@ def presented(scope: Scope) -> Presented:
             headers.setdefault(name, []).append(value.decode("latin-1"))
     extensions = scope.get("extensions")
     secure = scope.get("scheme") in SECURE
+    # The usual request brings a bearer token and no more: what only proofs and sessions need is left out, since every request pays.
     if len(headers) == 2 and b"authorization" in headers and b"host" in headers and not extensions:
         return Presented(
             authorization=headers[b"authorization"],

@@ -53,7 +53,9 @@ def _running() -> asyncio.AbstractEventLoop:
     try:
         threading.Thread(target=serve, name="watchword-guard", daemon=True).start()
         runs.result()  # or every caller would wait for a loop that never runs
-    except RuntimeError:  # no thread is left: nor may its descriptors be, of another loop for every request
+    except (
+        RuntimeError
+    ):  # no thread can be started; unclosed, each attempt would leak the descriptors of a loop
         loop.close()
         raise
     return loop
@@ -70,15 +72,15 @@ def _running_beside_greenlets(
 ) -> asyncio.AbstractEventLoop:
     """Do as `_running` does where threads are greenlets: on a thread of the operating system.
 
-    To asyncio a loop on a greenlet runs in all of them, those of the requests too. No view could then run a loop of its own, and Django
-    would refuse every query to its database (SynchronousOnlyOperation).
+    To asyncio, a loop that runs on one greenlet seems to run on all of them, those of requests included. So no view could run a loop of
+    its own, and Django would refuse every query to its database (SynchronousOnlyOperation).
     """
     made: list[asyncio.AbstractEventLoop] = []
     tried = original("_thread", "allocate_lock")()
 
     def serve() -> None:
         try:
-            # Made here: gevent's selectors belong to the thread that makes them
+            # Made here because gevent's selectors belong to the thread that makes them.
             made.append(asyncio.new_event_loop())
         finally:
             tried.release()
@@ -86,7 +88,7 @@ def _running_beside_greenlets(
 
     tried.acquire()
     original("_thread", "start_new_thread")(serve, ())
-    tried.acquire()  # a lock that lets no other greenlet run: callers hold locks of their own
+    tried.acquire()  # without switching to another greenlet: callers hold locks of their own
     if not made:
         raise RuntimeError("no event loop could be made")
     return made[0]
@@ -108,7 +110,7 @@ _parents: list[_Thread] = []  # kept, so that no finaliser in a child touches wh
 def run(work: Coroutine[Any, Any, T]) -> T:
     """Return the result of a coroutine that ran on the background loop, or raise what it raised."""
     future = begin(work)
-    # gevent gives up what nothing but another thread can end (LoopExit), unless a timer runs.
+    # gevent raises LoopExit where only another thread can end the wait, unless a timer runs.
     while _has_greenlets() and not future.done():
         concurrent.futures.wait((future,), timeout=1.0)
     return future.result()
@@ -125,7 +127,7 @@ def begin(work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
 
 
 def check_loop() -> None:
-    """Raise RuntimeError on another event loop, before a question that could not be waited for there, and whose failure would not say why."""
+    """Raise RuntimeError on an event loop other than asyncio's: waiting for the issuer there would fail with an error that does not say why."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

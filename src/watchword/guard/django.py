@@ -152,7 +152,7 @@ def presented(request: HttpRequest) -> Presented:
     extensions = (None if scope is None else scope.get("extensions")) or {}
     named = meta
     if type(request) is HttpRequest:
-        # No server made it, but Ninja's own test client, say, which does not write the names in upper case.
+        # Not made by a server but, for example, by Ninja's test client, whose header names may be in lower case.
         named = {name.upper(): value for name, value in meta.items()}
     authorization, proof = named.get("HTTP_AUTHORIZATION"), named.get("HTTP_DPOP")
     cookie, origin = named.get("HTTP_COOKIE"), named.get("HTTP_ORIGIN")

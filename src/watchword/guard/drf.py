@@ -44,12 +44,12 @@ class Caller:
         return self.principal.subject
 
     def has_perms(self, _permissions: Iterable[str], _of: object = None) -> bool:
-        """Always False: the caller was authenticated elsewhere and has no permissions in Django."""
+        """Return False: the caller was authenticated elsewhere and has no permissions in Django."""
         return False
 
 
 class Refusal(APIException):
-    """A refusal in the framework's words: its exception handler sends `auth_header` as `WWW-Authenticate`, and `wait`."""
+    """A refusal as the framework's exception, whose handler sends `auth_header` as `WWW-Authenticate` and `wait` as `Retry-After`."""
 
     def __init__(self, refused: Refused) -> None:
         document = refused.document()

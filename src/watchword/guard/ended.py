@@ -3,8 +3,8 @@
 Owns the question whether a verified token has been revoked, and until when the answer may be trusted. Threads ask without a lock:
 what they read is one dictionary and two numbers, and each change of these is atomic.
 
-A clock that is wrong for a while, perhaps with the issuer's on the same machine, must give nothing life once it is right again (CK): what
-ended before is forgotten only by a clock that nobody has set for an hour.
+Clocks may be wrong for a while, ours and the issuer's together on one machine. When they are corrected, no revoked token may become
+valid again (CK). So no mark is forgotten until an hour after the clock was last set.
 """
 
 import math

@@ -84,7 +84,7 @@ class _Requirement(SecurityBase):
 
 
 class _Required(params.Security):
-    """The default of a parameter, and a dependency itself: people write `Depends(guard.require(…))` as well."""
+    """The default of a parameter, and also callable as a dependency, since people write `Depends(guard.require(…))` as well."""
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -103,7 +103,7 @@ async def _same(*, who: Principal) -> Principal:
 
 
 class _Filled(functools.partial[Coroutine[Any, Any, Principal]]):
-    """A function that FastAPI fills and awaits, being a `partial` of such a one; used as a decorator, it says so at once."""
+    """What FastAPI calls for the dependency: a `partial` of a coroutine function, so that it is awaited. As a decorator it raises TypeError."""
 
     def __call__(self, *given: object, **named: Any) -> Coroutine[Any, Any, Principal]:
         if given:
@@ -115,7 +115,7 @@ class _Filled(functools.partial[Coroutine[Any, Any, Principal]]):
 
 
 class _Require(params.Depends):
-    """`require` itself, to be called. To FastAPI it is a dependency that cannot be met, so no program starts that forgets to call it."""
+    """`guard.require`, to be called. To FastAPI it is an impossible dependency, so a program that forgets to call it does not start."""
 
     guard: "Guard"
 

@@ -194,7 +194,7 @@ class Guard:
         try:
             known = await verifier.verify(found.token, presented)
         except Invalid as error:
-            if is_exposed and str(error) == ELSEWHERE:  # where it is as good as before
+            if is_exposed and str(error) == ELSEWHERE:  # the token is still good there
                 raise await self._report_exposed(verifier, found.token) from None
             raise
         if is_exposed:

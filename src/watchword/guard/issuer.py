@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import quote_plus, urlsplit
 
-# What it imports in turn may start a process (trio, where that is installed), and gevent lets the main thread alone do so.
+# Importing it may start a process (by trio, where that is installed), which gevent allows on the main thread only.
 import httpcore  # noqa: F401 - httpx imports it with its first client, which would be on the background thread
 import httpx
 
@@ -22,7 +22,7 @@ from watchword.guard.trusted import IssuerUnavailable, Trusted
 from watchword.jose.strict_json import StrictJSONError, loads
 
 TIMEOUT = 5.0
-LONGEST = 10.0  # seconds for a whole answer: one that trickles in holds nobody up
+LONGEST = 10.0  # seconds for a whole answer, however slowly it trickles in
 METADATA_MAX_AGE = 3600.0
 # After so many failures in a row an issuer is asked about a token once in `REST` seconds.
 FAILURES = 3
@@ -53,7 +53,7 @@ class Issuer:
         self._trouble = ""
 
     async def http(self) -> httpx.AsyncClient:
-        """Return the connections of this event loop; raise IssuerUnavailable where the environment lets none be made."""
+        """Return the connections of this event loop; raise IssuerUnavailable for a proxy or certificates of the environment that are unusable."""
         loop = asyncio.get_running_loop()
         found = self._loops.get(loop)
         if found is not None and not found[0].is_closed:
@@ -62,7 +62,7 @@ class Issuer:
             if other.is_closed():
                 self._loops.pop(other, None)
         try:
-            # Plain http is allowed to this machine only: a proxy of the environment would read tokens and secrets on another.
+            # Plain http is for this machine only, and never goes through a proxy of the environment, which would see tokens and secrets.
             http = httpx.AsyncClient(
                 timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts={"http://": None}
             )
@@ -141,7 +141,7 @@ class Issuer:
         return _document(answer.content)
 
     async def _question(self, uri: str, **given: Any) -> httpx.Response:
-        # Whoever waits for an issuer that hangs ties up a thread of the API: let a few find out for all (a circuit breaker).
+        # A circuit breaker: whoever waits for an issuer that hangs ties up a thread of the API, so only a few requests find out for all.
         if self._failures >= FAILURES and time.monotonic() < self._next_question:
             raise IssuerUnavailable(self._trouble)
         self._next_question = time.monotonic() + REST
@@ -174,7 +174,7 @@ class Issuer:
             try:
                 return _document(answer.content), answer.headers
             except IssuerUnavailable as error:
-                # A web site, for example, which has its page for every address: the next may be right
+                # For example a web site that answers every address with a page: the next address may be right.
                 trouble = f"{address}: {error}"
         raise IssuerUnavailable(trouble)
 

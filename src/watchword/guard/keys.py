@@ -1,12 +1,16 @@
 """An issuer's signing keys (RFC 7517), kept through rotation and through hours in which the issuer cannot be reached.
 
-Theory of operation. Fresh keys are used as they are. Older ones are used while they are fetched again in the background, until they
-are `STALE` seconds too old. Only a token with an unknown `kid` waits for a fetch. An issuer may begin to sign with a new key at any
-moment, so such a fetch begins at once, even right after another; but an attacker who invents `kid`s causes at most a burst of `BURST`
-fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and each `kid` at most one in that time (KR-05). A false signature under a known
-`kid` begins one in the background, when the keys are as old as that: an issuer may replace a key and keep its `kid`. Keys that are published without a
-`kid` (RFC 7517 §4.5) take each other's place unnoticed, so that a token without one waits for a fetch when they are as old as that. How
-concurrent callers share a fetch is `fetching`'s business.
+Theory of operation. Fresh keys are used as they are. Stale keys are used while they are fetched again in the background, for at most
+`STALE` seconds beyond their age limit. These cases cause a fetch earlier:
+
+- A token with an unknown `kid` waits for one, since an issuer may begin to sign with a new key at any moment. An attacker who invents
+  `kid`s causes at most `BURST` fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and at most one for each `kid` in that time (KR-05).
+- A false signature under a known `kid` starts one in the background, unless the keys are younger than that interval: an issuer may
+  replace a key and keep its `kid`.
+- A token without a `kid` waits for one where the issuer publishes keys without a `kid` (RFC 7517 §4.5) and they are older than that
+  interval: one such key may have replaced another.
+
+Concurrent callers share a fetch; see `fetching`.
 """
 
 import functools
@@ -45,7 +49,7 @@ class KeySet:
         self.fetching = Fetching(UNKNOWN_KEY_INTERVAL, BURST, clock)
 
     def at_hand(self, kid: str | None) -> list[Key] | None:
-        """Return the keys when one has this `kid` and they may be used now, None when a fetch must be waited for."""
+        """Return the keys if one of them has this `kid` and they may be used now; None when the caller must wait for a fetch."""
         age = self._clock() - self._fetched
         if not self._keys or not self._knows(kid) or age > self._max_age + STALE:
             return None
@@ -56,8 +60,7 @@ class KeySet:
         return self._keys
 
     def doubt(self, kid: str | None, reason: str) -> None:
-        """Note why a token is refused: where its signature is not by the key of its `kid`, the issuer may have put another in its place, which
-        the next tokens find."""
+        """Note why a token is refused; for "signature", fetch the keys again in the background, for the tokens that follow."""
         if reason == "signature" and self._clock() - self._fetched > UNKNOWN_KEY_INTERVAL:
             self.fetching.begin(functools.partial(self._refresh, kid, is_doubted=True))
 
@@ -81,7 +84,7 @@ class KeySet:
     def adopt(self, keys: list[Key]) -> None:
         """Use these keys from now on."""
         self._keys, self._fetched = keys, self._clock()
-        # Last: a thread that knew the name of a key that is not there yet would refuse its tokens.
+        # Set last: a thread that sees a new `kid` before its key would refuse its tokens.
         self._kids = frozenset(key.kid for key in keys)
 
     def _knows(self, kid: str | None) -> bool:

@@ -17,7 +17,7 @@ _NO_SCOPE = re.compile(r"[^\x21\x23-\x5b\x5d-\x7e]")  # RFC 6749 §3.3
 _NO_ADDRESS = re.compile(r"[^\x21-\x7e]|[\\\"<>]")
 _PORTS = {"https": 443, "http": 80}  # which browsers leave out
 _USER = re.compile(r"//[^/?#]*@")
-# What such a function returns is truthy, whatever it would come to.
+# What such a function returns is always truthy.
 _ANSWERS_LATER = (inspect.iscoroutinefunction, inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 

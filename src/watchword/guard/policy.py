@@ -29,7 +29,7 @@ class Refused(Exception):
         self.headers = headers
 
     def __reduce__(self) -> tuple[type["Refused"], tuple[object, ...]]:
-        """Let a refusal come back from another process: a pool ends, or hangs, over an exception that cannot be read."""
+        """Make refusals picklable: a process pool breaks, or hangs, over an exception that it cannot unpickle."""
         return type(self), (self.status, self.error, self.description, self.headers)
 
     def fields(self) -> tuple[tuple[str, str], ...]:
@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 class _NotDemanded(tuple[Any, ...]):
-    """The default of a field: empty, and yet distinguishable from an empty tuple that somebody gave."""
+    """The default of a field: empty, but distinguishable from an empty tuple that was passed."""
 
     __slots__ = ()
 
@@ -76,7 +76,7 @@ class Policy:
             check_names(name, getattr(self, name))
         for name in ("any_scopes", "audience", "kinds", "acr"):
             given = getattr(self, name)
-            # A setting that is missing, for example: it must not open anything.
+            # Perhaps from a missing setting, which must not open anything.
             if not given and not isinstance(given, _NotDemanded):
                 raise ValueError(f"{name} is empty: name what is enough, or leave it out to demand none")
         if unknown := set(self.kinds) - set(get_args(Kind)):
@@ -90,7 +90,7 @@ class Policy:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
-        """Raise TypeError for a parameter of a request: FastAPI has taken `require` itself for a dependency, and asks its callers for a policy."""
+        """Raise TypeError where FastAPI would read a policy from the request: somebody wrote `Depends(guard.require)` without calling it."""
         if handler.field_name is None:
             raise TypeError(
                 "call require before it guards: Depends(guard.require(…)), not Depends(guard.require)"
@@ -103,7 +103,7 @@ AHEAD = 60  # seconds that an issuer's clock may be ahead; an `auth_time` furthe
 
 
 def check_policy(field: str, given: object) -> None:
-    """Raise ValueError for what is no policy: otherwise only the first request would fail."""
+    """Raise ValueError for what is not a policy, which would otherwise fail only with the first request."""
     if not isinstance(given, Policy):
         raise ValueError(f'{field}: a Policy, such as Policy(scopes=("orders:read",)), not {given!r}')
 
@@ -150,11 +150,11 @@ def check(policy: Policy, principal: Principal, *, now: float, scheme: str, meta
     _check_authentication(policy, principal, now, scheme, metadata)
     if policy.predicate is not None:
         answer: object = policy.predicate(principal)
-        if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # truthy, whatever it would come to
+        if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # always truthy
             raise TypeError(
                 "the predicate of a policy must be synchronous, not return an awaitable or an iterator"
             )
-        # An exception that was returned and not raised, or a tuple with a reason
+        # For example an exception that was returned instead of raised, or a tuple with a reason.
         if answer and answer is not True:
             raise TypeError(
                 f"the predicate of a policy must return True or False, not a {type(answer).__name__}: wrap it in bool(…) if it means True"

@@ -40,7 +40,7 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
         return f"Presented(method={self.method!r}, path={self.path!r}, address={self.address!r})"
 
     def check_headers(self) -> None:
-        """Raise ValueError for a text in place of values: each of its characters would be one. It may be a token, and is not repeated."""
+        """Raise ValueError for a string in place of a sequence of values. It may be a token, so the message does not repeat it."""
         if isinstance(self.authorization, str):
             raise ValueError(
                 'authorization: the values of all headers of that name, such as authorization=("Bearer …",)'
@@ -48,10 +48,10 @@ class Presented(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def told_path(self) -> str | None:
-        """The path as an authorization server is told it: none with a NUL or half a character, which its form cannot carry.
+        """The path to send with introspection; None for one with a NUL or a lone surrogate, which a form cannot carry.
 
-        Told nothing, it takes a token that is limited to paths for inactive; told a NUL, it would refuse the question, and a caller with
-        any token could have the API answer 503.
+        Without a path, the server reports a token that is limited to paths as inactive. With a NUL it would refuse the request, and a
+        caller with any token could make the API answer 503.
         """
         try:
             self.path.encode()

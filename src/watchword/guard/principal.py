@@ -15,7 +15,7 @@ CONFIRMATIONS = ("jkt", "x5t#S256")  # RFC 9449 §6.1, RFC 8705 §3.1
 class Claims(Mapping[str, object]):
     """Claims of a verified credential, read-only.
 
-    A principal is cached for the next request with the same credential, so lists and objects are handed out as copies: an application
+    A principal is cached for further requests with the same credential. So lists and objects are returned as copies: an application
     that changes them changes nothing for another request.
     """
 
@@ -42,7 +42,7 @@ NOTHING = Claims({})
 
 
 class Misbound(ValueError):
-    """A credential says that it is bound to a key or certificate, and not properly to which."""
+    """A credential claims to be bound to a key or certificate, but its confirmation is malformed or missing."""
 
 
 FROM_GUARD = (
@@ -55,10 +55,10 @@ if TYPE_CHECKING:
 else:
 
     class Subject(str):
-        """The type of a caller's `subject` for frameworks, which make none of what a request says; the subject itself is a plain `str`.
+        """The annotation of `Principal.subject`, which keeps frameworks from building a Principal from a request; its values are plain `str`.
 
-        FastAPI makes the arguments of a class that it depends on, as by `Depends()`, from query and body, Litestar those of
-        `Provide(Principal)`; and its msgspec makes any dataclass of a body (`data: Principal`) whose fields are of types that it knows.
+        FastAPI fills the arguments of a class that an endpoint depends on (`Depends()`) from query and body, as Litestar does for
+        `Provide(Principal)`. And Litestar's msgspec decodes a body into any dataclass (`data: Principal`) whose field types it knows.
         """
 
         __slots__ = ()
@@ -96,10 +96,10 @@ class Principal:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> dict[str, Any]:
-        """Keep pydantic from making a caller of what a request says.
+        """Keep pydantic from building a caller from a request.
 
-        FastAPI reads a parameter that no guard stands behind from the body: whoever sends `{"subject": …}` would be anybody. Such a
-        parameter raises TypeError when the program starts; a model may have a field for a caller, which takes nothing but a caller.
+        FastAPI reads a parameter without a guard from the body: whoever sends `{"subject": …}` would be anybody. Such a parameter raises
+        TypeError when the program starts. A model may have a field of this type; it accepts nothing but a Principal.
         """
         if handler.field_name is None:
             raise TypeError(FROM_GUARD)
@@ -113,12 +113,12 @@ class Principal:
 
 def _itself(given: object) -> object:
     if not isinstance(given, Principal):
-        raise ValueError("a Principal comes from a guard")  # of these pydantic makes its ValidationError
+        raise ValueError("a Principal comes from a guard")  # pydantic turns it into its ValidationError
     return given
 
 
 def from_claims(claims: Mapping[str, object], issuer: str) -> Principal:
-    """Make a principal of verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662); they must not change later.
+    """Make a principal from verified claims, of a JWT (RFC 9068) or an introspection answer (RFC 7662), which must not change later.
 
     Raise Misbound for a malformed confirmation, and for a token of type DPoP without one.
     """

@@ -235,10 +235,10 @@ class Verifier:
             raise Invalid("The token has expired.")
 
     async def _ask(self, token: str, presented: Presented, arrived: float) -> Answer:
-        # A task belongs to one event loop: another loop of this process asks for itself.
+        # A task belongs to one event loop, so each loop of this process asks for itself.
         key = (id(asyncio.get_running_loop()), token, presented.address, presented.path)
         pending = self._asking.get(key)
-        # One that is done is removed a moment later: nothing is left to wait for
+        # A finished one is removed only in the next turn of the loop.
         if pending is None or pending.done():
             pending = self._asking[key] = asyncio.ensure_future(self._question(token, presented))
             pending.add_done_callback(lambda done: self._answered(key, done))
@@ -254,7 +254,7 @@ class Verifier:
         if self._asking.get(key) is done:
             del self._asking[key]
         if not done.cancelled():
-            done.exception()  # asyncio would log that of which nobody waits for the end any more
+            done.exception()  # retrieved here, or asyncio logs it when every waiting caller has gone
 
     async def _question(self, token: str, presented: Presented) -> Answer:
         asked_at = self._clock()
@@ -346,7 +346,7 @@ def _reason(reason: str, trusted: Trusted, keys: Sequence[Key], kid: str | None)
 def _principal(claims: Mapping[str, object], issuer: str) -> Principal:
     try:
         return from_claims(claims, issuer)
-    except Misbound:  # not taken for a token that whoever holds it may use
+    except Misbound:  # it must not count as a bearer token
         raise Invalid(reason="it is bound, and its cnf does not say properly to what") from None
 
 

@@ -83,7 +83,10 @@ def test_nothing_goes_over_plain_http_to_another_machine(
         return done.stderr
 
     assert "does not answer" in send(f"http://{name}:{free_port()}"), "this machine was asked"
-    assert "plain http" in send("http://auth.invalid")
+    assert (
+        send("http://auth.invalid")
+        == "error: no credential is sent over plain http to auth.invalid: use https\n"
+    )
     assert "user information" in send(f"http://{name}@auth.invalid")
     if name != "[::1]":
         assert "plain http" in send(f"http://{name}.auth.invalid")

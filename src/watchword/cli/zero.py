@@ -5,6 +5,7 @@ import json
 import os
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +17,13 @@ from watchword.cli.session import ACTOR, Config, Database
 from watchword.client.addresses import origin_of
 from watchword.client.errors import WrongAddress
 from watchword.client.server import MAX_ANSWER, NO_ANSWER, PATIENCE
-from watchword.codings import ACCEPTED, is_readable
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import account_changes, api_tokens, identities
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth.errors import OAuthError
+from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 from watchword.store.identities import RegisteredIdentity
 from watchword.zero import agent as agents
 from watchword.zero import files
@@ -191,23 +192,15 @@ def _open(path: str, passphrase_file: str | None) -> Secret:
 
 
 def _client(server: str) -> httpx.Client:
-    # Plain http is allowed to this machine only: a proxy of the environment would read proofs and tokens on another.
-    try:
-        return httpx.Client(
-            base_url=_address(server), timeout=TIMEOUT, headers=ACCEPTED, mounts={"http://": None}
-        )
-    except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
-        raise ZeroError("server", f"the proxy that the environment names cannot be used: {error}") from None
-    except OSError as error:  # no such SSL_CERT_FILE
-        raise ZeroError("server", f"the certificates of authorities cannot be read: {error}") from None
-
-
-def _address(server: str) -> str:
     try:
         origin_of(server)
     except WrongAddress as error:
         raise ZeroError("server", str(error)) from None
-    return server.rstrip("/")
+    # Plain http is for this machine only, and never goes through a proxy of the environment, which would see proofs and tokens.
+    with unusable_environment_as(partial(ZeroError, "server")):
+        return httpx.Client(
+            base_url=server.rstrip("/"), timeout=TIMEOUT, headers=ACCEPTED, mounts={"http://": None}
+        )
 
 
 def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:

@@ -15,8 +15,8 @@ from watchword.client.addresses import origin_of
 from watchword.client.errors import AnswerLost, Refused, Unreachable, WrongAddress
 from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
-from watchword.codings import ACCEPTED, is_readable
 from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 # Seconds without a byte: fewer than the grace (10 by default) within which a server gives the successor of a refresh token again.
 TIMEOUT = 8.0
@@ -56,18 +56,14 @@ class AuthorizationServer:
             return self._given
         own = self._own.get(os.getpid())
         if own is None:
-            try:
-                # What is sent in the clear is for this machine: a proxy of the environment would read it on another.
+            # Plain http is for this machine only, and never goes through a proxy of the environment, which would see tokens and secrets.
+            with unusable_environment_as(Unreachable):
                 fresh = httpx.Client(
                     timeout=TIMEOUT,
                     follow_redirects=False,
                     headers={"user-agent": NAME, **ACCEPTED},
                     mounts={"http://": None},
                 )
-            except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
-                raise Unreachable(f"the proxy that the environment names cannot be used: {error}") from None
-            except OSError as error:  # no such SSL_CERT_FILE, or no descriptor left to read it
-                raise Unreachable(f"the certificates of authorities cannot be read: {error}") from None
             own = self._own.setdefault(os.getpid(), fresh)
         return own
 

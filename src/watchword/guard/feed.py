@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import httpx
 
-from watchword.codings import is_readable
 from watchword.guard import background
 from watchword.guard.ended import Ended
 from watchword.guard.issuer import Issuer
@@ -26,6 +25,7 @@ from watchword.guard.trusted import IssuerUnavailable
 from watchword.jose import jws, jwt
 from watchword.oauth import ended as pages
 from watchword.oauth.ended import EndedError, Page
+from watchword.outbound import is_readable
 
 CONNECT = 5.0
 QUIET = 3.0

@@ -14,12 +14,12 @@ from urllib.parse import quote_plus, urlsplit
 import httpcore  # noqa: F401 - httpx imports it with its first client, which would be on the background thread
 import httpx
 
-from watchword.codings import ACCEPTED, is_readable
 from watchword.guard import tracing
 from watchword.guard.fetching import Fetching
 from watchword.guard.misuse import check_address
 from watchword.guard.trusted import IssuerUnavailable, Trusted
 from watchword.jose.strict_json import StrictJSONError, loads
+from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 TIMEOUT = 5.0
 LONGEST = 10.0  # seconds for a whole answer, however slowly it trickles in
@@ -61,15 +61,11 @@ class Issuer:
         for other in tuple(self._loops):
             if other.is_closed():
                 self._loops.pop(other, None)
-        try:
-            # Plain http is for this machine only, and never goes through a proxy of the environment, which would see tokens and secrets.
+        # Plain http is for this machine only, and never goes through a proxy of the environment, which would see tokens and secrets.
+        with unusable_environment_as(IssuerUnavailable):
             http = httpx.AsyncClient(
                 timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts={"http://": None}
             )
-        except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
-            raise IssuerUnavailable(f"the proxy that the environment names cannot be used: {error}") from None
-        except OSError as error:  # no such SSL_CERT_FILE, or no descriptor left to read it
-            raise IssuerUnavailable(f"the certificates of authorities cannot be read: {error}") from None
         self._loops[loop] = http, _closed_with_loop(http)
         await anext(self._loops[loop][1])
         return http

@@ -7,9 +7,9 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from watchword.codings import ACCEPTED, is_readable
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.loopback import is_loopback
+from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 TIMEOUT = 10.0  # seconds without a byte
 PATIENCE = 20.0  # seconds until a body has come
@@ -125,12 +125,8 @@ class Web:
 
 
 def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
-    try:
+    with unusable_environment_as(ValueError):
         return httpx.Client(timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts=mounts)
-    except (ImportError, ValueError) as error:  # the former for SOCKS, which needs a package
-        raise ValueError(f"the proxy that the environment names cannot be used: {error}") from None
-    except OSError as error:  # no such SSL_CERT_FILE
-        raise ValueError(f"the certificates of authorities cannot be read: {error}") from None
 
 
 def _document(body: bytes) -> Mapping[str, object] | None:

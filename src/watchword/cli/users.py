@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -126,7 +127,7 @@ def list_(
 
 def _one(
     who: str,
-    act: Callable[[Runtime, User], Awaitable[object]],
+    act: Callable[[Runtime, User], Awaitable[object]] | None,
     database: str | None,
     config: str | None,
     as_json: bool,
@@ -135,8 +136,9 @@ def _one(
 
     async def work(runtime: Runtime) -> UserView:
         user = await people.find(runtime, who)
-        await act(runtime, user)
-        user = await people.find(runtime, user.id)
+        if act is not None:
+            await act(runtime, user)
+            user = await people.find(runtime, user.id)
         return view(user, await people.factors_of(runtime, user))
 
     _print(session.run(work, database=database, config=config, as_json=as_json), as_json)
@@ -159,11 +161,7 @@ def _print(shown: UserView, as_json: bool) -> None:
 @app.command()
 def show(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Show an account and what its person has set up."""
-
-    async def nothing(runtime: Runtime, user: User) -> None:
-        return None
-
-    _one(who, nothing, database, config, as_json)
+    _one(who, None, database, config, as_json)
 
 
 @app.command()
@@ -203,10 +201,7 @@ def update(
     member_of = None if groups is None else tuple(groups.split())
     changes = Changes(name, email, email_verified, claims, admin, member_of)
 
-    async def change(runtime: Runtime, user: User) -> object:
-        return await people.change(runtime, user, changes, actor=ACTOR)
-
-    _one(who, change, database, config, as_json)
+    _one(who, partial(people.change, changes=changes, actor=ACTOR), database, config, as_json)
 
 
 def _attributes(text: str) -> dict[str, object]:
@@ -223,31 +218,21 @@ def _attributes(text: str) -> dict[str, object]:
 @app.command()
 def disable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Disable an account: its sessions and grants end, its tokens are refused."""
-
-    async def act(runtime: Runtime, user: User) -> None:
-        await account_changes.set_disabled(runtime, user, True, actor=ACTOR)
-
+    act = partial(account_changes.set_disabled, disabled=True, actor=ACTOR)
     _one(who, act, database, config, as_json)
 
 
 @app.command()
 def enable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Enable an account again."""
-
-    async def act(runtime: Runtime, user: User) -> None:
-        await account_changes.set_disabled(runtime, user, False, actor=ACTOR)
-
+    act = partial(account_changes.set_disabled, disabled=False, actor=ACTOR)
     _one(who, act, database, config, as_json)
 
 
 @app.command("remove-factors")
 def remove_factors(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
     """Remove every second factor of a person who lost them."""
-
-    async def act(runtime: Runtime, user: User) -> None:
-        await people.remove_factors(runtime, user, actor=ACTOR)
-
-    _one(who, act, database, config, as_json)
+    _one(who, partial(people.remove_factors, actor=ACTOR), database, config, as_json)
 
 
 @app.command()

@@ -16,19 +16,21 @@ app = typer.Typer(
     help="Inspect, rotate and revoke signing keys; rotate the master key.", no_args_is_help=True
 )
 
-Entry = dict[str, object]
+
+class Entry(msgspec.Struct, frozen=True):
+    """A published key; times are Unix seconds."""
+
+    kid: str
+    algorithm: str
+    state: str
+    created_at: int
+    activates_at: int | None
+    retires_at: int | None
 
 
 async def _entries(runtime: Runtime) -> list[Entry]:
     return [
-        {
-            "kid": key.kid,
-            "algorithm": key.algorithm,
-            "state": state,
-            "created_at": key.created_at,
-            "activates_at": key.activates_at,
-            "retires_at": key.retires_at,
-        }
+        Entry(key.kid, key.algorithm, state, key.created_at, key.activates_at, key.retires_at)
         for key, state in await runtime.keyring.states()
     ]
 
@@ -37,19 +39,17 @@ def _show(entries: list[Entry], as_json: bool) -> None:
     if as_json:
         session.print_json({"keys": entries})
         return
-    rows = []
-    for entry in entries:
-        ends, active = entry["retires_at"], entry["activates_at"]
-        rows.append(
-            (
-                entry["kid"],
-                entry["algorithm"],
-                entry["state"],
-                session.when(active) if isinstance(active, int) else "",
-                session.when(ends) if isinstance(ends, int) else "",
-            )
-        )
-    session.print_table(("kid", "algorithm", "state", "signs from", "published until"), rows)
+    session.print_table(
+        ("kid", "algorithm", "state", "signs from", "published until"),
+        [
+            (entry.kid, entry.algorithm, entry.state, _when(entry.activates_at), _when(entry.retires_at))
+            for entry in entries
+        ],
+    )
+
+
+def _when(moment: int | None) -> str:
+    return "" if moment is None else session.when(moment)
 
 
 @app.command("list")

@@ -37,8 +37,6 @@ LOOPBACK_WARNING = (
     "fetch_allow_loopback is set: anyone who can name an address to fetch can reach this machine. "
     "Never use it outside tests."
 )
-
-
 FAULT_WARNING = "WATCHWORD_FAULT is set: the server will fail on purpose. Never use it outside drills."
 
 
@@ -67,9 +65,8 @@ def serve(options: Mapping[str, object]) -> int:
 
     config, as_json = options.get("config"), bool(options.get("json"))
     try:
-        settings = settings_module.load(
-            without_the_commands_own(options), config=str(config) if config else None
-        )
+        overrides = {name: value for name, value in options.items() if name not in ("config", "json")}
+        settings = settings_module.load(overrides, config=str(config) if config else None)
         if settings.mode == "development":
             raise SettingsError(
                 "mode is development: use `watchword dev`, or remove the setting for production"
@@ -96,11 +93,6 @@ def serve(options: Mapping[str, object]) -> int:
         say(f"No owner yet. Open this link within a day to make the first account:\n  {link}")
     say(f"watchword serves {settings.issuer}")
     return run(settings)
-
-
-def without_the_commands_own(options: Mapping[str, object]) -> dict[str, object]:
-    """Return the options that override settings: all but the configuration file and the output format."""
-    return {name: value for name, value in options.items() if name not in ("config", "json")}
 
 
 def prepare(settings: Settings) -> str | None:

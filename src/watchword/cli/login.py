@@ -5,7 +5,7 @@ These three do not touch this server's database: they are a client of an authori
 
 import contextlib
 import time
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -138,15 +138,18 @@ def print_token(name: str | None, as_json: bool) -> None:
     except Refused as refused:
         session.refuse(refused.code, refused.description or "The server refused.", as_json)
     except UNAVAILABLE as error:
-        session.refuse(
-            "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
-        )
+        _refuse(error, as_json)
     if as_json:
         expires_at = None if record.expires_at is None else int(record.expires_at)
         shown = {"access_token": record.access_token, "token_type": record.token_type}
         session.print_json({**shown, "expires_at": expires_at, "scope": record.scope, "issuer": found.issuer})
     else:
         session.print_text(record.access_token + "\n")
+
+
+def _refuse(error: Exception, as_json: bool) -> NoReturn:
+    code = "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable"
+    session.refuse(code, str(error), as_json)
 
 
 def logout(name: SignIn = None, as_json: Json = False) -> None:
@@ -156,9 +159,7 @@ def logout(name: SignIn = None, as_json: Json = False) -> None:
         with logins.forgetting(found) as record:
             problem = _revoke(found, record)
     except UNAVAILABLE as error:
-        session.refuse(
-            "not_signed_in" if isinstance(error, logins.NotSignedIn) else "unavailable", str(error), as_json
-        )
+        _refuse(error, as_json)
     if problem:
         session.refuse("unavailable", f"Forgotten here, but not revoked there: {problem}", as_json)
     if as_json:

@@ -16,11 +16,12 @@ from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database
 from watchword.client.addresses import origin_of
 from watchword.client.errors import WrongAddress
+from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import MAX_ANSWER, NO_ANSWER, PATIENCE
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import account_changes, api_tokens, identities
 from watchword.flows.runtime import Runtime
-from watchword.jose import JoseError, jwk, jwt
+from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import Key
 from watchword.oauth.errors import OAuthError
 from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
@@ -172,13 +173,11 @@ def submit(
                 stored = _document(_post(http, "/zero/renew", json=to_json(record)))
                 if stored.get("expires") != record.expires:
                     raise ZeroError("server", f"{server} did not confirm the renewal")
+                done: dict[str, object] = {"expires": record.expires}
             else:
                 _post(http, "/zero/revoke", expected=204, json=to_json(record))
-        answer: dict[str, object] = {"id": identity_id_of(record.public)}
-        if isinstance(record, Identity):
-            answer["expires"] = record.expires
-        else:
-            answer["revoked"] = True
+                done = {"revoked": True}
+        answer = {"id": identity_id_of(record.public), **done}
         if as_json:
             session.print_json(answer)
         else:
@@ -261,10 +260,6 @@ def _document(answer: httpx.Response) -> dict[str, object]:
     raise ZeroError("server", f"{answer.url} does not answer as this service does")
 
 
-def _object(document: object) -> dict[str, object]:
-    return document if isinstance(document, dict) else {}
-
-
 def _session(http: httpx.Client, holder: Holder) -> dict[str, object]:
     key = jwk.generate("ES256")  # for this one request: a proof that is copied on its way is worthless
     proof = _prove(http, holder, identities.SIGN_IN, key)
@@ -294,19 +289,14 @@ def _token(
 
 
 def _dpop(http: httpx.Client, key: Key, path: str) -> str:
-    claims = {
-        "jti": os.urandom(16).hex(),
-        "htm": "POST",
-        "htu": str(http.base_url).rstrip("/") + path,
-        "iat": int(time.time()),
-    }
-    return jwt.encode_with_key(key, claims, "dpop+jwt")
+    return Prover(key, Clocks()).proof("POST", str(http.base_url).rstrip("/") + path)
 
 
 def _key(path: Path) -> Key:
     try:
         if path.exists():
-            known = jwk.parse(_object(parse_json(files.read_private(str(path)))), "ES256")
+            document = parse_json(files.read_private(str(path)))
+            known = jwk.parse(document if isinstance(document, dict) else {}, "ES256")
             if known.private is None:
                 raise ZeroError("dpop-key", "not a private key")
             return known

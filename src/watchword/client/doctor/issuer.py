@@ -1,13 +1,13 @@
 """RFC 8414 and OpenID Connect Discovery, as clients read them: an authorization server from its name to its endpoints."""
 
 import time
-from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.keys import check_keys
 from watchword.client.doctor.web import (
     ORIGIN,
+    Document,
     Seen,
     Web,
     is_address,
@@ -18,7 +18,6 @@ from watchword.client.doctor.web import (
 )
 from watchword.client.proofs import dated
 
-Document = Mapping[str, object]
 # How an endpoint that exists answers an empty request; any other answer means that there is none.
 ALIVE = (200, 400, 401, 403, 415, 422, 429)
 FORMS = (
@@ -223,7 +222,7 @@ def _endpoints(issuer: str, document: Document, web: Web, report: Report) -> Non
         address = document.get(member)
         if address is None:
             continue
-        if not is_address(address) or not isinstance(address, str):
+        if not is_address(address):
             report.fail("endpoint-address", issuer, f"{member} is no web address", f"correct {member}")
         elif issuer.startswith("https://") and address.startswith("http://"):
             report.fail(
@@ -289,7 +288,7 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
 
 def _browsers(document: Document, web: Web, report: Report) -> None:
     address = document.get("token_endpoint")
-    if not is_address(address) or not isinstance(address, str):
+    if not is_address(address):
         return
     asked = {
         "origin": ORIGIN,

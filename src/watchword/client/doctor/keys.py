@@ -3,17 +3,17 @@
 from collections.abc import Mapping, Sequence
 
 from watchword.client.doctor.findings import Report, check_type
-from watchword.client.doctor.web import Web, is_address, line_for
+from watchword.client.doctor.web import Document, Web, is_address, line_for
 from watchword.jose import JoseError, jwk
 
 PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 CHANGE_PRIVATE = "publish public members only, and replace this key at once: watchword key rotate"
 
 
-def check_keys(document: Mapping[str, object], web: Web, report: Report) -> None:
+def check_keys(document: Document, web: Web, report: Report) -> None:
     """Check the key set that the metadata names."""
     address = document.get("jwks_uri")
-    if not isinstance(address, str) or not is_address(address):
+    if not is_address(address):
         report.warn(
             "jwks", str(document.get("issuer")), "no jwks_uri: nobody can verify tokens", '"jwks_uri": "…"'
         )
@@ -55,7 +55,7 @@ def _is_usable(key: Mapping[str, object], address: str, report: Report) -> bool:
 
 
 def _check_announced(
-    document: Mapping[str, object], keys: Sequence[Mapping[str, object]], address: str, report: Report
+    document: Document, keys: Sequence[Mapping[str, object]], address: str, report: Report
 ) -> None:
     announced = document.get("id_token_signing_alg_values_supported")
     kinds = {found.alg for key in keys for found in jwk.parse_published({"keys": [key]})}

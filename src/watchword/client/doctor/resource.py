@@ -7,6 +7,7 @@ from watchword.client.doctor.findings import Report, check_type
 from watchword.client.doctor.issuer import walk_issuer
 from watchword.client.doctor.web import (
     ORIGIN,
+    Document,
     Seen,
     Web,
     is_address,
@@ -54,8 +55,8 @@ def walk_resource(url: str, web: Web, report: Report) -> None:
     document, address = _metadata(url, challenge, web, report)
     if document is None:
         return
-    _resource(url, document.document or {}, address, report)
-    servers = (document.document or {}).get("authorization_servers")
+    _resource(url, document, address, report)
+    servers = document.get("authorization_servers")
     found = [server for server in servers if is_address(server)] if isinstance(servers, list) else []
     if not found:
         report.fail(
@@ -164,7 +165,7 @@ def inserted(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{WELL_KNOWN}{'' if parts.path == '/' else parts.path}{query}"
 
 
-def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen | None, str]:
+def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Document | None, str]:
     named = re.search(r'resource_metadata="?([^",\s]+)', challenge)
     if named is None:
         report.warn(
@@ -198,7 +199,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Seen 
                 report.warn(
                     "cors", address, "clients in browsers cannot read it", "Access-Control-Allow-Origin: *"
                 )
-            return seen, address
+            return seen.document, address
         _not_there(url, seen, address, named is not None and address == named[1], report)
     report.fail(
         "no-resource-metadata",
@@ -232,11 +233,11 @@ def _not_there(url: str, seen: Seen, address: str, is_named: bool, report: Repor
     )
 
 
-def _resource(url: str, document: object, address: str, report: Report) -> None:
-    named = document.get("resource") if isinstance(document, dict) else None
+def _resource(url: str, document: Document, address: str, report: Report) -> None:
+    named = document.get("resource")
     if named == url:
         report.ok("resource", address, "the resource is named letter by letter (RFC 9728 section 3.3)")
-    elif isinstance(named, str) and is_address(named) and _covers(named, url):
+    elif is_address(named) and _covers(named, url):
         report.warn(
             "resource",
             address,
@@ -249,13 +250,10 @@ def _resource(url: str, document: object, address: str, report: Report) -> None:
             "resource",
             address,
             f"the metadata is of {str(named)[:200]!r}, which is not this server: clients must refuse",
-            f"in the client: {named}; or resource={url!r}" if _is_below(named, url) else f"resource={url!r}",
+            # The metadata may be of what is below the address that was given, such as its /mcp.
+            (f"in the client: {named}; or " if is_address(named) and _covers(url, named) else "")
+            + f"resource={url!r}",
         )
-
-
-def _is_below(named: object, url: str) -> bool:
-    """Whether the metadata are of what is further down than the address that was asked: of `/mcp`, which was left out."""
-    return isinstance(named, str) and is_address(named) and _covers(url, named)
 
 
 def _covers(named: str, url: str) -> bool:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TypeGuard
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -16,6 +17,7 @@ PATIENCE = 20.0  # seconds until a body has come
 MAX_ANSWER = 512 * 1024
 DIRECT = {"http://": None, "https://": None}  # through no proxy of the environment
 ORIGIN = "https://client.example.com"
+Document = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,7 @@ class Seen:
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
-    document: Mapping[str, object] | None = None
+    document: Document | None = None
     problem: str = ""
     address: str = ""
 
@@ -129,7 +131,7 @@ def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
         return httpx.Client(timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts=mounts)
 
 
-def _document(body: bytes) -> Mapping[str, object] | None:
+def _document(body: bytes) -> Document | None:
     try:
         found = loads(body)
     except StrictJSONError:
@@ -137,7 +139,7 @@ def _document(body: bytes) -> Mapping[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def is_address(text: object) -> bool:
+def is_address(text: object) -> TypeGuard[str]:
     """Whether a text is a web address that a client could use."""
     if not isinstance(text, str) or not text.isascii() or any(character <= " " for character in text):
         return False

@@ -89,13 +89,13 @@ def generate(alg: str, kid: str | None = None) -> Key:
         if curve is None:
             raise JoseError("algorithm")
         private = ec.generate_private_key(curve)
-    return _make(private.public_key(), private, alg, kid)
+    key = _make(private.public_key(), private, alg, kid)
+    return key if kid else replace(key, kid=key.thumbprint)
 
 
 def _make(public: PublicKey, private: PrivateKey | None, alg: str, kid: str | None) -> Key:
     document = _public_members(public)
-    named = thumbprint(document)
-    return Key(kid or named, alg, document["kty"], public, private, named)
+    return Key(kid, alg, document["kty"], public, private, thumbprint(document))
 
 
 def thumbprint(document: Mapping[str, object]) -> str:
@@ -143,8 +143,7 @@ def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: boo
     chosen = alg or (default if named is None else named)
     if not _fits(public, chosen, default) or (alg and named not in (None, alg)):
         raise JoseError("algorithm")
-    key = _make(public, private, chosen, None)
-    return Key(kid if isinstance(kid, str) else None, key.alg, key.kty, public, private, key.thumbprint)
+    return _make(public, private, chosen, kid)
 
 
 def parse_public(document: Mapping[str, object], alg: str | None = None) -> Key:
@@ -158,9 +157,9 @@ def parse_public(document: Mapping[str, object], alg: str | None = None) -> Key:
 def _is_for_signatures(document: Mapping[str, object]) -> bool:
     # RFC 7517 §4.2, §4.3: a key for another purpose must not sign or verify
     operations = document.get("key_ops")
-    if operations is None:
-        return document.get("use") in (None, "sig")
-    usable = isinstance(operations, list) and ("verify" in operations or "sign" in operations)
+    usable = operations is None or (
+        isinstance(operations, list) and ("verify" in operations or "sign" in operations)
+    )
     return usable and document.get("use") in (None, "sig")
 
 

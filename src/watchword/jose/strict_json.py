@@ -6,7 +6,6 @@ What a document means is for its reader to check.
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Final, NoReturn, cast
 
 import msgspec
@@ -84,7 +83,7 @@ def _parse(raw: bytes, max_depth: int) -> object:
             parse_int=_bounded,
             parse_float=_finite,
         )
-        _check_value(value)  # objects have been checked by the hook
+        _check_value(value)
         return cast(object, value)
     except StrictJSONError:
         raise
@@ -122,16 +121,12 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 
 def _check_value(value: object) -> None:
+    """Check a text, or those in a list; objects were checked by `_unique` when they were parsed."""
     if isinstance(value, str):
         _check_text(value)
     elif isinstance(value, list):
-        _check_values(value)
-
-
-def _check_values(values: Iterable[object]) -> None:
-    for value in values:
-        if not isinstance(value, dict):
-            _check_value(value)
+        for item in value:
+            _check_value(item)
 
 
 def _check_text(text: str) -> None:

@@ -13,44 +13,13 @@ from pathlib import Path
 # So common that they add nothing to a name: "alice-password-1" is not better than "alice".
 FILLERS = frozenset(
     {
-        "password",
-        "passwort",
-        "passwd",
-        "admin",
-        "administrator",
-        "root",
-        "user",
-        "login",
-        "test",
-        "guest",
-        "master",
+        "password", "passwort", "passwd", "admin", "administrator", "root", "user", "login", "test",
+        "guest", "master", "default", "changeme", "letmein", "welcome", "willkommen", "hello", "hallo",
+        "secret", "geheim", "iloveyou", "qwerty", "qwertz", "asdf", "abc123", "trustno1", "dragon",
+        "monkey", "sunshine", "princess", "football", "baseball", "superman", "batman", "starwars",
+        "shadow", "whatever", "computer", "internet",
     }
-    | {
-        "default",
-        "changeme",
-        "letmein",
-        "welcome",
-        "willkommen",
-        "hello",
-        "hallo",
-        "secret",
-        "geheim",
-        "iloveyou",
-    }
-    | {
-        "qwerty",
-        "qwertz",
-        "asdf",
-        "abc123",
-        "trustno1",
-        "dragon",
-        "monkey",
-        "sunshine",
-        "princess",
-        "football",
-    }
-    | {"baseball", "superman", "batman", "starwars", "shadow", "whatever", "computer", "internet"}
-)
+)  # fmt: skip
 ROWS = (
     "abcdefghijklmnopqrstuvwxyz",
     "01234567890123456789",

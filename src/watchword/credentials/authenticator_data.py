@@ -64,7 +64,7 @@ def read(raw: bytes) -> AuthenticatorData:
         if not 0 < len(credential_id) == length <= MAX_CREDENTIAL_ID:
             raise MalformedError("malformed")
         key, at = _next(raw, at)
-        check_key(key)
+        _check_key(key)
     if flags & _EXTENSIONS:
         extensions, at = _next(raw, at)
         if not isinstance(extensions, dict):
@@ -88,7 +88,7 @@ def _next(raw: bytes, at: int) -> tuple[object, int]:
         raise MalformedError("malformed") from None
 
 
-def check_key(key: object) -> None:
+def _check_key(key: object) -> None:
     """RFC 9053: check that a COSE key is complete and of an algorithm that was offered; raise MalformedError."""
     if not isinstance(key, dict) or any(isinstance(value, bool) for value in key.values()):
         raise MalformedError("key")  # a boolean for y is a compressed point

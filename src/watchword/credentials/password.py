@@ -65,14 +65,10 @@ def normalise(password: str) -> bytes:
         raise _too_long()
     if _CONTROL.search(password):
         raise PasswordRefused("characters", "Use characters that can be typed.")
-    raw = _compose(password).encode("utf-8")
+    raw = unicodedata.normalize("NFC", password.translate(_SPACES)).encode("utf-8")  # RFC 8265 §4.2.2
     if len(raw) > MAX_BYTES:
         raise _too_long()
     return raw
-
-
-def _compose(password: str) -> str:
-    return unicodedata.normalize("NFC", password.translate(_SPACES))  # RFC 8265 §4.2.2
 
 
 def _too_long() -> PasswordRefused:

@@ -24,9 +24,10 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
-from watchword.credentials.passkey import PasskeyRefused, encode
+from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, people
 from watchword.flows import passkeys as flow
+from watchword.jose.jwk import b64encode
 from watchword.store import passkeys
 
 ORIGIN = "http://localhost"
@@ -267,7 +268,7 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
     assert await register(eve, own.create(options_in(eve), origin=ORIGIN))
     await eve.open("/account/passkeys")
     known: Any = options_in(eve)["excludeCredentials"]
-    assert [one["id"] for one in known] == [encode(own.credential_id)], "which is not made twice"
+    assert [one["id"] for one in known] == [b64encode(own.credential_id)], "which is not made twice"
     server.clock.advance(700)
     for device, handle, path in (
         (hers, None, "/step-up"),
@@ -279,7 +280,7 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
         assert eve.path == "/step-up"
         wanted: Any = options_in(eve)
         assert wanted["userVerification"] == "preferred", "her password was asked for before"
-        assert [one["id"] for one in wanted["allowCredentials"]] == [encode(own.credential_id)], (
+        assert [one["id"] for one in wanted["allowCredentials"]] == [b64encode(own.credential_id)], (
             "which a security key has to be told"
         )
         answer = device.get(options_in(eve), origin=ORIGIN, user_handle=handle)

@@ -6,7 +6,6 @@ backup state. A challenge is random, kept with the browser's visit for at most `
 The library takes half a second to import, so it is imported with the first passkey.
 """
 
-import base64
 import hmac
 import ipaddress
 import re
@@ -18,7 +17,8 @@ import msgspec
 from watchword.credentials import authenticator_data
 from watchword.credentials.authenticator_data import EDDSA, ES256, RS256, MalformedError
 from watchword.credentials.methods import Method
-from watchword.jose import strict_json
+from watchword.jose import JoseError, strict_json
+from watchword.jose.jwk import b64decode, b64encode
 from watchword.jose.strict_json import StrictJSONError
 
 LIFETIME = 300
@@ -31,7 +31,6 @@ TRANSPORTS = frozenset({"usb", "nfc", "ble", "smart-card", "internal", "hybrid"}
 Verification = Literal["required", "preferred", "discouraged"]
 T = TypeVar("T")
 
-_BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _ORIGIN = re.compile(
     r"(?P<scheme>https?)://(?P<host>[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?)(?P<port>:[1-9][0-9]{0,4})?"
 )
@@ -131,8 +130,8 @@ def registration_options(
         raise ValueError("a handle has 1 to 64 bytes, a challenge at least 32")
     return {
         "rp": {"id": party.id, "name": party.name},
-        "user": {"id": encode(user_handle), "name": username, "displayName": display_name or username},
-        "challenge": encode(challenge),
+        "user": {"id": b64encode(user_handle), "name": username, "displayName": display_name or username},
+        "challenge": b64encode(challenge),
         "pubKeyCredParams": [{"type": "public-key", "alg": algorithm} for algorithm in ALGORITHMS],
         "timeout": LIFETIME * 1000,
         "excludeCredentials": [_descriptor(passkey) for passkey in existing],
@@ -153,7 +152,7 @@ def authentication_options(
     if len(challenge) < CHALLENGE_BYTES:
         raise ValueError("a challenge has at least 32 bytes")
     return {
-        "challenge": encode(challenge),
+        "challenge": b64encode(challenge),
         "rpId": party.id,
         "timeout": LIFETIME * 1000,
         "allowCredentials": [_descriptor(passkey) for passkey in allowed],
@@ -164,14 +163,9 @@ def authentication_options(
 def _descriptor(passkey: Passkey) -> dict[str, object]:
     return {
         "type": "public-key",
-        "id": encode(passkey.credential_id),
+        "id": b64encode(passkey.credential_id),
         "transports": list(passkey.transports),
     }
-
-
-def encode(raw: bytes) -> str:
-    """Return bytes in base64url without padding, as browsers expect them."""
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def verify_registration(
@@ -184,7 +178,7 @@ def verify_registration(
 ) -> Passkey:
     """Return the passkey that a browser created for an account; raise PasskeyRefused (PS-01, PS-02, PS-06, PS-07)."""
     document, parts = _read(response)
-    credential_id = _bytes(document["rawId"], authenticator_data.MAX_CREDENTIAL_ID)
+    credential_id = _bytes(document.get("rawId"), authenticator_data.MAX_CREDENTIAL_ID)
     _check_client_data(parts, "webauthn.create", challenge, party)
     data = _shaped(
         authenticator_data.read_attestation, _bytes(parts.get("attestationObject"), MAX_ATTESTATION)
@@ -222,7 +216,7 @@ def read_assertion(response: str | bytes) -> Presented:
     document, parts = _read(response)
     handle = parts.get("userHandle")
     return Presented(
-        _bytes(document["rawId"], authenticator_data.MAX_CREDENTIAL_ID),
+        _bytes(document.get("rawId"), authenticator_data.MAX_CREDENTIAL_ID),
         None if handle in (None, "") else _bytes(handle, MAX_USER_HANDLE),
         document,
     )
@@ -283,7 +277,7 @@ def _read(response: str | bytes) -> tuple[dict[str, object], dict[str, object]]:
         raise PasskeyRefused("malformed") from None
     if document.get("type") != "public-key" or document.get("id") != document.get("rawId"):
         raise PasskeyRefused("malformed")
-    return document | {"rawId": document.get("rawId")}, _members(document.get("response"))
+    return document, _members(document.get("response"))
 
 
 def _members(value: object) -> dict[str, object]:
@@ -293,12 +287,13 @@ def _members(value: object) -> dict[str, object]:
 
 
 def _bytes(value: object, most: int) -> bytes:
-    if not isinstance(value, str) or len(value) > most * 4 // 3 + 3 or not _BASE64URL.fullmatch(value):
+    if not isinstance(value, str) or len(value) > most * 4 // 3 + 3:
         raise PasskeyRefused("malformed")
-    if len(value) % 4 == 1:
-        raise PasskeyRefused("malformed")
-    raw = base64.urlsafe_b64decode(value + "=" * (-len(value) % 4))
-    if not 0 < len(raw) <= most or encode(raw) != value:
+    try:
+        raw = b64decode(value)
+    except JoseError:
+        raise PasskeyRefused("malformed") from None
+    if len(raw) > most:
         raise PasskeyRefused("malformed")
     return raw
 
@@ -311,7 +306,7 @@ def _check_client_data(parts: Mapping[str, object], kind: str, challenge: bytes,
     if data.get("type") != kind:  # §7.1 step 7, §7.2 step 11
         raise PasskeyRefused("type")
     sent = data.get("challenge")
-    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), encode(challenge).encode()):
+    if not isinstance(sent, str) or not hmac.compare_digest(sent.encode(), b64encode(challenge).encode()):
         raise PasskeyRefused("challenge")
     if data.get("origin") != party.origin:  # §13.4.9
         raise PasskeyRefused("origin", ascii(data.get("origin"))[:200])

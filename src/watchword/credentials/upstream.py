@@ -25,7 +25,7 @@ from watchword.credentials.addresses import AddressRefused, mail_address
 from watchword.credentials.names import NameRefused
 from watchword.jose import jwt, strict_json
 from watchword.jose.errors import JoseError
-from watchword.jose.jwk import Key
+from watchword.jose.jwk import Key, b64encode
 from watchword.jose.strict_json import StrictJSONError
 
 LIFETIME = 600
@@ -120,7 +120,7 @@ def begin(
     """
     if len(random) != RANDOM_BYTES:
         raise ValueError("an attempt is made of 96 random bytes")
-    state, nonce, verifier = (_text(random[start : start + 32]) for start in (0, 32, 64))
+    state, nonce, verifier = (b64encode(random[start : start + 32]) for start in (0, 32, 64))
     attempt = Attempt(provider.issuer, state, nonce, verifier, redirect_uri)
     asked: dict[str, object] = {
         "response_type": "code",
@@ -128,7 +128,7 @@ def begin(
         "redirect_uri": redirect_uri,
         "scope": " ".join(provider.scopes),
         "state": state,
-        "code_challenge": _text(hashlib.sha256(verifier.encode()).digest()),
+        "code_challenge": b64encode(hashlib.sha256(verifier.encode()).digest()),
         "code_challenge_method": "S256",
     }
     if "openid" in provider.scopes:
@@ -148,10 +148,6 @@ def begin(
 def _prompt(provider: Provider) -> str | None:
     wanted = ("login", "select_account")
     return next((one for one in wanted if provider.prompts is None or one in provider.prompts), None)
-
-
-def _text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode("ascii")
 
 
 def check_callback(provider: Provider, attempt: Attempt | None, parameters: Mapping[str, str]) -> str:
@@ -277,7 +273,7 @@ def _check_claims(
 def _is_hash_of(at_hash: object, access_token: str) -> bool:
     raw = access_token.encode("utf-8", "replace")
     halves = (hashlib.new(name, raw).digest() for name in ("sha256", "sha384", "sha512"))
-    return at_hash in [_text(digest[: len(digest) // 2]) for digest in halves]
+    return at_hash in [b64encode(digest[: len(digest) // 2]) for digest in halves]
 
 
 def _auth_time(claims: Mapping[str, object], now: int) -> int | None:

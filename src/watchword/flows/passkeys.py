@@ -16,6 +16,7 @@ from watchword.credentials.passkey import LIFETIME, PasskeyRefused, RelyingParty
 from watchword.flows import one_time, sessions
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
+from watchword.jose.jwk import b64encode
 from watchword.store import passkeys as store
 from watchword.store import users
 from watchword.store.passkeys import MadePasskey, StoredPasskey
@@ -92,7 +93,7 @@ async def request_options(
         verification=_verification(user_id),
         allowed=[one.passkey for one in allowed],
     )
-    return json.dumps(options), passkey.encode(challenge)
+    return json.dumps(options), b64encode(challenge)
 
 
 def _verification(user_id: str | None) -> Verification:
@@ -130,7 +131,7 @@ async def creation_options(
         verification=verification,
         existing=[one.passkey for one in existing],
     )
-    return json.dumps(options), passkey.encode(challenge)
+    return json.dumps(options), b64encode(challenge)
 
 
 def check_made(

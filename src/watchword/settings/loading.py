@@ -23,37 +23,17 @@ _DEFAULT = Settings()
 # A path may have bytes that are no text.
 _FILES = frozenset(
     {
-        "database",
-        "key_file",
-        "template_directory",
-        "logo",
-        "logo_dark",
-        "tls_cert",
-        "tls_key",
-        "tls_client_ca",
-        "breach_list",
-        "place_database",
+        "database", "key_file", "template_directory", "logo", "logo_dark", "tls_cert", "tls_key",
+        "tls_client_ca", "breach_list", "place_database",
     }
-)
+)  # fmt: skip
 # Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
 FOREIGN = frozenset(
     {
-        "CONFIG",
-        "URL",
-        "CLIENT_ID",
-        "CLIENT_SECRET",
-        "TOKEN",
-        "AUDIENCE",
-        "VECTORS",
-        "REQUIRE",
-        "FAULT",
-        "WORKERS_FOLDER",
-        "DRILLS",
-        "MASTER_KEY",
-        "ZERO_PASSPHRASE",
-        "ZERO_AGENT",
+        "CONFIG", "URL", "CLIENT_ID", "CLIENT_SECRET", "TOKEN", "AUDIENCE", "VECTORS", "REQUIRE", "FAULT",
+        "WORKERS_FOLDER", "DRILLS", "MASTER_KEY", "ZERO_PASSPHRASE", "ZERO_AGENT",
     }
-)
+)  # fmt: skip
 
 
 def load(
@@ -127,8 +107,7 @@ def _convert(merged: dict[str, object]) -> Settings:
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         name = place.rpartition("$.")[2].strip("`") or "an option"  # `key` in `$.…` for that of a table
-        instead = _instead(name, what)
-        raise SettingsError(f"{_of_which(name, merged)} is not valid: {what}{instead}") from None
+        raise SettingsError(f"{_of_which(name, merged)} is not valid: {what}{_instead(name, what)}") from None
 
 
 def _of_which(name: str, merged: Mapping[str, object]) -> str:
@@ -147,30 +126,22 @@ def _instead(name: str, what: str) -> str:
     """Return the words that an option accepts, for the message about one that is none of them."""
     if not what.startswith("Invalid enum value"):
         return ""
-    known: list[inspect.Type] = [inspect.type_info(Settings)]
+    kinds: list[inspect.Type] = [inspect.type_info(Settings)]
     for field in re.sub(r"\[[^]]*\]", "", name).split("."):
-        known = [one for of in known for one in _told(of, field)]
-    words = {str(value) for one in known if isinstance(one, inspect.LiteralType) for value in one.values}
+        members = [one for kind in kinds if isinstance(kind, inspect.StructType) for one in kind.fields]
+        kinds = [kind for one in members if one.name == field for kind in _simple_types(one.type)]
+    words = {str(value) for kind in kinds if isinstance(kind, inspect.LiteralType) for value in kind.values}
     return f", instead of {' or '.join(sorted(words))}" if words else ""
 
 
-def _told(known: inspect.Type, field: str) -> list[inspect.Type]:
-    """Return what a field may hold, in lists and tables as well."""
-    found = (
-        [one.type for one in known.fields if one.name == field]
-        if isinstance(known, inspect.StructType)
-        else []
-    )
-    return [kind for one in found for kind in _unfolded(one)]
-
-
-def _unfolded(kind: inspect.Type) -> list[inspect.Type]:
+def _simple_types(kind: inspect.Type) -> list[inspect.Type]:
+    """Return the types that a union, list or table is made of; any other type by itself."""
     if isinstance(kind, inspect.UnionType):
-        return [one for part in kind.types for one in _unfolded(part)]
+        return [one for part in kind.types for one in _simple_types(part)]
     if isinstance(kind, inspect.VarTupleType):
-        return _unfolded(kind.item_type)
+        return _simple_types(kind.item_type)
     if isinstance(kind, inspect.DictType):
-        return [*_unfolded(kind.key_type), *_unfolded(kind.value_type)]
+        return [*_simple_types(kind.key_type), *_simple_types(kind.value_type)]
     return [kind]
 
 

@@ -49,25 +49,20 @@ _NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)")  # 127.1, 213070
 _REFUSED = [
     ipaddress.ip_network(network)
     for network in (
-        *(
-            "0.0.0.0/8",
-            "100.64.0.0/10",
-            "168.63.129.16/32",
-            "192.0.0.0/24",
-            "192.88.99.0/24",
-            "198.18.0.0/15",
-        ),
-        *("240.0.0.0/4", "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2002::/16", "3fff::/20"),
-        *("5f00::/16", "fec0::/10", "fc00::/7"),
+        "0.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
+        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10", "fc00::/7",
     )
-]
+]  # fmt: skip
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-
-
-# Reasons that say nothing about what the server would have answered.
+# How reasons begin that say nothing about what the server would have answered.
 _OUTAGES = (
-    *("timed out", "no connection", "no answer", "host not found"),
-    *("too many", "answered 5", "answered 429"),
+    "timed out",
+    "no connection",
+    "no answer",
+    "host not found",
+    "too many",
+    "answered 5",
+    "answered 429",
 )
 
 

@@ -122,7 +122,7 @@ class Auth:
         from watchword.pages.visit import SESSION_COOKIE
 
         check_user(user)
-        person = user or self._default_person()
+        person = user or self.worker.run(self._default_person())
         begun = sessions.begin(
             self.runtime, person.id, acr=acr, amr=amr, user_agent="test", address="127.0.0.1"
         )
@@ -173,18 +173,17 @@ class Auth:
         for registered in self._clients.values():
             await revocation.revoke(self.runtime, registered.client, token)
 
-    def _default_person(self) -> User:
+    async def _default_person(self) -> User:
         if self._person is None:
-            self._person = self.user()
+            name = f"tester-{next(self._numbers)}"
+            self._person = await accounts.create(self.runtime, username=name, actor="test")
         return self._person
 
     async def _make(self, wanted: "Wanted", runtime: Runtime) -> Token:
         key = jwk.generate("ES256") if wanted.dpop else None
         subject = wanted.user
         if subject is None and wanted.client is None:
-            subject = self._person = self._person or await accounts.create(
-                self.runtime, username=f"tester-{next(self._numbers)}", actor="test"
-            )
+            subject = await self._default_person()
         if wanted.kind == "api_token":
             return await self._api_token(wanted, runtime, subject, key)
         client = await self._client(wanted)

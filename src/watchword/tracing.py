@@ -23,12 +23,6 @@ def start(version: str) -> None:
     _tracer = trace.get_tracer("watchword", version)
 
 
-def stop() -> None:
-    """Trace no longer."""
-    global _tracer
-    _tracer = None
-
-
 def is_on() -> bool:
     """Whether requests are traced."""
     return _tracer is not None

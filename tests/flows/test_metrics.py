@@ -97,7 +97,7 @@ def test_workers_are_counted_together(server_process: Process) -> None:
 
 
 @pytest.fixture
-def spans() -> Iterator[InMemorySpanExporter]:
+def spans(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
     """What OpenTelemetry's own SDK was given."""
     exporter = InMemorySpanExporter()
     provider = trace.get_tracer_provider()
@@ -105,9 +105,9 @@ def spans() -> Iterator[InMemorySpanExporter]:
         provider = TracerProvider()
         trace.set_tracer_provider(provider)
     provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(tracing, "_tracer", None)  # as before, in the end
     tracing.start("1")
     yield exporter
-    tracing.stop()
     exporter.shutdown()
 
 

@@ -41,7 +41,7 @@ class _Port(ThreadingHTTPServer):
 class Callback:
     """A loopback port that waits for one authorization response, open while the `with` block runs.
 
-    Raises ValueError for an address that is not of this machine, and Unreachable where its port is taken.
+    Raises ValueError for an address that is not on this machine, and Unreachable when its port is taken.
     """
 
     def __init__(self, redirect_uri: str, state: str, issuer: str, *, has_iss: bool) -> None:

@@ -19,7 +19,7 @@ class Grant(Protocol):
     """A way to obtain a token."""
 
     def settled(self) -> "Grant":
-        """Return the grant with its inputs fixed for one request, where they may change: the subject token of an exchange."""
+        """Return the grant with its inputs fixed for one request: the subject token of an exchange may change between calls."""
 
     def begin(self) -> dict[str, str] | None:
         """Return the form that asks for the first token; None when a person has to sign in first."""

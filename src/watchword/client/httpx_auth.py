@@ -1,6 +1,6 @@
-"""A token source as the `auth` of the clients of httpx, and of httpx2 (its continuation by other people, which the MCP Python SDK uses).
+"""A token source as the `auth` of clients of httpx, and of httpx2 (its continuation by others, which the MCP Python SDK uses).
 
-The two have the same classes, and neither accepts those of the other. httpx2 need not be installed, and is never imported here.
+Both have the same classes, but neither accepts those of the other. httpx2 need not be installed, and is never imported here.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ class HttpxAuth(_Auth):
 
         @property
         def __class__(self) -> type:
-            """What else an object is to `isinstance`, by which httpx2 tells an `auth` from a function or a password."""
+            """Pass for an `Auth` of httpx2, which checks by `isinstance` whether an `auth` is one, a function or a password."""
             return _of_httpx2("Auth") or HttpxAuth
 
     def __init__(self, source: Source) -> None:
@@ -45,7 +45,7 @@ class HttpxAuth(_Auth):
         self._locks: dict[asyncio.AbstractEventLoop, asyncio.Lock] = {}
 
     def __reduce__(self) -> str:
-        """Say why it cannot be pickled or copied: with its source, it is of this process and its event loops."""
+        """Raise TypeError with the reason: it cannot be pickled or copied, being tied to its source and this process's event loops."""
         raise TypeError("an HttpxAuth stays where it was made: make one, and its source, in each process")
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
@@ -103,10 +103,10 @@ class HttpxAuth(_Auth):
         return await self._in_thread(self._source.present, method, address, time.monotonic())
 
     async def _in_thread(self, ask: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
-        """Wait for what may wait for the authorization server, in one thread of this event loop at a time.
+        """Run what may wait for the authorization server in a thread, one at a time for this event loop.
 
-        A task that gives up leaves its thread waiting, and the lock with it: the threads of many such tasks would be all that the loop
-        has, and the program could look up no name any more.
+        A cancelled task leaves its thread waiting, and the lock held until that ends. Without the lock, many such threads would use up
+        the loop's thread pool, and the program could not even resolve a host name.
         """
         lock = self._lock()
         await lock.acquire()
@@ -141,11 +141,11 @@ def _of_httpx2(name: str) -> Any:
 def _ended(asking: asyncio.Future[Any], lock: asyncio.Lock) -> None:
     lock.release()
     if not asking.cancelled():
-        asking.exception()  # asyncio would log that of which nobody waits for the end any more
+        asking.exception()  # retrieved here, or asyncio logs it when the waiting task has gone
 
 
 def _check_loop() -> None:
-    """Raise RuntimeError on another event loop, at once and not when a token ends."""
+    """Raise RuntimeError on an event loop other than asyncio's, with the first request and not when a token has to be renewed."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -160,7 +160,7 @@ def _follow(request: httpx.Request, trace: Callable[[str, Any], object]) -> None
 
 
 def _leave(request: httpx.Request, told: Callable[[str, Any], object] | None) -> None:
-    """Leave a request as the program made it, which may send it a thousand times: each `trace` would call the one before."""
+    """Restore the `trace` of the program's request: it may be sent again many times, and each of our hooks would call the one before."""
     if told is not None:
         request.extensions["trace"] = told
     else:
@@ -168,8 +168,8 @@ def _leave(request: httpx.Request, told: Callable[[str, Any], object] | None) ->
 
 
 def _drop_stray_proof(event: str, about: Any) -> None:
-    # On the way to another origin httpx removes the token, and would send its proof. Redirects are followed out of sight of an `auth`:
-    # the events of a connection are the only place where each request can be seen before it is sent.
+    # On a redirect to another origin, httpx removes the token but not its proof. An `auth` does not see redirects: only the events of a
+    # connection show each request before it is sent.
     if not event.endswith(".send_request_headers.started"):
         return
     request = about["request"]
@@ -178,7 +178,7 @@ def _drop_stray_proof(event: str, about: Any) -> None:
 
 
 def _can_go_again(stream: object) -> bool:
-    """Whether a body can be sent again: one in memory, or a form all of whose files can be read again. httpx goes back to their start."""
+    """Whether a body can be sent again: one in memory, or a form whose files are all seekable (httpx rewinds them)."""
     if isinstance(stream, (httpx.ByteStream, _of_httpx2("ByteStream") or httpx.ByteStream)):
         return True
     parts = getattr(stream, "fields", None)  # of a multipart form, whose class is not public

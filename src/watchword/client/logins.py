@@ -117,7 +117,7 @@ def find(name: str | None) -> Login:
 
 @contextlib.contextmanager
 def forgetting(login: Login) -> Iterator[Record | None]:
-    """Remove a sign-in with its secrets after the block, which is given what is kept, and in which nobody renews it."""
+    """Yield a sign-in's record, under the lock of its store, and remove the sign-in with its secrets afterwards."""
     store = store_of(login)
     with store.lock():
         yield store.load()

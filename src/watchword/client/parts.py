@@ -1,4 +1,4 @@
-"""Checks of the parts that a program builds a client from: a wrong one raises ValueError at once, before anything is sent.
+"""Checks of the arguments that a program builds a client from: a wrong one raises ValueError at once, before anything is sent.
 
 The messages never repeat what was given, since it may be a secret.
 """
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from watchword.jose.jwk import Key
 
-# What the client itself says in a request for a token.
+# The parameters that the client itself sends in a token request.
 _OWN = frozenset(
     {
         "actor_token", "actor_token_type", "client_assertion", "client_assertion_type", "client_id", "client_secret",
@@ -55,7 +55,7 @@ def check_scope(given: object) -> None:
 
 
 def check_parameters(given: object, *more: str) -> None:
-    """Raise ValueError for parameters that are no texts by name, and for the client's own; `more` are those of a grant."""
+    """Raise ValueError unless parameters are strings by name, none of them one that the client sends itself; `more` are those of a grant."""
     if not isinstance(given, Mapping) or not all(
         isinstance(text, str) and text for pair in given.items() for text in pair
     ):

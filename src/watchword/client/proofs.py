@@ -30,7 +30,7 @@ def dated(headers: Mapping[str, str]) -> float | None:
 
 
 class Clocks:
-    """The local time, and the offset of each server's clock: what a server checks by its clock is dated by that clock."""
+    """The local time, and the offset of each server's clock: what a server will check by its clock is dated by that clock."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock

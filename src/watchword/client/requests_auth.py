@@ -18,7 +18,7 @@ TRIES = 3
 
 
 class _Headers(CaseInsensitiveDict[str]):
-    """Headers whose proof goes with the token: on the way to another origin, requests removes the token alone."""
+    """Headers that lose the proof together with the token: on a redirect to another origin, requests removes only the token."""
 
     def copy(self) -> "_Headers":
         return _Headers(self.items())

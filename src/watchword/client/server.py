@@ -18,9 +18,9 @@ from watchword.client.proofs import Clocks, Prover
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
-# Seconds without a byte: fewer than the grace (10 by default) within which a server gives the successor of a refresh token again.
+# Seconds without a byte: fewer than the grace period (10 by default) in which a server repeats the successor of a refresh token.
 TIMEOUT = 8.0
-PATIENCE = 30.0  # seconds for a whole body, for which every caller that needs a token may be waiting
+PATIENCE = 30.0  # seconds for a whole body; every caller that needs a token may be waiting for it
 MAX_ANSWER = 256 * 1024
 LONGEST_NUMBER = 20  # digits
 FOR_EVER = 1e10  # seconds, about three hundred years
@@ -129,7 +129,7 @@ class AuthorizationServer:
     ) -> tuple[int, Mapping[str, str], Document | None]:
         end = self._clocks() + PATIENCE
         try:
-            # A client of the program's own may follow redirects, or present something by itself.
+            # A client that the program supplied may follow redirects, or send credentials of its own.
             with self._http().stream(
                 method, address, data=form, headers=headers, auth=None, follow_redirects=False
             ) as answer:
@@ -141,16 +141,14 @@ class AuthorizationServer:
                 for part in answer.iter_bytes():
                     body += part
                     if self._clocks() > end:
-                        # Whole all the same where the machine slept or its clock was set, and then not thrown away.
+                        # A complete answer is used all the same: the machine may have slept, or its clock may have been set.
                         if (document := _document(body)) is None:
                             raise Unreachable(f"the answer of {self.issuer} takes too long")
                         return answer.status_code, answer.headers, document
                     if len(body) > MAX_ANSWER:
                         raise Unreachable(f"the answer of {self.issuer} is too long")
                 return answer.status_code, answer.headers, _document(body)
-        except (
-            httpx.ConnectError
-        ) as error:  # of this machine's wording, unlike those below: a certificate, a name, a port
+        except httpx.ConnectError as error:  # worded by this machine, unlike those below
             parts = urlsplit(address)
             raise Unreachable(f"no connection to {parts.scheme}://{parts.netloc}: {error}") from None
         except NO_ANSWER as error:
@@ -159,7 +157,7 @@ class AuthorizationServer:
 
 
 def seconds(given: object) -> float | None:
-    """Return the seconds that an answer names, a number or, as some servers write it, a text of digits; None for anything else."""
+    """Return the seconds that an answer names, as a number or, as some servers write it, a string of digits; None for anything else."""
     if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < LONGEST_NUMBER:
         given = int(given)
     if isinstance(given, bool) or not isinstance(given, int | float):

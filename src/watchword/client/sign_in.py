@@ -23,7 +23,9 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 OFFLINE = "offline_access"
 PATIENCE = 300.0
 
-_opening = threading.Lock()  # two at once would each take the other's descriptor for standard output
+_opening = (
+    threading.Lock()
+)  # two at once would each save the other's redirected descriptor as standard output
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +54,8 @@ def has_browser() -> bool:
 
 
 def open_page(address: str) -> None:
-    """Open a browser at an address; what it prints there, and keeps open as long as it runs, is standard error."""
-    if sys.stdout is None or sys.stderr is None:  # closed: nothing to keep clean, or nowhere else to print
+    """Open a browser at an address; its standard output is ours for errors, so that it cannot mix into the program's output."""
+    if sys.stdout is None or sys.stderr is None:  # closed: nothing to protect, or nowhere to redirect to
         webbrowser.open(address)
         return
     with _opening:
@@ -112,7 +114,7 @@ def by_browser(
 
 
 def _proof_key() -> tuple[dict[str, str], dict[str, str]]:
-    """Return the parameters by which an authorization is asked for with a new proof key, and those by which it is redeemed (RFC 7636 §4)."""
+    """Return the PKCE parameters of an authorization request, and those of the token request that belongs to it (RFC 7636 §4)."""
     verifier = secrets.token_urlsafe(48)
     challenge = jwk.b64encode(hashlib.sha256(verifier.encode()).digest())
     return {"code_challenge": challenge, "code_challenge_method": "S256"}, {"code_verifier": verifier}

@@ -73,7 +73,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A question that the authorization server did not answer: for whose token, why, and until when that stands (`time.monotonic`)."""
+    """A failed request for a token of `owner`: requests that began to wait before `until` (`time.monotonic`) fail with the same `reason`."""
 
     owner: str
     reason: str
@@ -122,7 +122,9 @@ class TokenSource:
         self.server = AuthorizationServer(issuer, self._clocks, http)
         self._client = client
         self._grant = grant
-        self._store: Store = MemoryStore() if store is None else store  # one that is still empty may be false
+        self._store: Store = (
+            MemoryStore() if store is None else store
+        )  # not `or`: an empty store may be falsy
         self._dpop = dpop
         self._prover: Prover | None = None
         self._known: Record | None = None
@@ -130,7 +132,7 @@ class TokenSource:
         self._failed: Failure | None = None
 
     def __reduce__(self) -> str:
-        """Say why a source cannot be pickled or copied, whose locks and connections are of this process."""
+        """Raise TypeError with the reason: a source cannot be pickled or copied, since its locks and connections belong to this process."""
         raise TypeError(
             "a TokenSource stays where it was made: make one in each process, with one FileStore to share its tokens"
         )
@@ -223,7 +225,7 @@ class TokenSource:
         return stored
 
     def _prover_of(self, stored: Record | None) -> Prover:
-        """Return the prover for a record's key: another user of the store may have started anew with another key."""
+        """Return the prover for a record's key, which another process that shares the store may have replaced."""
         key = jwk.parse(stored.key) if stored and stored.key else None
         if self._prover is not None and (key is None or key.thumbprint == self._prover.key.thumbprint):
             return self._prover
@@ -278,17 +280,17 @@ class TokenSource:
             raise
 
     def _refreshed(self, form: Mapping[str, str]) -> Record:
-        # Asked again at once where the answer was lost. The server may have used the token up, and gives its successor again for some
-        # seconds only; the next request of this program may come later, and would end the sign-in.
-        self.server.metadata()  # of a server that does not even answer this, nothing was used up
+        # A lost answer is asked for again at once. The server may have rotated the refresh token, and repeats its successor only for some
+        # seconds; the program's next request may come later, and would then end the sign-in.
+        self.server.metadata()  # fails here while the server is out of reach, before the refresh token is sent
         try:
             return self._record(form)
         except AnswerLost:
             return self._record(form)
 
     def _keep(self, room: contextlib.ExitStack) -> None:
-        # What replaces a refresh token has to be kept, or the next one to use it again ends the whole sign-in. Where no room can be held,
-        # a store that is full says so when it is given again what it has, or a record of nobody.
+        # The successor of a refresh token has to be stored: using the old one again would end the whole sign-in. A store that cannot
+        # reserve room is tested by saving again what it has, or an empty record.
         if isinstance(self._store, FileStore):
             room.enter_context(self._store.room())
         else:

@@ -19,7 +19,7 @@ import msgspec
 
 from watchword.folders import settle
 
-ROOM = 32 * 1024  # bytes, more than the tokens that servers give take up
+ROOM = 32 * 1024  # bytes: more than the tokens of any usual server
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -98,7 +98,7 @@ def file_lock(path: Path) -> Iterator[None]:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
-        # By name, since a child that was forked meanwhile has the descriptor too, and would keep the lock until it ends.
+        # Explicitly: a child that was forked meanwhile shares the descriptor, and would keep the lock until it ends.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
@@ -146,9 +146,9 @@ class FileStore:
 
     @contextlib.contextmanager
     def room(self) -> Iterator[None]:
-        """Keep room for this thread's next `save` while the block runs, in case the disk fills meanwhile; raise OSError for a full one.
+        """Reserve disk space for this thread's next `save` while the block runs; raise OSError when the disk is full.
 
-        Whoever calls it holds the lock.
+        The caller holds the lock.
         """
         temporary, empty = self._temporary(), bytes(ROOM)
         for other in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.*"):
@@ -166,7 +166,7 @@ class FileStore:
 
 
 def _write(path: Path, content: bytes) -> None:
-    # Cut to its length only afterwards: what `room` wrote is overwritten in its place.
+    # Truncated only afterwards, so that the space which `room` reserved is overwritten and not given back first.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

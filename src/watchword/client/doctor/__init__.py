@@ -1,4 +1,4 @@
-"""What OpenID and MCP clients stumble over, found by making the requests that they make: `examine(url)`.
+"""What OpenID and MCP clients stumble over, found by sending the requests that they send: `examine(url)`.
 
 Owns the choice of the walk; `issuer` walks an authorization server, `resource` an MCP server and then the servers that it names.
 """
@@ -34,7 +34,7 @@ def examine(url: str, web: Web | None = None) -> Report:
 
 
 def _is_resource(url: str, seen: list[Seen], web: Web) -> bool:
-    """Whether an address is of a resource, though a server on its host answers with its own metadata whatever is inserted after the name."""
+    """Whether an address is a resource, although some server on its host answers every well-known address with its own metadata."""
     issuers = {str((one.document or {}).get("issuer", "")).rstrip("/") for one in seen}
     return url.rstrip("/") not in issuers and "resource" in (web.get(inserted(url)).document or {})
 

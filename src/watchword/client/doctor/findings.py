@@ -1,4 +1,4 @@
-"""What was found: each finding has a name, says what is the case, and which line to change."""
+"""What was found: each finding has a code, says what is the case, and what to change."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -47,7 +47,7 @@ class Report:
 
 
 def check_type(media_type: str, address: str, report: Report, *others: str) -> None:
-    """Check what a document says that it is (RFC 8414 §3.2, RFC 9728 §3.2): the MCP SDK for Go and openid-client read no other."""
+    """Check the media type of a document (RFC 8414 §3.2, RFC 9728 §3.2): the MCP SDK for Go and openid-client refuse any other."""
     if media_type not in ("application/json", *others):
         report.fail(
             "content-type",
@@ -58,5 +58,5 @@ def check_type(media_type: str, address: str, report: Report, *others: str) -> N
 
 
 def _shown(text: str) -> str:
-    """Return a text as one line without terminal control characters: parts of it come from the servers that are walked."""
+    """Escape control characters of the terminal: parts of the text come from the servers that are examined."""
     return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)

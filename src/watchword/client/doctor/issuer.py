@@ -18,7 +18,7 @@ from watchword.client.doctor.web import (
 )
 from watchword.client.proofs import dated
 
-# How an endpoint that exists answers an empty request; any other answer means that there is none.
+# What an existing endpoint may answer to an empty request; any other status means that there is none.
 ALIVE = (200, 400, 401, 403, 415, 422, 429)
 FORMS = (
     "token_endpoint",
@@ -32,7 +32,7 @@ SKEW = 60
 
 
 def walk_issuer(issuer: str, web: Web, report: Report, place: str = "in the client: issuer = ") -> None:
-    """Walk an authorization server by its issuer identifier; `place` is where that was read, and where another is to stand instead."""
+    """Examine an authorization server by its issuer identifier; `place` says where the identifier is written, and may be corrected."""
     if is_exposed(issuer):
         report.fail(
             "plain-http",

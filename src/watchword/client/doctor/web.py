@@ -62,7 +62,7 @@ class Seen:
 
 
 def line_for(seen: Seen, address: str, otherwise: str) -> str:
-    """Return the line to change where an address did not answer as it must: the certificate's where clients refuse that."""
+    """Return what to change when an address did not answer properly: about its certificate if clients refuse that, else `otherwise`."""
     if "CERTIFICATE_VERIFY_FAILED" not in seen.problem:
         return otherwise
     host = urlsplit(address).hostname
@@ -84,7 +84,7 @@ class Web:
 
     def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._http = http or _client()
-        self._here = http or _client(DIRECT)  # this machine, of which a proxy knows nothing
+        self._here = http or _client(DIRECT)  # for this machine, which a proxy cannot reach
         self._clock = clock
         self._known: dict[str, Seen] = {}
 
@@ -179,6 +179,6 @@ def well_known(issuer: str) -> dict[str, str]:
 
 
 def described(metadata: str) -> str:
-    """Return whose metadata are at a well-known address: what is before it, and what was inserted into (RFC 8414 §3, RFC 9728 §3)."""
+    """Return the issuer or resource that a well-known address belongs to (RFC 8414 §3, RFC 9728 §3)."""
     before, _, name = metadata.partition("/.well-known/")
     return before + "".join(name.partition("?")[0].partition("/")[1:])

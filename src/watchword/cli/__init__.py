@@ -25,7 +25,7 @@ def main() -> None:
             _run()
     except KeyboardInterrupt:  # while modules were being imported; later, each command handles it
         sys.exit(130)
-    except BrokenPipeError:  # within a command that is handled, as quietly
+    except BrokenPipeError:  # commands handle it themselves, as quietly as here
         sys.stdout = _nowhere("w")
         sys.exit(1)
     except OSError as error:
@@ -36,7 +36,7 @@ def main() -> None:
         sys.exit(1)
     except NotInstalled as error:
         sys.stderr.write(f"error: {error}\n")
-        if "--json" in sys.argv[1:]:  # by what is there whatever is missing
+        if "--json" in sys.argv[1:]:  # with the standard library alone, since anything else may be missing
             document = {"error": "not_installed", "error_description": str(error)}
             sys.stdout.write(json.dumps(document, indent=2) + "\n")
         sys.exit(2)
@@ -84,15 +84,15 @@ def _run() -> None:
 
 
 def _was_interrupted(left: SystemExit) -> bool:
-    """Whether somebody interrupted a question, of which the parser makes the same as of its end."""
-    # What parses the call exits while it handles that, which in turn came of the interrupt.
+    """Whether somebody interrupted a prompt, which the parser reports in the same way as the end of its input."""
+    # The parser exits while it handles an exception of its own, which was raised while it handled the interrupt.
     return isinstance(getattr(left.__context__, "__context__", None), KeyboardInterrupt)
 
 
 def _reason(left: SystemExit) -> str | None:
     """Return what is wrong with a call, None where that is printed already."""
     unknown = "Standard error says what is wrong with the call."
-    # What parses the call exits while it handles the exception that names the mistake.
+    # The parser exits while it handles the exception that names the mistake.
     explain = getattr(left.__context__, "format_message", lambda: unknown)
     reason: str | None = getattr(left, "message", explain())
     return reason

@@ -36,7 +36,7 @@ VERSION = "--version"
 
 
 def application(called: str = "") -> typer.Typer:
-    """Return the command line with the called command alone, with none for the version, or with all."""
+    """Return the command line with only the called command, with none for `--version`, else with all."""
     app = typer.Typer(
         name="watchword",
         help="Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect.",

@@ -40,7 +40,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Applied(msgspec.Struct, frozen=True):
-    """What was done, or with `--check` would be; `secrets` are the files with the secrets that were made."""
+    """What was done, or with `--check` would be done; `secrets` are the files with the secrets that were made."""
 
     changes: list[Change]
     unchanged: int

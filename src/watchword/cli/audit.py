@@ -99,7 +99,7 @@ async def _follow(
 
 
 def _check(files: sqlite_file.Files | None, database: str) -> None:
-    """Raise StorageUnavailable for a file that was removed or replaced, as by a restore: nobody writes to the one that is open here."""
+    """Raise StorageUnavailable when the database file was removed or replaced, as by a restore: nobody writes to the open one any more."""
     try:
         if files is not None:
             files.check()
@@ -124,9 +124,9 @@ def _print(event: Event) -> None:
 
 
 def _text(key: str, value: object) -> str:
-    """Return a value as people read it: a moment without a blank, as the next member follows after one.
+    """Return a value as people read it; a time without a space, since spaces separate the members.
 
-    A number that is no moment may stand in its place where somebody has tampered with the trail, which must not hide the rest.
+    After tampering, any number may stand in the place of a time; it is printed as it is, so that it cannot hide the rest of the trail.
     """
     if isinstance(value, int) and key.endswith(("_at", "_until")) and value == unreadable.moment(value):
         return session.when(value).replace(" ", "T")

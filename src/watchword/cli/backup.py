@@ -37,7 +37,7 @@ def done(work: Coroutine[object, object, T], as_json: bool) -> T:
 
 
 async def _stoppable(work: Coroutine[object, object, T]) -> T:
-    """Do work that removes what it has begun when it is given up: for SIGTERM, as a stopped service or a time limit sends it, as for Ctrl-C."""
+    """Do work that cleans up when it is cancelled, and cancel it for SIGTERM as well (a stopped service, a time limit), not only for Ctrl-C."""
     stopped = False
 
     def stop() -> None:

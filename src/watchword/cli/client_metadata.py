@@ -113,7 +113,7 @@ def _jwks(value: str | None) -> Metadata:
 
 
 def read_json(path: str, option: str, also: str = "") -> object:
-    """Return what the admin API would take of a JSON file; exit with 2 and the reason for any other."""
+    """Return the JSON in a file, parsed as strictly as by the admin API; exit with 2 and the reason when that fails."""
     try:
         return strict_json.loads(Path(path).read_bytes())
     except (OSError, StrictJSONError) as error:

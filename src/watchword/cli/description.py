@@ -27,7 +27,7 @@ _BARE = {
 
 
 def read(file: Path) -> Mapping[str, Any]:
-    """Return the contents of a file or of standard input; exit with 2 and the reason when it is not storable TOML or JSON."""
+    """Return the contents of a file or of standard input; exit with 2 and the reason when it is not TOML or JSON that can be stored."""
     where = "standard input" if str(file) == STREAM else str(file)
     try:
         with sys.stdin.buffer if str(file) == STREAM else file.open("rb") as stream:
@@ -57,7 +57,7 @@ def _json(text: str) -> object:
 
 def _toml(text: str) -> dict[str, Any]:
     document = tomllib.loads(text, parse_float=_finite)
-    strict_json.loads(msgspec.json.encode(document), max_bytes=2 * MAX_BYTES)  # as it is stored
+    strict_json.loads(msgspec.json.encode(document), max_bytes=2 * MAX_BYTES)  # it is stored as JSON
     return document
 
 

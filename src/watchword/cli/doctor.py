@@ -98,7 +98,7 @@ def _installation(database: str | None, config: str | None, data: bool) -> Repor
 
 def _no_database(settings: Settings, report: Report) -> None:
     key = None if settings.is_postgres else master_key.own_file(settings)
-    if key is not None and key.exists():  # it is made after the database: that was lost
+    if key is not None and key.exists():  # it is made after the database, which must have been lost
         message = f"{key} exists but the database does not"
         report.fail("database", settings.database_shown, message, "restore it from the backup")
         return
@@ -134,7 +134,7 @@ def _exposure(settings: Settings, report: Report) -> None:
 
 def _files(settings: Settings, report: Report) -> None:
     paths = [] if settings.is_postgres else [Path(settings.database)]
-    if (key := master_key.own_file(settings)) is not None:  # one from elsewhere is checked when it is read
+    if (key := master_key.own_file(settings)) is not None:  # a key from elsewhere is checked when it is read
         paths.append(key)
     for path in paths:
         if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
@@ -143,7 +143,7 @@ def _files(settings: Settings, report: Report) -> None:
 
 async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
     version, newest = await runtime.database.read(migrate.schema_version), migrate.migrations()[-1][0]
-    if version > newest:  # by expansions, less than a day ago
+    if version > newest:  # a newer release has expanded the schema
         newer = f"it opens, and its schema has version {version}, newer than this release knows ({newest})"
         report.warn("schema", "database", newer, "bring this installation to the newer release as well")
     else:

@@ -128,8 +128,8 @@ def run(settings: Settings) -> int:
 
 
 def _environment(settings: Settings) -> dict[str, str]:
-    # Worker processes get the settings, command-line options included, through the environment, and read no file: one of this folder need
-    # not be the one that was named, and may have been changed since it was checked.
+    # Worker processes get all settings, command-line options included, through the environment and read no file: the one in this folder
+    # may not be the one that was named, and may have been changed since it was checked.
     variables = {PREFIX + "CONFIG": os.devnull}
     for name in Settings.__struct_fields__:
         value = getattr(settings, name)
@@ -145,7 +145,7 @@ def _text(value: object) -> str:
 
 
 def say(line: str) -> None:
-    """Print on standard error; where that is a file on a full disk, go on without."""
+    """Print on standard error; go on silently where that cannot be written, as on a full disk."""
     with contextlib.suppress(OSError):
         sys.stderr.write(line + "\n")
         sys.stderr.flush()

@@ -125,7 +125,7 @@ def _stated(config: str | None) -> dict[str, object]:
 
 
 def _host(said: Mapping[str, object]) -> str:
-    """Return the address of this machine that file and environment name; what others can reach is left out, and said so."""
+    """Return the loopback address that file or environment names; any other is ignored with a notice."""
     host = str(said.get("host", LOOPBACK))
     if is_loopback(host):
         return host

@@ -38,7 +38,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and 
 ACTOR = "command line"
 DEV_DATABASE = "watchword-dev.db"
 UNFOLDED = 1000  # columns, so that a file or another program gets each row as one line
-LONGEST_LOOK = 86_400  # seconds for a statement that reads a whole table; `database_timeout` is for those that people wait for
+LONGEST_LOOK = 86_400  # seconds for a statement that reads a whole table; `database_timeout` is for requests
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 # C0 and C1 without tab and line feed, the separators of lines, and what turns the direction of text (Unicode UAX #9)
@@ -48,7 +48,7 @@ _STEERING = re.compile(
 
 
 def plain(text: str, *, one_line: bool = False) -> str:
-    """Return text with escapes for what would steer a terminal: much that is printed was written by strangers."""
+    """Escape what would control a terminal: much that is printed was written by strangers."""
     safe = _STEERING.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
     return safe.replace("\t", "\\t").replace("\n", "\\n") if one_line else safe
 
@@ -107,7 +107,7 @@ def one_page(search: str, after: str) -> None:
 
 
 def follows(after: str, kind: str) -> None:
-    """Exit with 2 for a list that continues after what is no identifier of its kind: the page would lack entries, or be empty."""
+    """Exit with 2 unless `after` is an identifier of the kind that is listed: otherwise the page would lack entries, or be empty."""
     if after and not has_form(after, kind):
         usage(f"--after takes the last identifier of the page before, such as {kind}_…, not {after!r}")
 
@@ -123,7 +123,7 @@ def page(found: Sequence[T], limit: int, name: Callable[[T], str]) -> tuple[Sequ
 
 
 def print_more(following: str | None, search: str = "") -> None:
-    """Print how to see the rest of a list, where there is more of it; that of a search continues after no identifier."""
+    """Print how to see the rest of a list, if there is more; the rest of a search has no identifier to continue after."""
     if following and search:
         out.print("[dim]more: give more of the name, or raise --limit[/]")
     elif following:
@@ -148,9 +148,9 @@ def load(config: str | None, **overrides: object) -> Settings:
 
 
 def development_database(config: str | None) -> str | None:
-    """Return the database file of `watchword dev` where it is the only one in this folder and no option names any.
+    """Return the database file of `watchword dev` if it is the only one in this folder and no option names another.
 
-    Where both are there, say which is used: whoever works with the other would wonder at what they see.
+    If both exist, say which is used, so that nobody wonders about missing data.
     """
     settings = load(config)
     if "database" in settings_module.stated(config=config) or not Path(DEV_DATABASE).exists():
@@ -164,7 +164,7 @@ def development_database(config: str | None) -> str | None:
 
 
 def load_for(database: str | None, config: str | None) -> Settings:
-    """Return the settings with the database that was named, else with that of `watchword dev` where it is the only one."""
+    """Return the settings with the database that was named, else with that of `watchword dev` if it is the only one."""
     return load(config, database=development_database(config) if database is None else database)
 
 
@@ -236,9 +236,9 @@ def print_text(text: str) -> None:
 
 @contextlib.contextmanager
 def shown_once(whose: str, another: str) -> Iterator[None]:
-    """Wrap the printing of a new secret; where it cannot be written completely, say whose it was and which command makes another.
+    """Wrap the printing of a new secret; if it cannot be written completely, say whose it was and which command makes another.
 
-    It is not revoked: what a rotation did to the older ones cannot be undone, and a secret that nobody has is harmless.
+    It is not revoked: the end of the older ones cannot be undone, and a secret that nobody has is harmless.
     """
     try:
         yield

@@ -230,7 +230,7 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say what a token of any kind is, whose it is, and whether an API would accept it; this does not count as a use."""
-    # Never that of WATCHWORD_TOKEN, which is one's own: to end it where another was piped in would be the wrong one.
+    # Never the one in WATCHWORD_TOKEN, which is the caller's own: `--revoke` must not end that when another was piped in.
     text = _read_line() if token == "-" else token
 
     async def work(runtime: Runtime) -> tuple[Finding, bool]:

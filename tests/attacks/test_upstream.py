@@ -330,33 +330,65 @@ async def test_a_providers_own_session_proves_nothing_again_of_who_is_signed_in(
     assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
 
 
-@pytest.mark.parametrize(
-    ("subject", "sid", "finishes"),
-    [
-        ("248289761001", "s", False),
-        (None, "s", False),
-        ("somebody else", "s", True),
-        (None, "another", True),
-    ],
-    ids=["the person", "only the session", "another person", "another session"],
-)
-async def test_who_was_signed_out_at_the_provider_finishes_no_sign_in_here(
-    server: Server, provider: Provider, subject: str | None, sid: str, finishes: bool
-) -> None:
-    person = await link(server, provider)
-    key = await add_totp(person)
-    provider.claims["sid"] = "s"
-    for browser in (person, late := Person(server, another(server))):
-        server.clock.advance(31)
-        browser.http.cookies.delete("ww-session")
-        assert await come_back(browser, await begin(browser, provider)) == "/sign-in/second-factor"
-        if browser is person:  # signed in already by the same session at the provider
-            await browser.send({"code": code_of(server, key)}, having="method")
-            assert browser.path == "/account"
+async def signed_out(server: Server, provider: Provider, subject: str | None, sid: str | None) -> None:
+    """Let the provider say that somebody has signed out there."""
     claims = logout.logout_token_claims(
         issuer=provider.issuer, client_id="us", subject=subject, sid=sid, jti="j", now=int(server.clock())
     )
     told = {"logout_token": jwt.encode(provider.key, claims, typ="logout+jwt")}
     assert (await server.http.post("/upstream/hub/backchannel-logout", data=told)).status_code == 200
+
+
+@pytest.mark.parametrize("before", [True, False], ids=["signed in here before", "not signed in here yet"])
+@pytest.mark.parametrize(
+    ("subject", "sid", "finishes"),
+    [
+        ("248289761001", "s", False),
+        ("248289761001", None, False),
+        (None, "s", False),
+        ("somebody else", None, True),
+        (None, "another", True),
+    ],
+    ids=["the person's session", "the person", "only the session", "another person", "another session"],
+)
+async def test_who_was_signed_out_at_the_provider_finishes_no_sign_in_here(
+    server: Server, provider: Provider, subject: str | None, sid: str | None, finishes: bool, before: bool
+) -> None:
+    person = await link(server, provider)
+    key = await add_totp(person)
+    provider.claims["sid"] = "s"
+    for browser in (person, late := Person(server, another(server)))[not before :]:
+        server.clock.advance(31)
+        browser.http.cookies.delete("ww-session")
+        assert await come_back(browser, await begin(browser, provider)) == "/sign-in/second-factor"
+        if browser is person:  # by the same session at the provider
+            await browser.send({"code": code_of(server, key)}, having="method")
+            assert browser.path == "/account"
+    await signed_out(server, provider, subject, sid)
     await late.send({"code": code_of(server, key)}, having="method")
     assert (late.path == "/account") == finishes
+    server.clock.advance(31)
+    late.http.cookies.delete("ww-session")
+    assert await come_back(late, await begin(late, provider)) == "/sign-in/second-factor"
+    await late.send({"code": code_of(server, key)}, having="method")
+    assert late.path == "/account", "whoever the provider vouches for since"
+
+
+@pytest.mark.parametrize(
+    ("subject", "sid"), [("248289761001", None), (None, "s")], ids=["the person", "only the session"]
+)
+async def test_who_was_signed_out_at_the_provider_links_nothing_here(
+    server: Server, provider: Provider, subject: str | None, sid: str | None
+) -> None:
+    provider.claims["sid"] = "s"
+    person = Person(server, another(server))
+    assert await come_back(person, await begin(person, provider)) == "/upstream/link"
+    await signed_out(server, provider, subject, sid)
+    await person.send({"password": PASSWORD}, having="identifier")
+    assert person.path == "/upstream/link"
+    assert person.page is not None
+    assert person.page.status_code == 400, "the account may be changed: sign in again"
+    server.clock.advance(1)
+    assert await sign_in(server, provider) == "/upstream/link", "it is not linked"
+    await link(server, provider)
+    assert await sign_in(server, provider) == "/account", "the honest variant"

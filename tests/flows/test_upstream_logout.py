@@ -77,7 +77,7 @@ async def came_from(person: Person, documents: Documents, subject: str, sid: str
     runtime, session = person.server.runtime, await session_of(person.server)
     cookie = await sessions.elevate(
         runtime, session, acr=session.acr, amr=session.amr,
-        came_from=UpstreamSession(documents.base, subject, sid),
+        came_from=UpstreamSession(documents.base, subject, sid, runtime.now()),
     )  # fmt: skip
     person.http.cookies.set("ww-session", cookie or "", domain="localhost.local")
 
@@ -148,6 +148,7 @@ async def test_lo_50_a_logout_token_counts_once(ada: Person, documents: Document
     server, taken = ada.server, token(documents)
     assert (await send(server, taken)).status_code == 200
     assert not await is_signed_in(ada)
+    server.clock.advance(1)
     await ada.sign_in()
     await came_from(ada, documents, "hub-ada", "s1")
     assert (await send(server, taken)).json()["error"] == "invalid_request"

@@ -147,7 +147,7 @@ async def grant_something(database: Database, day: int, now: int) -> None:
         id=f"session {day}", user_id=f"u{day}", created_at=now, authenticated_at=now, last_seen_at=now,
         idle_expires_at=now + 600, expires_at=now + 600, acr="x", amr=("pwd",), user_agent="", address="",
     )  # fmt: skip
-    came_from = UpstreamSession("https://hub.example", f"u{day}", f"sid {day}")
+    came_from = UpstreamSession("https://hub.example", f"u{day}", f"sid {day}", now)
     await database.write(
         sessions.create_session, session, digest(f"session {day}"), limit=10, actor="a", came_from=came_from
     )
@@ -265,9 +265,9 @@ async def test_a_purge_takes_what_has_ended_and_nothing_else(database: Database,
     await add_token(database, "lasting", expires_at=None)
     for day in (0, 15, 30):
         await work(database, day)
-    # a secret ends when the next one was made; a day has two grants
-    ended = {"client_secrets": 1, "grants": 4}.get(table, 2)
-    held = 6 if table == "grants" else 3
+    # a secret ends when the next one was made; a day has two grants, and three identifiers, two of them of a session at a provider
+    ended = {"client_secrets": 1, "grants": 4, "used_identifiers": 6}.get(table, 2)
+    held = {"grants": 6, "used_identifiers": 9}.get(table, 3)
     assert await database.write(limits.purge, table, NOW) == 0
     assert await database.write(limits.purge, table, NOW + 29 * DAY) == ended
     assert await count(database, table) == held - ended

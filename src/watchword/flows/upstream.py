@@ -53,12 +53,13 @@ class Begun(msgspec.Struct, frozen=True):
 
 
 class Found(msgspec.Struct, frozen=True):
-    """The outcome for a verified identity, and the account concerned."""
+    """The outcome for a verified identity, the account concerned, and when the provider was asked who it is, in Unix seconds."""
 
     outcome: rules.Outcome
     identity: Identity
     user: User | None
     back: str
+    answered_at: int
 
 
 _encode = msgspec.json.Encoder().encode
@@ -199,7 +200,7 @@ async def finish(
     if begun is None:  # first, before anything is fetched: anybody can open this address
         raise UpstreamRefused("state")
     provider = await provider_of(runtime, settings)
-    code = rules.check_callback(provider, begun.attempt, parameters)
+    code, answered_at = rules.check_callback(provider, begun.attempt, parameters), runtime.now()
     if not await _use(runtime, begun):
         raise UpstreamRefused("repeated")
     identity = await _identify(runtime, settings, provider, begun.attempt, code)
@@ -227,7 +228,7 @@ async def finish(
         # Nobody can sign in to it, so nobody is asked to
         if user is not None and user.disabled_at is not None:
             outcome = "refused_disabled"
-    return Found(outcome, identity, user, begun.back)
+    return Found(outcome, identity, user, begun.back, answered_at)
 
 
 def _check_age(begun: Begun, provider: Provider, identity: Identity) -> None:

@@ -258,7 +258,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
 
 async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:
     count("sign_ins", "provider", "accepted")
-    came_from = _session_of(found.identity)
+    came_from = _session_of(found.identity, found.answered_at)
     here = await visit.current(request)
     return await visit.proceed(
         request,
@@ -272,13 +272,13 @@ async def _signed_in(request: Request, user: User, found: upstream.Found) -> Res
     )
 
 
-def _session_of(identity: Identity) -> UpstreamSession:
-    return UpstreamSession(identity.issuer, identity.sub, identity.sid)
+def _session_of(identity: Identity, answered_at: int) -> UpstreamSession:
+    return UpstreamSession(identity.issuer, identity.sub, identity.sid, answered_at)
 
 
 def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User) -> Response:
     runtime = request.runtime
-    pending = Pending(name, found.identity, user.id, found.back, runtime.now())
+    pending = Pending(name, found.identity, user.id, found.back, found.answered_at)
     context = browser.browser_of(request) or ""
     sealed = runtime.root.seal_text("link", context, _encode(pending))
     cookie = browser.set_cookie(runtime.settings, LINK_COOKIE, sealed, LIFETIME)
@@ -344,7 +344,7 @@ async def link(request: Request) -> Response:
             (method, Method.UPSTREAM),
             remember=False,
             back=pending.back,
-            came_from=_session_of(pending.identity),
+            came_from=_session_of(pending.identity, pending.at),
             link=pending.identity,
             spend=spend,
         )

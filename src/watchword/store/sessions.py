@@ -18,7 +18,7 @@ from watchword.store.links import find_live_link, forget_links
 from watchword.store.logout_notices import queue_notices
 from watchword.store.several import in_parts, padded, places
 from watchword.store.tokens import Used, use_identifier
-from watchword.store.upstream_sessions import UpstreamSession, note_upstream_session
+from watchword.store.upstream_sessions import UpstreamSession, end_upstream, hold_upstream, note_upstream
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, hold_user, outdate_proofs, user_of
 
@@ -85,8 +85,11 @@ async def create_session(
 ) -> bool:
     """Store a new session; a person's oldest sessions beyond `limit` end (LG-19). False when the account is gone or disabled.
 
-    `proof_epoch` is the account's from before the person proved who they are: a proof that was invalidated since begins no session.
+    `proof_epoch` is the account's from before the person proved who they are: a proof that was invalidated since begins no session, and
+    one of a session at a provider that has ended since neither.
     """
+    if not await hold_upstream(tx, came_from):
+        return False
     if not await hold_user(tx, session.user_id, proof_epoch):
         return False
     await tx.run(
@@ -109,8 +112,7 @@ async def create_session(
         session.confirmed_at,
         session.browser,
     )
-    if came_from is not None:
-        await note_upstream_session(tx, session.id, came_from)
+    await note_upstream(tx, session.id, came_from)
     crowded_out = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL AND id NOT IN "
         "(SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL ORDER BY last_seen_at DESC, id DESC LIMIT $3) "
@@ -223,8 +225,10 @@ async def elevate_session(
 ) -> bool:
     """Give a session a new cookie and the level proved now; the old cookie is dead. Return False when the session has ended.
 
-    `limits` replace whether it is remembered, its idle and its absolute expiry. `proof_epoch` is as for `create_session`.
+    `limits` replace whether it is remembered, its idle and its absolute expiry. `proof_epoch` and `came_from` are as for `create_session`.
     """
+    if not await hold_upstream(tx, came_from):
+        return False
     if proof_epoch is not None and not await hold_user(tx, actor, proof_epoch):
         return False
     row = await tx.one(
@@ -247,8 +251,7 @@ async def elevate_session(
             limits[2],
             session_id,
         )
-    if came_from is not None:
-        await note_upstream_session(tx, session_id, came_from)
+    await note_upstream(tx, session_id, came_from)
     await tx.record("session.elevated", actor=actor, target=session_id, at=now, acr=acr)
     return True
 
@@ -338,12 +341,13 @@ async def end_sessions_from(
 ) -> list[str] | None:
     """Use up a provider's logout token and end the sessions that came from the session, or the person, that it names.
 
-    What the provider proved before begins no session any more, such as a sign-in that waits for its second factor; where only a session is
-    named, that is so for whoever came from it before.
+    What the provider proved before begins no session any more, such as a sign-in that waits for its second factor, and elevates none; where
+    only a session is named, the latter is so for whoever came from it before.
     Return the identifiers of the ended sessions; None when the token was used before, and then nothing ends.
     """
     if not await use_identifier(tx, *used):
         return None
+    await end_upstream(tx, issuer, subject=subject, sid=sid, now=now)
     await tx.run(
         "UPDATE users SET proof_epoch = proof_epoch + 1 WHERE id IN (SELECT user_id FROM upstream_accounts WHERE issuer = $1 AND "
         "(subject = $2 OR ($2 = '' AND subject IN (SELECT subject FROM upstream_sessions WHERE issuer = $1 AND sid = $3))))",

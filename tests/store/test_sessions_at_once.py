@@ -34,6 +34,11 @@ async def end(tx: Transaction, id: str) -> object:
     return await sessions.end_sessions_from(tx, HUB, used=used, subject="", sid="s1", now=NOW + 1)
 
 
+async def first(tx: Transaction, id: str) -> bool:
+    """Begin a session of which one alone may live."""
+    return await begin(tx, id, limit=1)
+
+
 async def living(database: Database) -> int:
     return len(await database.read(sessions.list_sessions, user_id="u_1", now=NOW))
 
@@ -46,6 +51,7 @@ async def made(database: Database) -> None:
 @pytest.mark.parametrize(
     ("one", "other", "live"),
     [
+        pytest.param(first, first, 1, id="two sign-ins, where one session may live"),
         pytest.param(begin, begin, 2, id="two sign-ins from one session at the provider"),
         pytest.param(begin, end, 0, id="an end there of what is just begun here"),
         pytest.param(end, begin, 0, id="an end there, just before it is begun here"),
@@ -74,3 +80,12 @@ async def test_of_two_at_once_the_later_sees_the_earlier(
     go_on.set()
     await asyncio.gather(earlier, later)
     assert await living(node) == live
+
+
+async def test_who_signs_in_many_times_at_once_has_no_more_sessions_than_one_person_may(
+    database: Database,
+) -> None:
+    await made(database)
+    names = [f"s_{number}" for number in range(12)]
+    assert all(await asyncio.gather(*(database.write(begin, name, limit=3) for name in names)))
+    assert await living(database) == 3

@@ -90,7 +90,8 @@ async def create_session(
     """
     if not await hold_upstream(tx, came_from):
         return False
-    if not await hold_user(tx, session.user_id, proof_epoch):
+    # One after another: those that begin at the same time would not see each other, and exceed the limit together.
+    if not await hold_user(tx, session.user_id, proof_epoch, alone=True):
         return False
     await tx.run(
         f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals

@@ -129,17 +129,20 @@ async def get_user(tx: Transaction, user_id: str) -> User | None:
     return to_user(row) if row else None
 
 
-async def hold_user(tx: Transaction, user_id: str, proof_epoch: int | None = None) -> bool:
+async def hold_user(
+    tx: Transaction, user_id: str, proof_epoch: int | None = None, *, alone: bool = False
+) -> bool:
     """Lock an account against its end until this transaction is over; return False when it is gone or disabled.
 
     An end that came first prevents what is begun here; one that comes later ends it. With `proof_epoch`, the account's from before the
-    person proved who they are, also return False when that proof was invalidated since.
+    person proved who they are, also return False when that proof was invalidated since. `alone` also waits for others who hold it.
     """
     held = (
         "SELECT id FROM users WHERE id = $1 AND disabled_at IS NULL "
-        "AND (CAST($2 AS BIGINT) < 0 OR proof_epoch = $2) FOR SHARE"
+        "AND (CAST($2 AS BIGINT) < 0 OR proof_epoch = $2) FOR "
     )
-    return await tx.one(held, user_id, -1 if proof_epoch is None else proof_epoch) is not None
+    how = "NO KEY UPDATE" if alone else "SHARE"
+    return await tx.one(held + how, user_id, -1 if proof_epoch is None else proof_epoch) is not None
 
 
 async def hold_address(tx: Transaction, user_id: str, email: str) -> bool:

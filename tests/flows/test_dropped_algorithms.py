@@ -9,6 +9,7 @@ from tests.fixtures.applications import BYE, application, connect, is_alive
 from tests.fixtures.code_flow import request
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server
+from tests.flows.test_fapi2 import Bank
 
 from watchword.flows.keyring import JWKS_MAX_AGE
 
@@ -34,6 +35,24 @@ async def test_tokens_outlive_the_setting_that_they_were_signed_by(tmp_path: Pat
         assert "code=" in (await browser.get("/authorize", params=silent)).headers["location"]
         bye = {"id_token_hint": tokens["id_token"], "post_logout_redirect_uri": BYE}
         assert (await browser.get("/logout", params=bye)).headers["location"] == BYE
+
+
+async def test_nothing_is_signed_for_a_client_of_fapi_2_by_an_algorithm_that_it_forbids(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path, signing_algorithms=("RS256", "ES256")) as before:
+        bank = await Bank(before).register()
+        assert (await bank.token()).status_code == 200, "the honest variant"
+    async with open_server(tmp_path, signing_algorithms=("RS256",)) as after:
+        bank.server = after
+        refused = await bank.token()
+        assert (refused.status_code, refused.json()["error"]) == (500, "server_error")
+        assert "ES256 or EdDSA" in refused.json()["error_description"]
+        other = await after.client(scope="orders:read", grant_types=["client_credentials"])
+        assert (await after.grant(other)).status_code == 200, "a client of no such profile"
+    async with open_server(tmp_path, signing_algorithms=("RS256", "EdDSA")) as again:
+        bank.server = again
+        assert (await bank.token()).status_code == 200
 
 
 async def kids(server: Server, algorithm: str = "ES256") -> list[str]:

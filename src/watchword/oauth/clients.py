@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.oauth import redirect_uri
+from watchword.oauth.errors import OAuthError
 
 ApplicationType = Literal["web", "native"]
 SecurityProfile = Literal["default", "fapi2"]
@@ -94,6 +95,7 @@ OPERATORS = (
 
 # FAPI 2.0 Security Profile §5.4.1
 FAPI_ALGORITHMS = ("PS256", "ES256", "EdDSA")
+NO_FAPI_ALGORITHM = "FAPI 2.0 needs ES256 or EdDSA among the server's signing_algorithms."
 
 
 class Client(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,10 +175,18 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
         return self.security_profile != "fapi2"
 
     def signing_algorithm(self, available: Sequence[str]) -> str:
-        """Return the algorithm that signs this client's tokens, out of those that the server has keys for."""
+        """Return the algorithm that signs this client's tokens, out of those that the server has keys for.
+
+        Raises `server_error` where FAPI 2.0 allows none of them, as after a change of the settings.
+        """
         if self.security_profile != "fapi2":
             return available[0]
-        return next((name for name in available if name in FAPI_ALGORITHMS), available[0])
+        allowed = next((name for name in available if name in FAPI_ALGORITHMS), None)
+        if allowed is None:
+            raise OAuthError(
+                "server_error", NO_FAPI_ALGORITHM, detail=f"nothing can be signed for {self.client_id}"
+            )
+        return allowed
 
     def may(self, grant_type: str) -> bool:
         """Whether the client is registered for a grant type."""

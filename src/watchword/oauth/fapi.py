@@ -8,7 +8,7 @@ issuer alone (`assertion`), and have its tokens bound; signatures by it and for 
 from typing import NamedTuple
 
 from watchword.oauth import answers
-from watchword.oauth.clients import FAPI_ALGORITHMS, Client
+from watchword.oauth.clients import FAPI_ALGORITHMS, NO_FAPI_ALGORITHM, Client
 from watchword.oauth.errors import OAuthError
 
 METHODS = ("private_key_jwt", "tls_client_auth", "self_signed_tls_client_auth")
@@ -57,9 +57,5 @@ def check_signing(client: Client, available: tuple[str, ...]) -> None:
                 "FAPI 2.0 allows PS256, ES256 and EdDSA only.",
                 field=f"{kind}_signed_response_alg",
             )
-    if client.signing_algorithm(available) not in FAPI_ALGORITHMS:
-        raise OAuthError(
-            "invalid_client_metadata",
-            "FAPI 2.0 needs ES256 or EdDSA among the server's signing_algorithms.",
-            field="security_profile",
-        )
+    if not any(name in FAPI_ALGORITHMS for name in available):
+        raise OAuthError("invalid_client_metadata", NO_FAPI_ALGORITHM, field="security_profile")

@@ -190,6 +190,8 @@ async def _end_all(request: Request, person: Person, user: User, form: Form) -> 
 
 
 async def _reset(request: Request, person: Person, user: User, form: Form) -> Response:
+    if user.disabled_at is not None:  # meanwhile: the link would lead nowhere
+        return await _one(request, person, {"form": "changed_meanwhile"})
     runtime = once.runtime_for(console.acting(request, person), person[0], form, user.id)
     try:
         link = await people.reset_link(runtime, user, actor=person[1].id)

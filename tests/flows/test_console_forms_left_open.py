@@ -1,0 +1,28 @@
+"""Forms of the console that are sent from a page left open, or gone back to."""
+
+from tests.fixtures.accounts import make
+from tests.fixtures.console import admin, server
+from tests.fixtures.console_forms import act, form_of
+from tests.fixtures.people import Person
+
+from watchword.store import events
+
+__all__ = ["admin", "server"]
+
+
+async def test_no_link_is_made_into_an_account_that_was_switched_off_meanwhile(admin: Person) -> None:
+    server = admin.server
+    user = await make(server, "kim", "kim@example.com")
+    page = f"/console/people/{user.id}"
+    await admin.open(page)
+    left_open = form_of(admin, "reset")
+    assert left_open is not None
+    path = left_open.pop("")
+    assert await act(admin, page, "switch_off") == 200
+    admin.page = await admin.http.post(path, data=left_open)
+    assert "Somebody changed this meanwhile" in admin.text
+    assert await act(admin, page, "switch_on") == 200
+    admin.page = await admin.http.post(path, data=left_open)
+    assert "24 hours" in admin.text, "the honest variant"
+    made = await server.runtime.database.read(events.list_events, name="link.made", limit=9)
+    assert [one.target for one in made] == [user.id]

@@ -94,6 +94,10 @@ class SentBefore(msgspec.Struct, frozen=True):
     """Nothing was done: the form that asks for it was sent before."""
 
 
+# The outcomes of what forms ask for that say that nothing was made, as for a name that is taken.
+NOTHING_DONE = (False, "owner", "groups", "parent")
+
+
 async def for_the_first_time(
     tx: Transaction,
     digest: bytes,
@@ -106,7 +110,10 @@ async def for_the_first_time(
     """Use up the value of a form and do what it asks for, both or neither; return the outcome, or SentBefore."""
     if not await use_identifier(tx, digest, expires_at):
         return SentBefore()
-    return await operation(tx, *args, **more)
+    done = await operation(tx, *args, **more)
+    if done in NOTHING_DONE:
+        await tx.run("DELETE FROM used_identifiers WHERE digest = $1", digest)
+    return done
 
 
 class NoAdministrator(msgspec.Struct, frozen=True):

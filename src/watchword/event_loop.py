@@ -1,21 +1,40 @@
-"""The event loop of `watchword serve`: uvloop's, which connects to a name only when it has its addresses.
+"""The event loop of `watchword serve`: uvloop's, which connects to a name only when it has its addresses, and whose clients begin in time.
 
 uvloop (0.23) leaves a look-up alone when the connection that wanted it is given up (a time limit, another host that answered, the end of
 the process). A name that then turns out to be unknown is an error that nobody asks for, and asyncio reports it with a traceback. The mail
 server and the hosts of a database are connected to by libraries that hand over names.
+
+A client of TLS may take as long for its handshake as for the head of a request, instead of uvloop's minute. The alert of a handshake that
+fails (RFC 8446 §6.2) is not sent: uvloop closes the connection with it unwritten, as asyncio does, and offers no way to write it.
 """
 
 import socket
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import uvloop
+
+from watchword.protocol import LeanProtocol
 
 Connected = tuple[Any, Any]  # transport and protocol, as the loop gives them
 
 
 class EventLoop(uvloop.Loop):
-    """uvloop's loop, whose look-ups end with what waits for them."""
+    """uvloop's loop, whose look-ups end with what waits for them, and whose clients have so many seconds for a TLS handshake."""
+
+    handshake_timeout: ClassVar[float] = LeanProtocol.timeouts["head"]
+
+    async def create_server(
+        self,
+        protocol_factory: Callable[[], Any],
+        host: Any = None,
+        port: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Listen, on addresses or on a socket that is given."""
+        if options.get("ssl"):
+            options.setdefault("ssl_handshake_timeout", self.handshake_timeout)
+        return await super().create_server(protocol_factory, host, port, **options)
 
     async def create_connection(
         self,

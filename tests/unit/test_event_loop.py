@@ -13,6 +13,7 @@ from tests.fixtures.servers import free_port
 
 from watchword import serving
 from watchword.event_loop import EventLoop
+from watchword.protocol import LeanProtocol
 from watchword.settings import Settings
 
 UNKNOWN = "mail.invalid"  # RFC 6761 §6.4: never a name that there is
@@ -99,3 +100,23 @@ def test_nobody_at_any_address_is_a_refused_connection() -> None:
 
     with pytest.raises(ConnectionRefusedError):
         _run(connect())
+
+
+def test_f_13_a_client_that_never_begins_its_handshake_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = certificates.make(tmp_path, "authority", is_authority=True)
+    shown = certificates.make(tmp_path, "server", issuer=authority, names=certificates.LOCALHOST)
+    presented, trusting = certificates.serving(shown), certificates.trusting(authority)
+
+    async def connect() -> bytes:
+        server, port = await _serve("127.0.0.1", presented)
+        async with server:
+            assert await _read("localhost", port, ssl=trusting) == b"welcome", "the honest variant"
+        assert EventLoop.handshake_timeout == LeanProtocol.timeouts["head"]
+        monkeypatch.setattr(EventLoop, "handshake_timeout", 0.2)
+        server, port = await _serve("127.0.0.1", presented)
+        async with server:
+            return await _read("127.0.0.1", port)  # until the server closes the connection
+
+    assert _run(connect()) == b""

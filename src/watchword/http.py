@@ -337,6 +337,11 @@ EXHAUSTED = OAuthError(
     "The server has no memory for this right now; try again shortly.",
     retry_after=2,
 )
+CROWDED = OAuthError(
+    "temporarily_unavailable",
+    "The server has too many files and connections open right now; try again shortly.",
+    retry_after=2,
+)
 
 
 def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[str]) -> tuple[str, bool]:

@@ -31,6 +31,10 @@ def described(error: Exception, path: str) -> tuple[OAuthError, str]:
         count("memory_exhausted")
         shortage.step_down()
         return http.EXHAUSTED, http.EXHAUSTED.code
+    if shortage.lacks_descriptor(error):
+        count("descriptors_exhausted")
+        log.error("descriptors.exhausted", path=path)
+        return http.CROWDED, http.CROWDED.code
     # No detail of any other error may reach the caller (LGX-3).
     reference = secrets.token_hex(6)
     count("failures", path)
@@ -40,11 +44,11 @@ def described(error: Exception, path: str) -> tuple[OAuthError, str]:
 
 
 def page(request: Request, error: OAuthError, reference: str) -> Response:
-    """Answer an error to a person with a page, or as to a program where there is no memory for a page."""
+    """Answer an error to a person with a page, or as to a program where there is no memory, or no file descriptor, for a page."""
     try:
         return errors.page(request, error, reference)
     except Exception as failure:
-        if not shortage.is_shortage(failure):
+        if not (shortage.is_shortage(failure) or shortage.lacks_descriptor(failure)):
             raise
         return refusal(failure, request.path)
 

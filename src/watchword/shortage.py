@@ -2,7 +2,7 @@
 
 The memory that is missing may be what this process holds, and Python returns little of it to the system. So a worker finishes its
 present requests, within seconds, and stops, and its supervisor starts another. Without a supervisor the process stays: nobody would
-start it again.
+start it again. File descriptors that are missing are connections and others' open files: they come back as these end.
 """
 
 import contextlib
@@ -24,6 +24,11 @@ def is_shortage(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     no_thread = isinstance(error, RuntimeError) and "start new thread" in str(error)
     return isinstance(error, MemoryError) or no_thread
+
+
+def lacks_descriptor(error: BaseException) -> bool:
+    """Whether something failed because this process, or the system, has as many files open as it may."""
+    return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
 def step_down() -> None:

@@ -35,6 +35,7 @@ COUNTERS = {
     "failures": "Requests that failed by a defect (500), by route.",
     "storage_unavailable": "Answers 503 because of the database.",
     "memory_exhausted": "Answers 503 for lack of memory.",
+    "descriptors_exhausted": "Answers 503 for lack of file descriptors.",
     "jobs": "Rounds of the server's own work, by job and outcome.",
     "logout_notices": "Logout tokens sent to clients, by outcome.",
     "upstream_logouts": "Sign-outs that another provider asked for, by provider.",

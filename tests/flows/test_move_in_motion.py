@@ -17,7 +17,8 @@ from watchword.flows.move import Moved, Progress
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store import capture, factors, schema
-from watchword.store.database import StorageUnavailable
+from watchword.store.bulk import open_bulk
+from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.sqlite import SqliteDatabase
 
 STEP = 50_000_000
@@ -107,6 +108,33 @@ async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         return
     async with fresh_postgres(request.getfixturevalue("postgres_cluster"), has_tables=False) as made:
         yield made.address
+
+
+async def test_people_who_swap_names_stop_no_move(tmp_path: Path, target: str) -> None:
+    swapped: list[bool] = []
+
+    async def swap(tx: Transaction) -> None:
+        renamed = "UPDATE users SET username = $1, canonical_username = $1, skeleton = $1 WHERE id = $2"
+        for user_id, name in ((users[0], "between"), (users[1], "ada"), (users[0], "eve")):
+            await tx.run(renamed, name, user_id)
+
+    async with open_server(tmp_path) as server:
+        users = [(await make(server, name, f"{name}@example.com")).id for name in ("ada", "eve")]
+        source, loop = server.settings.database, asyncio.get_running_loop()
+        masters = existing_master_keys(Settings(issuer=ISSUER, database=source))
+
+        def report(progress: Progress) -> None:
+            if progress.phase == "comparing" and not swapped:
+                asyncio.run_coroutine_threadsafe(server.runtime.database.write(swap), loop).result(60)
+                swapped.append(True)
+
+        await asyncio.to_thread(lambda: asyncio.run(move.move(source, target, masters, report=report)))
+    moved = await open_bulk(target)
+    found = await moved.all("SELECT id, username, canonical_username, skeleton, canonical_email FROM users")
+    await moved.close()
+    assert {row["id"]: row["username"] for row in found} == {users[0]: "eve", users[1]: "ada"}
+    assert all(row["canonical_username"] == row["skeleton"] == row["username"] for row in found)
+    assert {row["canonical_email"] for row in found} == {"ada@example.com", "eve@example.com"}
 
 
 async def test_a_move_that_goes_on_elsewhere_is_not_gone_on_with(tmp_path: Path, target: str) -> None:

@@ -211,14 +211,28 @@ async def _apply(target: Bulk, tables: tuple[Table, ...], current: Current) -> N
 
 
 async def _put(target: Bulk, table: Table, rows: list[Values]) -> None:
-    """Insert or replace rows; one whose unique value is still held by another row is tried again after that row."""
+    """Insert or replace rows; one whose unique value is still held by another row is tried again after that row.
+
+    Those that wait for each other, such as people who have swapped names, are renamed first.
+    """
     if not rows or await _is_put(target, table, rows):
         return
     while rows:
         waiting = [row for row in rows if not await _is_put(target, table, [row])]
         if len(waiting) == len(rows):
-            await target.many(store.insert_statement(table), rows)  # raises, and says why
+            await _rename(target, table, rows)
+            await target.many(store.insert_statement(table), rows)  # or it raises, and says why
+            return
         rows = waiting
+
+
+async def _rename(target: Bulk, table: Table, rows: list[Values]) -> None:
+    """Give rows, as far as they are there, names that nobody can have: their keys after a space."""
+    if not table.names or table.columns.index(table.key[0]) in table.binary:
+        return
+    renamed = ", ".join(f"{column} = ' ' || {table.key[0]}" for column in table.names)
+    keys = [tuple(row[table.columns.index(column)] for column in table.key) for row in rows]
+    await target.many(f"UPDATE {table.name} SET {renamed} WHERE {_where(table)}", keys)  # noqa: S608 - from the schema
 
 
 async def _is_put(target: Bulk, table: Table, rows: list[Values]) -> bool:

@@ -16,7 +16,8 @@ VERSIONS = "schema_versions"
 
 
 class Table(msgspec.Struct, frozen=True):
-    """One table; columns are given by position. `level` is the column that sorts a row after the row of the same table that it refers to."""
+    """One table; columns are given by position. `level` is the column that sorts a row after the row of the same table that it refers to,
+    `names` are the texts besides the key that no two rows have in common."""
 
     name: str
     columns: tuple[str, ...]
@@ -27,6 +28,7 @@ class Table(msgspec.Struct, frozen=True):
     key: tuple[str, ...]
     parents: frozenset[str]
     level: str | None = None
+    names: tuple[str, ...] = ()
 
     def kind(self, n: int) -> type:
         """Return what a column holds: bytes, int, float or str."""
@@ -93,7 +95,19 @@ def _table(connection: sqlite3.Connection, name: str) -> Table:
         key=tuple(column[1] for column in sorted(columns, key=lambda column: column[5]) if column[5]),
         parents=frozenset(parents - {name}),
         level="depth" if name in parents else None,
+        names=tuple(
+            column[1] for column in columns if column[2] == "TEXT" and column[1] in _unique(connection, name)
+        ),
     )
+
+
+def _unique(connection: sqlite3.Connection, name: str) -> set[str]:
+    """Return the columns that are unique by themselves."""
+    indexes = connection.execute(
+        f"SELECT name FROM pragma_index_list('{name}') WHERE origin = 'u'"  # noqa: S608 - from the schema
+    )
+    found = [connection.execute(f"PRAGMA index_info({index})").fetchall() for (index,) in indexes]
+    return {columns[0][2] for columns in found if len(columns) == 1}
 
 
 def _sorted(found: list[Table]) -> tuple[Table, ...]:

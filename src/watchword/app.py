@@ -50,6 +50,7 @@ class App:
         self._durable = durable
         self._jobs: list[asyncio.Task[None]] = []
         self._home: asyncio.AbstractEventLoop | None = None  # on which it is open
+        self._opening = asyncio.Lock()  # held by `open`, for whoever closes meanwhile
         self._absence = NOT_OPEN
         check_files(settings)
         self._trusted = settings.trusted_proxies
@@ -65,13 +66,14 @@ class App:
         """Open the database and the keys, and start the jobs; raise RuntimeError where that was done already, or as `open_runtime`."""
         if self._home is not None:
             raise RuntimeError(TWICE)
-        self._home = asyncio.get_running_loop()
+        self._home, self._opening = asyncio.get_running_loop(), asyncio.Lock()
         self._absence = NOT_OPEN
         _opened.add(self)
         try:
             if self.settings.tracing:
                 tracing.start(__version__)
-            runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
+            async with self._opening:
+                runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
         except BaseException:
             self._home = None
             _opened.discard(self)
@@ -86,7 +88,7 @@ class App:
         return runtime
 
     async def close(self) -> None:
-        """Stop the jobs, write what was counted, close the database: on the event loop on which it was opened, where that still runs."""
+        """Stop the jobs, write what was counted, close the database, once `open` is done: on its event loop, where that still runs."""
         home = self._home
         if home is None or home is asyncio.get_running_loop() or not home.is_running():
             await self._close()
@@ -94,6 +96,9 @@ class App:
             await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._close(), home))
 
     async def _close(self) -> None:
+        if self._home is asyncio.get_running_loop():
+            async with self._opening:
+                pass
         stopped, self._jobs = self._jobs, []
         for job in stopped:
             job.cancel()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from fastapi import FastAPI
 from litestar import Litestar, asgi
@@ -53,6 +54,19 @@ async def test_a_server_is_opened_once_and_may_be_opened_again_when_it_is_closed
     await app.close()
     both = await asyncio.gather(app.open(), app.open(), return_exceptions=True)
     assert sorted(type(one).__name__ for one in both) == ["Runtime", "RuntimeError"]
+
+
+async def test_a_server_that_is_closed_while_it_opens_is_closed_then(server: Server, tmp_path: Path) -> None:
+    new = f"{tmp_path}/new.db"  # whose keys are still to be made
+    app = App(msgspec.structs.replace(server.settings, database=new, key_file=None))
+    opening = asyncio.ensure_future(app.open())
+    await asyncio.sleep(0)
+    assert not opening.done(), "it is not open yet"
+    await asyncio.gather(app.close(), asyncio.to_thread(asyncio.run, app.close()))
+    with pytest.raises(StorageUnavailable, match="closed"):
+        await (await opening).database.write(keys.set_fact, "a", "b")
+    assert app.runtime is None
+    assert await app.open(), "it can be opened again"
 
 
 async def test_nothing_of_a_server_outlives_its_end(tmp_path: Path, store: Store) -> None:

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.remembered import remember
 from watchword.guard.trusted import Local
-from watchword.guard.verifier import remember
 from watchword.oauth.token_format import digest
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1

@@ -25,6 +25,7 @@ from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.remembered import remember
 from watchword.guard.replays import Replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
 from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_issuers
@@ -37,7 +38,6 @@ from watchword.guard.verifier import (
     TooOften,
     Verifier,
     WhenSilent,
-    remember,
 )
 from watchword.jose import JoseError, jwt
 from watchword.oauth import token_format

@@ -5,8 +5,8 @@ Theory of operation. Fresh keys are used as they are. Stale keys are used while 
 
 - A token with an unknown `kid` waits for one, since an issuer may begin to sign with a new key at any moment. An attacker who invents
   `kid`s causes at most `BURST` fetches, then one in `UNKNOWN_KEY_INTERVAL` seconds, and at most one for each `kid` in that time (KR-05).
-- A false signature under a known `kid` starts one in the background, unless the keys are younger than that interval: an issuer may
-  replace a key and keep its `kid`.
+- A false signature under a known `kid` waits for one, unless the keys are younger than that interval, and is then checked once more: an
+  issuer may replace a key and keep its `kid`.
 - A token without a `kid` waits for one where the issuer publishes keys without a `kid` (RFC 7517 §4.5) and they are older than that
   interval: one such key may have replaced another.
 
@@ -17,7 +17,7 @@ import functools
 import math
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from watchword.guard.fetching import Fetching
 from watchword.guard.issuer import Issuer
@@ -59,10 +59,18 @@ class KeySet:
             self.fetching.begin(functools.partial(self._refresh, kid))
         return self._keys
 
-    def doubt(self, kid: str | None, reason: str) -> None:
-        """Note why a token is refused; for "signature", fetch the keys again in the background, for the tokens that follow."""
-        if reason == "signature" and self._clock() - self._fetched > UNKNOWN_KEY_INTERVAL:
-            self.fetching.begin(functools.partial(self._refresh, kid, is_doubted=True))
+    def may_be_replaced(self, used: Sequence[Key], reason: str) -> bool:
+        """Whether a token is refused because its signature is not by these keys, and the issuer may have put others in their place."""
+        return reason == "signature" and (used is not self._keys or self._are_old())
+
+    async def anew(self, kid: str | None) -> list[Key]:
+        """Return the keys, fetched again when that may bring others: once for all whose tokens have a signature that is not by these."""
+        if self._are_old():
+            await self.fetching.wait(functools.partial(self._refresh, kid, is_doubted=True))
+        return self._keys
+
+    def _are_old(self) -> bool:
+        return self._clock() - self._fetched > UNKNOWN_KEY_INTERVAL
 
     async def find(self, kid: str | None) -> list[Key]:
         """Return the keys, fetched again when none has this `kid`; raise IssuerUnavailable when a needed fetch failed."""

@@ -11,7 +11,7 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
 from watchword.guard import once
 from watchword.guard.feed import Feed
@@ -19,6 +19,7 @@ from watchword.guard.issuer import Issuer, NothingToAsk
 from watchword.guard.keys import KeySet
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Misbound, Principal, from_claims
+from watchword.guard.remembered import remember
 from watchword.guard.statuses import Statuses
 from watchword.guard.transport import without_port
 from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Local, Trusted
@@ -27,7 +28,6 @@ from watchword.jose.jwk import Key
 from watchword.oauth import ended, token_format
 
 LEEWAY = 5
-MAX_REMEMBERED = 10_000
 SHORTEST = 16
 PATIENCE = 5.0  # seconds that the first requests wait for the revocation feed to be up to date
 
@@ -40,8 +40,6 @@ WhenSilent = Literal["introspect", "refuse"]
 Answer = tuple[Mapping[str, object], float]
 # Event loop, token, address and path: who asks with the same may share an answer.
 Asked = tuple[int, str, str | None, str | None]
-K = TypeVar("K")
-V = TypeVar("V")
 
 NOT_VALID = "The access token is not valid."
 ELSEWHERE = "The token is meant for another API."
@@ -57,6 +55,10 @@ class Invalid(Exception):
     def __init__(self, description: str = NOT_VALID, reason: str = "") -> None:
         super().__init__(description)
         self.reason = reason or description
+
+
+class Doubtful(Invalid):
+    """The signature is not by the keys at hand, in whose place the issuer may have put others."""
 
 
 class TooOften(Invalid):
@@ -160,13 +162,19 @@ class Verifier:
         keys = self._keys.at_hand(kid)
         if keys is None or self._ended.is_silent or self._statuses is not None:
             return None
-        found = self._verified(token, keys, kid)
+        try:
+            found = self._verified(token, keys, kid)
+        except Doubtful:
+            return None
         remember(self._known, token, found)
         return found
 
     async def _verify_jwt(self, token: str, presented: Presented) -> Known:
         keys = self._keys.at_hand(kid := _kid(token)) or await self._keys.find(kid)
-        known = self._verified(token, keys, kid)
+        try:
+            known = self._verified(token, keys, kid)
+        except Doubtful:
+            known = self._verified(token, await self._keys.anew(kid), kid)
         if self._ended.is_silent:
             self._feed.start()
             if not await self._feed.settled(PATIENCE):
@@ -197,8 +205,8 @@ class Verifier:
                 required=trusted.required,
             )
         except JoseError as error:
-            self._keys.doubt(kid, error.reason)
-            raise Invalid(reason=_reason(error.reason, trusted, keys, kid)) from None
+            refused = Doubtful if self._keys.may_be_replaced(keys, error.reason) else Invalid
+            raise refused(reason=_reason(error.reason, trusted, keys, kid)) from None
         if trusted.types != AT_JWT and ("nonce" in claims or "at_hash" in claims):
             raise Invalid(reason="it is an ID token, with nonce or at_hash")
         principal = _principal(claims, self.issuer)
@@ -377,11 +385,3 @@ def _may_be_ours(token: str, prefixes: tuple[str, ...]) -> bool:
     if found is None:  # another issuer's opaque token may look like anything
         return len(token) >= SHORTEST
     return token_format.is_well_formed(token, found["brand"], found["kind"])
-
-
-def remember(cache: dict[K, V], key: K, value: V) -> None:
-    """Keep a value; when the cache is full, the oldest quarter goes."""
-    if len(cache) >= MAX_REMEMBERED:
-        for oldest in list(cache)[: MAX_REMEMBERED // 4]:
-            cache.pop(oldest, None)  # another thread may have removed it
-    cache[key] = value

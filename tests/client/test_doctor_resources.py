@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import httpx
 import pytest
 from starlette.middleware.cors import CORSMiddleware
 from tests.fixtures.live import Live
@@ -14,7 +13,6 @@ from tests.fixtures.servers import free_port
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.client.doctor import Report, examine
-from watchword.client.doctor.web import Web
 from watchword.protocol_exchange import Application
 
 
@@ -226,27 +224,3 @@ def test_a_wildcard_allows_no_authorization_header_to_scripts() -> None:
             one for one in examine(f"http://localhost:{loopback.port}/mcp").findings if one.code == "cors"
         ]
     assert found.message.startswith("a browser's preflight does not allow the header Authorization")
-
-
-class Dripping(httpx.BaseTransport):
-    """A host that answers a byte a second, without end."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Begin an answer."""
-        return httpx.Response(200, content=self._drops())
-
-    def _drops(self) -> Iterator[bytes]:
-        for _ in range(10_000):
-            self.now += 1
-            yield b" "
-
-
-def test_an_answer_that_drips_is_not_waited_for_to_its_end() -> None:
-    host = Dripping()
-    web = Web(httpx.Client(transport=host), clock=lambda: host.now)
-    assert "had not ended after 20 seconds" in web.get("https://auth.example.com/x").problem
-    examine("https://auth.example.com", web)
-    assert host.now < 30 * 21, "each question ends, and there are few"

@@ -15,6 +15,7 @@ import typer
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database
 from watchword.client.addresses import origin_of
+from watchword.client.deadline import FRESH, Deadline
 from watchword.client.errors import WrongAddress
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import MAX_ANSWER, NO_ANSWER, PATIENCE
@@ -198,7 +199,11 @@ def _client(server: str) -> httpx.Client:
     # Plain http is for this machine only, and never goes through a proxy of the environment, which would see proofs and tokens.
     with unusable_environment_as(partial(ZeroError, "server")):
         return httpx.Client(
-            base_url=server.rstrip("/"), timeout=TIMEOUT, headers=ACCEPTED, mounts={"http://": None}
+            base_url=server.rstrip("/"),
+            timeout=TIMEOUT,
+            limits=FRESH,
+            headers=ACCEPTED,
+            mounts={"http://": None},
         )
 
 
@@ -212,22 +217,24 @@ def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:
 
 def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any) -> httpx.Response:
     """Send a request and return the answer with the expected status; raise ZeroError for any other, also for a redirection."""
-    end = time.monotonic() + PATIENCE
+    deadline = Deadline(PATIENCE)
     try:
-        with http.stream("POST", path, **content) as streamed:
-            body = _body(streamed, end)
+        with deadline, http.stream("POST", path, **content, **deadline.sent) as streamed:
+            body = _body(streamed)
             headers = [pair for pair in streamed.headers.multi_items() if pair[0] != "content-encoding"]
             answer = httpx.Response(
                 streamed.status_code, headers=headers, content=body, request=streamed.request
             )
     except NO_ANSWER as error:
+        if deadline.passed:
+            raise ZeroError("server", f"the answer of {http.base_url}{path} takes too long") from None
         raise ZeroError("server", f"{http.base_url} does not answer ({type(error).__name__})") from None
     if answer.status_code != expected:
         raise _refusal(answer)
     return answer
 
 
-def _body(answer: httpx.Response, end: float) -> bytes:
+def _body(answer: httpx.Response) -> bytes:
     if not is_readable(answer.headers):
         raise ZeroError("server", f"{answer.url} answers compressed in a way that nobody asked for")
     body = b""
@@ -235,8 +242,6 @@ def _body(answer: httpx.Response, end: float) -> bytes:
         body += part
         if len(body) > MAX_ANSWER:
             raise ZeroError("server", f"the answer of {answer.url} is too long")
-        if time.monotonic() > end:
-            raise ZeroError("server", f"the answer of {answer.url} takes too long")
     return body
 
 

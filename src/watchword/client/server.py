@@ -6,12 +6,14 @@ No redirect is followed, answers have a size limit, and nothing is sent over pla
 import os
 import platform
 from collections.abc import Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
 
 from watchword import __version__
 from watchword.client.addresses import origin_of
+from watchword.client.deadline import FRESH, Deadline
 from watchword.client.errors import AnswerLost, Refused, Unreachable, WrongAddress
 from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
@@ -20,7 +22,7 @@ from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 # Seconds without a byte: fewer than the grace period (10 by default) in which a server repeats the successor of a refresh token.
 TIMEOUT = 8.0
-PATIENCE = 30.0  # seconds for a whole body; every caller that needs a token may be waiting for it
+PATIENCE = 30.0  # seconds for a whole answer, for which every caller that needs a token may be waiting
 MAX_ANSWER = 256 * 1024
 LONGEST_NUMBER = 20  # digits
 FOR_EVER = 1e10  # seconds, about three hundred years
@@ -60,6 +62,7 @@ class AuthorizationServer:
             with unusable_environment_as(Unreachable):
                 fresh = httpx.Client(
                     timeout=TIMEOUT,
+                    limits=FRESH,
                     follow_redirects=False,
                     headers={"user-agent": NAME, **ACCEPTED},
                     mounts={"http://": None},
@@ -127,12 +130,11 @@ class AuthorizationServer:
     def _send(
         self, method: str, address: str, form: Form | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], Document | None]:
-        end = self._clocks() + PATIENCE
+        end, deadline = self._clocks() + PATIENCE, Deadline(PATIENCE)
+        # A client that the program supplied may follow redirects, or send credentials of its own.
+        sent: dict[str, Any] = {"data": form, "headers": headers, "auth": None, "follow_redirects": False}
         try:
-            # A client that the program supplied may follow redirects, or send credentials of its own.
-            with self._http().stream(
-                method, address, data=form, headers=headers, auth=None, follow_redirects=False
-            ) as answer:
+            with deadline, self._http().stream(method, address, **sent, **deadline.sent) as answer:
                 if not is_readable(answer.headers):
                     raise Unreachable(
                         f"the answer of {self.issuer} is compressed in a way that nobody asked for"
@@ -152,6 +154,8 @@ class AuthorizationServer:
             parts = urlsplit(address)
             raise Unreachable(f"no connection to {parts.scheme}://{parts.netloc}: {error}") from None
         except NO_ANSWER as error:
+            if deadline.passed:
+                raise Unreachable(f"the answer of {self.issuer} takes too long") from None
             kind = AnswerLost if isinstance(error, LOST) else Unreachable
             raise kind(f"{self.issuer} did not answer ({type(error).__name__})") from None
 

@@ -1,19 +1,19 @@
 """Requests as clients make them: no redirect followed, answers limited in size and time, no exception raised."""
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeGuard
+from typing import Any, TypeGuard
 from urllib.parse import urljoin, urlsplit
 
 import httpx
 
+from watchword.client.deadline import FRESH, Deadline
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.loopback import is_loopback
 from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 TIMEOUT = 10.0  # seconds without a byte
-PATIENCE = 20.0  # seconds until a body has come
+PATIENCE = 20.0  # seconds until a whole answer has come
 MAX_ANSWER = 512 * 1024
 DIRECT = {"http://": None, "https://": None}  # through no proxy of the environment
 ORIGIN = "https://client.example.com"
@@ -82,10 +82,10 @@ def line_for(seen: Seen, address: str, otherwise: str) -> str:
 class Web:
     """Sends requests, and remembers the answer to each."""
 
-    def __init__(self, http: httpx.Client | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, http: httpx.Client | None = None, patience: float = PATIENCE) -> None:
         self._http = http or _client()
         self._here = http or _client(DIRECT)  # for this machine, which a proxy cannot reach
-        self._clock = clock
+        self._patience = patience
         self._known: dict[str, Seen] = {}
 
     def get(self, address: str) -> Seen:
@@ -107,10 +107,11 @@ class Web:
         """Return the answer to a request."""
         if not is_address(address):
             return Seen(0, problem="not a web address")
-        end = self._clock() + PATIENCE
         http = self._here if is_here(address) else self._http
+        deadline = Deadline(self._patience)
+        sent: dict[str, Any] = {"data": form, "json": json, "headers": headers, **deadline.sent}
         try:
-            with http.stream(method, address, data=form, json=json, headers=headers) as answer:
+            with deadline, http.stream(method, address, **sent) as answer:
                 if not is_readable(answer.headers):
                     return Seen(0, problem="the answer is compressed in a way that nobody asked for")
                 body = b""
@@ -119,16 +120,18 @@ class Web:
                         body += part
                         if len(body) > MAX_ANSWER:
                             return Seen(0, problem="the answer is too long")
-                        if self._clock() > end:
-                            return Seen(0, problem=f"the answer had not ended after {PATIENCE:.0f} seconds")
                 return Seen(answer.status_code, answer.headers, _document(body), address=address)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+            if deadline.passed:
+                return Seen(0, problem=f"the answer had not ended after {self._patience:.0f} seconds")
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
 
 
 def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
     with unusable_environment_as(ValueError):
-        return httpx.Client(timeout=TIMEOUT, follow_redirects=False, headers=ACCEPTED, mounts=mounts)
+        return httpx.Client(
+            timeout=TIMEOUT, limits=FRESH, follow_redirects=False, headers=ACCEPTED, mounts=mounts
+        )
 
 
 def _document(body: bytes) -> Document | None:

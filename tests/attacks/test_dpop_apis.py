@@ -98,6 +98,25 @@ async def test_dp_50_processes_of_one_api_know_each_others_nonces_and_no_other_s
         assert one.guard.fresh_nonce(plain) is None, "who needs no proof needs no nonce"
 
 
+async def test_an_api_may_say_which_algorithms_sign_proofs_and_its_challenges_say_so(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        any_of_ours, strict = Api(server), Api(server, dpop_algorithms=["ES256", "Ed25519"])
+        for algorithm in ("RS256", "ES256", "EdDSA"):
+            key = jwk.generate(algorithm)
+            token = (await server.token(jkt=key.thumbprint)).secret
+            assert (await any_of_ours.ask(key, token)).jkt == key.thumbprint
+            if algorithm != "RS256":
+                assert (await strict.ask(key, token)).jkt == key.thumbprint
+                continue
+            error, headers = await refusal(strict.ask(key, token))
+            assert error == "invalid_dpop_proof"
+            assert headers["WWW-Authenticate"].endswith('algs="ES256 EdDSA Ed25519"')
+        bare = (await server.token(scope="introspect", jkt=key.thumbprint)).secret
+        error, headers = await refusal(strict.ask(key, bare))
+        assert error == "insufficient_scope"
+        assert headers["WWW-Authenticate"].endswith('algs="ES256 EdDSA Ed25519"')
+
+
 @pytest.mark.parametrize("key", ["short", "zz" * 32, b"x" * 31], ids=str)
 def test_a_nonce_key_that_protects_nothing_is_refused_at_the_start(key: str | bytes) -> None:
     assert Guard("https://auth.example.com", dpop_nonce_key=API_KEY.hex())

@@ -28,7 +28,7 @@ from watchword.guard.principal import Principal
 from watchword.guard.remembered import remember
 from watchword.guard.replays import Replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
-from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_issuers
+from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_algorithms, read_issuers
 from watchword.guard.verifier import (
     ELSEWHERE,
     Invalid,
@@ -40,7 +40,7 @@ from watchword.guard.verifier import (
     WhenSilent,
 )
 from watchword.jose import JoseError, jwt
-from watchword.oauth import token_format
+from watchword.oauth import dpop, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization, scheme_to_name
 from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
@@ -71,8 +71,9 @@ class Guard:
     ("refuse-public"), those from anywhere but this machine ("refuse"), or nobody's ("allow").
 
     With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, DPoP proofs must hold a nonce
-    of this API. `api_address` is the API's own address as callers see it, where a proxy changes it. `replays` is the memory of used
-    proofs that all processes share; a server in this process is one. Raises ValueError for a value that cannot work.
+    of this API. `api_address` is the API's own address as callers see it, where a proxy changes it. `dpop_algorithms` may sign proofs.
+    `replays` is the memory of used proofs that all processes share; a server in this process is one. Raises ValueError for a value that
+    cannot work.
     """
 
     def __init__(
@@ -93,6 +94,7 @@ class Guard:
         plain_http: transport.PlainHttp = "refuse-public",
         dpop_nonce_key: str | bytes | None = None,
         api_address: str | None = None,
+        dpop_algorithms: Collection[str] = dpop.ALGORITHMS,
         replays: Replays | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -135,7 +137,8 @@ class Guard:
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._logged: dict[str, float] = {}
-        self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address)
+        algorithms = read_algorithms("dpop_algorithms", dpop_algorithms)
+        self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address, algorithms)
         self._here = [one for one in given if not isinstance(one, Trusted)]
         self._own_replays = replays
         # A memory that is still empty may be false.
@@ -185,7 +188,7 @@ class Guard:
                 if self._is_exposed(presented):
                     await cookies.report_exposed(self._here, presented, signed_in, self._exposed)
                     text = transport.SESSION_EXPLANATION
-                    raise refuse(400, "invalid_request", text, "Bearer", self.resource_metadata)
+                    raise self._refuse(400, "invalid_request", text, "Bearer")
                 self.demand(signed_in, policy)
                 return signed_in
         background.check_loop()
@@ -220,7 +223,14 @@ class Guard:
         """Raise Refused when a caller that was authenticated before does not meet a policy."""
         if policy is not OPEN:
             scheme = "Bearer" if principal.jkt is None else "DPoP"
-            check(policy, principal, now=self._clock(), scheme=scheme, metadata=self.resource_metadata)
+            check(
+                policy,
+                principal,
+                now=self._clock(),
+                scheme=scheme,
+                metadata=self.resource_metadata,
+                algs=self.possession.algs,
+            )
 
     def _read(self, presented: Presented, policy: Policy) -> PresentedToken:
         try:
@@ -228,13 +238,11 @@ class Guard:
         except OAuthError as error:
             presented.check_headers()
             scheme = scheme_to_name(presented.authorization)
-            raise refuse(
-                error.rule.status, error.code, error.description, scheme, self.resource_metadata
-            ) from None
+            raise self._refuse(error.rule.status, error.code, error.description, scheme) from None
         if found is None:
             scope = " ".join(policy.scopes) or None
             scheme = "DPoP" if policy.bound else scheme_to_name(presented.authorization)
-            raise refuse(401, None, "Send an access token.", scheme, self.resource_metadata, scope=scope)
+            raise self._refuse(401, None, "Send an access token.", scheme, scope=scope)
         return found
 
     def _verifier_of(self, token: str) -> AnyVerifier:
@@ -334,7 +342,13 @@ class Guard:
                 remember(self._exposed, digest, True)
             except IssuerUnavailable:
                 pass  # reported with the next request; refused in any case
-        return refuse(400, "invalid_request", transport.EXPLANATION, "Bearer", self.resource_metadata)
+        return self._refuse(400, "invalid_request", transport.EXPLANATION, "Bearer")
+
+    def _refuse(
+        self, status: int, error: str | None, description: str, scheme: str, scope: str | None = None
+    ) -> Refused:
+        metadata, algs = self.resource_metadata, self.possession.algs
+        return refuse(status, error, description, scheme, metadata, algs, scope=scope)
 
     def _refusal(self, error: Invalid | IssuerUnavailable, presented: Presented) -> Refused:
         if isinstance(error, TooOften):
@@ -342,7 +356,7 @@ class Guard:
         if isinstance(error, Invalid):
             LOG.info("a token was refused: %s", error.reason)
             scheme = scheme_to_name(presented.authorization)
-            return refuse(401, "invalid_token", str(error), scheme, self.resource_metadata)
+            return self._refuse(401, "invalid_token", str(error), scheme)
         self._log_trouble(str(error))
         # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
         return Refused(
@@ -359,7 +373,7 @@ class Guard:
     def _not_proven(self, refused: NotProven) -> Refused:
         if refused.reason:
             LOG.info("a proof of possession was refused: %s", refused.reason)
-        answer = refuse(401, refused.error, str(refused), refused.scheme, self.resource_metadata)
+        answer = self._refuse(401, refused.error, str(refused), refused.scheme)
         nonce = self.possession.nonce() if refused.scheme == "DPoP" else None
         if nonce is not None:  # RFC 9449 §9
             answer.headers = (*answer.headers, ("DPoP-Nonce", nonce))

@@ -1,5 +1,6 @@
 """What an endpoint demands of its callers, as plain values, and the refusal when they lack it."""
 
+import functools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -123,31 +124,37 @@ def demanded(scopes: tuple[str, ...], policy: Policy | None) -> Policy:
     return Policy(scopes=scopes) if policy is None else replace(policy, scopes=(*policy.scopes, *scopes))
 
 
-def check(policy: Policy, principal: Principal, *, now: float, scheme: str, metadata: str | None) -> None:
+def check(
+    policy: Policy,
+    principal: Principal,
+    *,
+    now: float,
+    scheme: str,
+    metadata: str | None,
+    algs: str = dpop.ALGS,
+) -> None:
     """Raise Refused when a caller does not meet a policy; all missing scopes are named at once."""
+    refused = functools.partial(refuse, metadata=metadata, algs=algs)
     if policy.audience and not set(policy.audience).intersection(principal.audience):
-        raise refuse(401, "invalid_token", "The token is meant for another API.", scheme, metadata)
+        raise refused(401, "invalid_token", "The token is meant for another API.", scheme)
     missing = [scope for scope in policy.scopes if scope not in principal.scopes]
     lacks_any = bool(policy.any_scopes) and not principal.scopes.intersection(policy.any_scopes)
     if missing or lacks_any:
         any_scopes = policy.any_scopes if lacks_any else ()
-        raise refuse(
-            403,
-            "insufficient_scope",
-            _needs(policy.scopes, any_scopes),
-            scheme,
-            metadata,
-            scope=" ".join((*policy.scopes, *any_scopes)),
-        )
+        needs = _needs(policy.scopes, any_scopes)
+        named = " ".join((*policy.scopes, *any_scopes))
+        raise refused(403, "insufficient_scope", needs, scheme, scope=named)
     if policy.kinds and principal.kind not in policy.kinds:
-        raise refuse(
-            403, "insufficient_scope", "This kind of credential is not accepted here.", scheme, metadata
-        )
+        raise refused(403, "insufficient_scope", "This kind of credential is not accepted here.", scheme)
     if policy.bound and principal.jkt is None and principal.x5t is None:
-        raise refuse(
-            401, "invalid_token", "The token must be bound to a key or certificate.", "DPoP", metadata
+        raise refused(401, "invalid_token", "The token must be bound to a key or certificate.", "DPoP")
+    if _lacks_authentication(policy, principal, now):  # RFC 9470 §3
+        words = "A stronger or more recent sign-in is needed."
+        acr_values = " ".join(policy.acr) or None
+        max_age = None if policy.max_age is None else str(policy.max_age)
+        raise refused(
+            401, "insufficient_user_authentication", words, scheme, acr_values=acr_values, max_age=max_age
         )
-    _check_authentication(policy, principal, now, scheme, metadata)
     if policy.predicate is not None:
         answer: object = policy.predicate(principal)
         if isinstance(answer, Awaitable | AsyncIterator | Iterator):  # always truthy
@@ -170,23 +177,11 @@ def _needs(scopes: tuple[str, ...], any_scopes: tuple[str, ...]) -> str:
     return f"This needs {' and '.join(part for part in (all_of, one) if part)}."
 
 
-def _check_authentication(
-    policy: Policy, principal: Principal, now: float, scheme: str, metadata: str | None
-) -> None:
-    # RFC 9470 §3
+def _lacks_authentication(policy: Policy, principal: Principal, now: float) -> bool:
     too_weak = bool(policy.acr) and not _reaches(principal.acr, policy.acr)
     age = None if principal.auth_time is None else now - principal.auth_time
     too_old = policy.max_age is not None and (age is None or not -AHEAD <= age <= policy.max_age)
-    if too_weak or too_old:
-        raise refuse(
-            401,
-            "insufficient_user_authentication",
-            "A stronger or more recent sign-in is needed.",
-            scheme,
-            metadata,
-            acr_values=" ".join(policy.acr) or None,
-            max_age=None if policy.max_age is None else str(policy.max_age),
-        )
+    return too_weak or too_old
 
 
 def _reaches(acr: str | None, wanted: Sequence[str]) -> bool:
@@ -202,16 +197,17 @@ def refuse(
     description: str,
     scheme: str,
     metadata: str | None,
+    algs: str = dpop.ALGS,
     **parameters: str | None,
 ) -> Refused:
-    """Return a refusal with its challenge (RFC 6750 §3, RFC 9728 §5.1)."""
+    """Return a refusal with its challenge (RFC 6750 §3, RFC 9728 §5.1); `algs` are the algorithms that proofs may have (RFC 9449 §7.1)."""
     value = challenge(
         scheme,
         {
             "error": error,
             "error_description": description if error else None,
             **parameters,
-            "algs": dpop.ALGS if scheme == "DPoP" else None,  # RFC 9449 §7.1
+            "algs": algs if scheme == "DPoP" else None,
             "resource_metadata": metadata,
         },
     )

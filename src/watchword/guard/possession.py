@@ -6,7 +6,7 @@ which every process with the same key recognises and nobody stores.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from watchword.guard import once
 from watchword.guard.misuse import shown, split_address
@@ -42,9 +42,20 @@ class NotProven(Exception):
 
 
 class Possession:
-    """Proof of possession at one API; `address` is the API's address as callers see it, None where requests show it unchanged."""
+    """Proof of possession at one API; `address` is the API's address as callers see it, None where requests show it unchanged.
 
-    def __init__(self, clock: Callable[[], float], nonce_key: bytes | None, address: str | None) -> None:
+    `algorithms` may sign proofs; `algs` is how a challenge names them (§7.1).
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        nonce_key: bytes | None,
+        address: str | None,
+        algorithms: Collection[str] = dpop.ALGORITHMS,
+    ) -> None:
+        self.algs = dpop.names_of(algorithms)
+        self._algorithms = algorithms
         self._clock = clock
         self._nonce_key = nonce_key
         self._address = address
@@ -54,7 +65,7 @@ class Possession:
 
     def at(self, clock: Callable[[], float]) -> "Possession":
         """Return a copy with another clock, and no used proofs."""
-        return Possession(clock, self._nonce_key, self._address)
+        return Possession(clock, self._nonce_key, self._address, self._algorithms)
 
     def nonce(self) -> str | None:
         """Return a fresh nonce for the next proof, None where none is required (RFC 9449 §9)."""
@@ -91,6 +102,7 @@ class Possession:
                 now=now,
                 access_token=token,
                 expected_jkt=jkt,
+                algorithms=self._algorithms,
                 nonce_check=None if key is None else lambda nonce: dpop.is_fresh_nonce(key, nonce, now),
             )
         except OAuthError as error:

@@ -1,7 +1,7 @@
 """Whom a guard trusts: authorization servers, Watchword or any other, with what is expected of their tokens; or a server in this process."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -42,7 +42,7 @@ class Trusted:
     def __post_init__(self) -> None:
         check_issuer(self.issuer)
         check_audience(self.audience)
-        for name in ("algorithms", "types", "opaque_prefixes"):
+        for name in ("types", "opaque_prefixes"):
             check_names(name, getattr(self, name))
             # A list is as good, but is compared with tuples and hashed later.
             object.__setattr__(self, name, tuple(getattr(self, name)))
@@ -59,12 +59,7 @@ class Trusted:
         if self.client_id and self.client_secret:
             check_credential("client_id", self.client_id)
             check_credential("client_secret", self.client_secret)
-        object.__setattr__(self, "algorithms", tuple(dict.fromkeys(map(own_name, self.algorithms))))
-        unknown = sorted(set(self.algorithms) - set(jws.ALGORITHMS))
-        if unknown or not self.algorithms:
-            raise ValueError(
-                f"algorithms: name some of {', '.join(jws.ALGORITHMS)}, not {', '.join(unknown) or 'none'}"
-            )
+        object.__setattr__(self, "algorithms", read_algorithms("algorithms", self.algorithms))
 
     @property
     def required(self) -> tuple[str, ...]:
@@ -142,5 +137,17 @@ def read_issuers(
     if is_for_all or ((client_id or client_secret) and not addresses):
         raise ValueError(
             "client_id and client_secret, or WATCHWORD_CLIENT_ID and WATCHWORD_CLIENT_SECRET: give them to the Trusted that they are for"
+        )
+    return found
+
+
+def read_algorithms(field: str, given: Collection[str]) -> tuple[str, ...]:
+    """Return algorithms by our names, each once; raise ValueError unless all are known, and for none at all."""
+    check_names(field, given)
+    found = tuple(dict.fromkeys(map(own_name, given)))
+    unknown = sorted(set(found) - set(jws.ALGORITHMS))
+    if unknown or not found:
+        raise ValueError(
+            f"{field}: name some of {', '.join(jws.ALGORITHMS)}, not {', '.join(unknown) or 'none'}"
         )
     return found

@@ -9,6 +9,7 @@ import contextlib
 import fcntl
 import glob
 import os
+import secrets
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,9 +135,13 @@ class FileStore:
         if record is None:
             self.path.unlink(missing_ok=True)
             return
-        temporary = self._temporary()
+        held = _rooms.held.pop(self.path, None)
+        temporary, descriptor = held or self._temporary()
         try:
-            _write(temporary, msgspec.json.encode(record))
+            try:
+                _write(descriptor, msgspec.json.encode(record))
+            finally:
+                os.close(descriptor)
             temporary.replace(self.path)
             # Otherwise a power cut may bring the old file back, whose refresh token was used: the server would revoke the family.
             settle(self.path)
@@ -150,26 +155,43 @@ class FileStore:
 
         The caller holds the lock.
         """
-        temporary, empty = self._temporary(), bytes(ROOM)
+        empty = bytes(ROOM)
         for other in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.*"):
-            if other.stat().st_size == ROOM and other.read_bytes() == empty:  # its process was killed
-                other.unlink(missing_ok=True)
+            # In a folder that others can write to it may be somebody else's.
+            with contextlib.suppress(PermissionError):
+                if other.stat().st_size == ROOM and other.read_bytes() == empty:  # its process was killed
+                    other.unlink(missing_ok=True)
+        made = _rooms.held[self.path] = self._temporary()
         try:
-            _write(temporary, empty)
+            _write(made[1], empty)
             yield
         finally:
-            temporary.unlink(missing_ok=True)
+            if left := _rooms.held.pop(self.path, None):
+                os.close(left[1])
+                left[0].unlink(missing_ok=True)
 
-    def _temporary(self) -> Path:
+    def _temporary(self) -> tuple[Path, int]:
+        """Make a file beside this one, and return it open: others may be able to write to the folder, and foresee no name."""
         self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.path.with_name(f"{self.path.name}.{os.getpid()}.{threading.get_ident()}")
+        path = self.path.with_name(f"{self.path.name}.{os.getpid()}.{secrets.token_hex(8)}")
+        return path, os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
 
-def _write(path: Path, content: bytes) -> None:
+class _Rooms(threading.local):
+    """The rooms that a thread holds: a forked child has none of those of other threads."""
+
+    def __init__(self) -> None:
+        self.held: dict[Path, tuple[Path, int]] = {}
+
+
+_rooms = _Rooms()
+
+
+def _write(descriptor: int, content: bytes) -> None:
     # Truncated only afterwards, so that the space which `room` reserved is overwritten and not given back first.
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with os.fdopen(descriptor, "wb", closefd=False) as file:
+        file.seek(0)
         file.write(content)
         file.truncate()
         file.flush()
-        os.fsync(file.fileno())
+        os.fsync(descriptor)

@@ -1,10 +1,17 @@
-"""The browser of a sign-in, whose output must not become the program's: where there is no standard output, and where two are opened at once."""
+"""The browser of a sign-in, whose output must not become the program's: where there is no standard output, where two are opened, where it goes."""
 
+import socket
+import struct
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
+
+from watchword.client.callback import DEFAULT, Callback
 
 OPEN = "from watchword.client.sign_in import open_page; open_page('http://localhost/')"
 TWO = """
@@ -44,3 +51,18 @@ def test_two_browsers_at_once_leave_the_program_its_output(tmp_path: Path) -> No
     done = run(tmp_path, TWO)
     assert done.stdout == "of the program\n"
     assert done.stderr.count("of the browser") == 2
+
+
+def test_a_browser_that_has_gone_is_not_talked_about(capsys: pytest.CaptureFixture[str]) -> None:
+    with Callback(DEFAULT, "state", "https://auth.example.com", has_iss=False) as callback:
+        host, port = str(urlsplit(callback.redirect_uri).hostname), urlsplit(callback.redirect_uri).port
+        gone = socket.create_connection((host, port))
+        gone.sendall(b"GET /call")
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        gone.close()  # with a reset
+        assert httpx.get(f"{callback.redirect_uri}?state=state&code=code", trust_env=False).status_code == 200
+        assert callback.wait(10) == "code"
+        for thread in threading.enumerate():
+            if "process_request" in thread.name:
+                thread.join()
+    assert capsys.readouterr().err == ""

@@ -54,14 +54,19 @@ def sound() -> dict[tuple[str, str], httpx.Response]:
     }  # fmt: skip
 
 
-def faults(url: str, changed: Answers) -> list[Finding]:
-    """Return what the doctor finds wrong where some answers differ."""
+def faults(
+    url: str, changed: Answers, hosts: Mapping[str, str] | None = None, asked: list[str] | None = None
+) -> list[Finding]:
+    """Return what the doctor finds wrong where some answers differ; other `hosts` than those outside are at these addresses."""
     answers = sound() | dict(changed)
 
     def answer(request: httpx.Request) -> httpx.Response:
+        if asked is not None:
+            asked.append(request.url.host)
         return answers.get((request.method, str(request.url)), httpx.Response(404))
 
-    web = Web(httpx.Client(transport=httpx.MockTransport(answer)))
+    http = httpx.Client(transport=httpx.MockTransport(answer))
+    web = Web(http, resolve=lambda host: [(hosts or {}).get(host, "9.9.9.9")])
     return [one for one in examine(url, web).findings if one.level != "ok"]
 
 
@@ -137,3 +142,54 @@ def test_an_mcp_server_is_one_where_its_host_answers_every_path_with_the_metadat
     assert found.code == "not-guarded"
     alone = faults(API, {anywhere: document, ("GET", INSERTED): httpx.Response(404)})
     assert "issuer" in [one.code for one in alone], "of no resource: an issuer by another name"
+
+
+INTERNAL = {
+    "cloud.example.com": "169.254.169.254",
+    "10.0.0.5": "10.0.0.5",
+    "::1": "::1",
+    "::ffff:192.168.0.1": "::ffff:192.168.0.1",
+    "localhost": "127.0.0.1",
+    "127.1": "127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("host", INTERNAL)
+@pytest.mark.parametrize("member", ["token_endpoint", "jwks_uri", "registration_endpoint"])
+def test_nothing_inside_is_asked_because_a_server_outside_names_it(host: str, member: str) -> None:
+    inside = f"https://[{host}]:8443/x" if ":" in host else f"https://{host}:8443/x"
+    changed = {
+        ("GET", f"{ISSUER}/.well-known/{name}"): httpx.Response(
+            200, json=METADATA | {member: inside}, headers=OPEN
+        )
+        for name in ("oauth-authorization-server", "openid-configuration")
+    }
+    asked: list[str] = []
+    found = {(one.level, one.at) for one in faults(ISSUER, changed, INTERNAL, asked)}
+    assert ("broken", inside) in found
+    assert set(asked) == {"auth.example.com"}
+    faults(ISSUER, changed, INTERNAL | {"auth.example.com": "192.168.0.7"}, asked)
+    assert len(set(asked)) == 2, "the network is that of who asks"
+
+
+@pytest.mark.parametrize("named", ["authorization_servers", "resource_metadata"])
+def test_a_resource_outside_leads_nobody_inside(named: str) -> None:
+    changed = {
+        "authorization_servers": {
+            ("GET", INSERTED): httpx.Response(
+                200, json={"resource": API, "authorization_servers": ["https://10.0.0.5"]}, headers=OPEN
+            )
+        },
+        "resource_metadata": {
+            ("POST", API): httpx.Response(
+                401, headers=OPEN | {"www-authenticate": 'Bearer resource_metadata="https://10.0.0.5/x"'}
+            )
+        },
+    }[named]
+    asked: list[str] = []
+    found = faults(API, changed, INTERNAL, asked)
+    assert any(
+        "not asked" in one.message and "watchword doctor https://10.0.0.5" in one.change for one in found
+    )
+    assert "10.0.0.5" not in asked
+    assert "api.example.com" in asked

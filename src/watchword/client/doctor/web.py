@@ -1,6 +1,10 @@
-"""Requests as clients make them: no redirect followed, answers limited in size and time, no exception raised."""
+"""Requests as clients make them: no redirect followed, answers limited in size and time, no exception raised.
 
-from collections.abc import Mapping
+Whoever runs this names one server, and that one names all others: from outside it must not lead into the network that this runs in.
+"""
+
+import socket
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeGuard
 from urllib.parse import urljoin, urlsplit
@@ -8,6 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from watchword.client.deadline import FRESH, Deadline
+from watchword.fetch import FetchError, check_address
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.loopback import is_loopback
 from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
@@ -17,6 +22,7 @@ PATIENCE = 20.0  # seconds until a whole answer has come
 MAX_ANSWER = 512 * 1024
 DIRECT = {"http://": None, "https://": None}  # through no proxy of the environment
 ORIGIN = "https://client.example.com"
+INSIDE = "not asked: a server outside names an address of a network inside"
 Document = Mapping[str, object]
 
 
@@ -62,10 +68,14 @@ class Seen:
 
 
 def line_for(seen: Seen, address: str, otherwise: str) -> str:
-    """Return what to change when an address did not answer properly: about its certificate if clients refuse that, else `otherwise`."""
+    """Return what to change when an address did not answer properly: about its certificate if clients refuse that, about the address if it
+    was not asked, else `otherwise`."""
+    parts = urlsplit(address)
+    if seen.problem == INSIDE:
+        return f"name an address that clients outside reach; or, for those inside: watchword doctor {parts.scheme}://{parts.netloc}"
     if "CERTIFICATE_VERIFY_FAILED" not in seen.problem:
         return otherwise
-    host = urlsplit(address).hostname
+    host = parts.hostname
     for said, line in (
         ("has expired", f"renew the certificate of {host}, and have the server or its proxy load it"),
         (
@@ -79,14 +89,30 @@ def line_for(seen: Seen, address: str, otherwise: str) -> str:
     return "the whole chain in --tls-cert (fullchain.pem); of an authority of your own, in the client: SSL_CERT_FILE=ca.pem"
 
 
-class Web:
-    """Sends requests, and remembers the answer to each."""
+def addresses_of(host: str) -> Collection[str]:
+    """Return the addresses of a name, none where it has none."""
+    try:
+        return {str(found[4][0]) for found in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
+    except (OSError, UnicodeError):
+        return ()
 
-    def __init__(self, http: httpx.Client | None = None, patience: float = PATIENCE) -> None:
+
+class Web:
+    """Sends requests, and remembers the answer to each; the host that is asked first decides whether hosts inside a network are asked."""
+
+    def __init__(
+        self,
+        http: httpx.Client | None = None,
+        patience: float = PATIENCE,
+        resolve: Callable[[str], Collection[str]] = addresses_of,
+    ) -> None:
         self._http = http or _client()
         self._here = http or _client(DIRECT)  # for this machine, which a proxy cannot reach
         self._patience = patience
         self._known: dict[str, Seen] = {}
+        self._resolve = resolve
+        self._first = ""
+        self._inside: dict[str, bool] = {}
 
     def get(self, address: str) -> Seen:
         """Return the answer to a GET as a script of another origin sends it."""
@@ -107,7 +133,10 @@ class Web:
         """Return the answer to a request."""
         if not is_address(address):
             return Seen(0, problem="not a web address")
-        http = self._here if is_here(address) else self._http
+        host = urlsplit(address).hostname or ""
+        if not self._may_ask(host):
+            return Seen(0, problem=INSIDE)
+        http = self._here if is_name_of_here(host) else self._http
         deadline = Deadline(self._patience)
         sent: dict[str, Any] = {"data": form, "json": json, "headers": headers, **deadline.sent}
         try:
@@ -125,6 +154,23 @@ class Web:
             if deadline.passed:
                 return Seen(0, problem=f"the answer had not ended after {self._patience:.0f} seconds")
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
+
+    def _may_ask(self, host: str) -> bool:
+        self._first = self._first or host
+        return host == self._first or not self._is_inside(host) or self._is_inside(self._first)
+
+    def _is_inside(self, host: str) -> bool:
+        if host not in self._inside:
+            self._inside[host] = is_name_of_here(host) or not all(map(_is_outside, self._resolve(host)))
+        return self._inside[host]
+
+
+def _is_outside(address: str) -> bool:
+    try:
+        check_address(address, allow_loopback=False)
+    except FetchError:
+        return False
+    return True
 
 
 def _client(mounts: Mapping[str, None] | None = None) -> httpx.Client:
@@ -153,9 +199,8 @@ def is_address(text: object) -> TypeGuard[str]:
         return False
 
 
-def is_here(address: str) -> bool:
-    """Whether an address is of this machine, by any of its names (RFC 6761 §6.3)."""
-    host = urlsplit(address).hostname or ""
+def is_name_of_here(host: str) -> bool:
+    """Whether a host is this machine, by any of its names (RFC 6761 §6.3)."""
     return is_loopback(host) or f".{host.rstrip('.')}".endswith(".localhost")
 
 

@@ -47,6 +47,7 @@ def sound() -> dict[tuple[str, str], httpx.Response]:
         ("OPTIONS", f"{ISSUER}/token"): httpx.Response(204, headers=PREFLIGHT),
         ("GET", f"{ISSUER}/userinfo"): refused(401),
         ("POST", f"{ISSUER}/register"): refused(),
+        ("OPTIONS", f"{ISSUER}/register"): httpx.Response(204, headers=PREFLIGHT),
         ("GET", f"{ISSUER}/keys"): httpx.Response(200, json=keys),
         ("POST", API): refused(401, **named),
         ("OPTIONS", API): httpx.Response(200, headers=PREFLIGHT),
@@ -82,9 +83,33 @@ def test_an_endpoint_that_does_not_take_the_method_of_clients_is_broken(method: 
     assert found.change.startswith(f"let {method} through to {path}")
 
 
-def test_an_answer_that_scripts_cannot_read_is_found_though_their_preflight_is_answered() -> None:
-    (found,) = faults(ISSUER, {("POST", f"{ISSUER}/token"): httpx.Response(400, json={"error": "x"})})
-    assert (found.level, found.code, found.at) == ("warning", "cors", f"{ISSUER}/token")
+@pytest.mark.parametrize("method", ["OPTIONS", "POST"])
+@pytest.mark.parametrize("path", ["/token", "/register"])
+def test_an_answer_that_scripts_cannot_read_is_found(method: str, path: str) -> None:
+    (found,) = faults(ISSUER, {(method, ISSUER + path): httpx.Response(400, json={"error": "x"})})
+    assert (found.level, found.code, found.at) == ("warning", "cors", ISSUER + path)
+
+
+@pytest.mark.parametrize(
+    ("member", "given", "is_sound"),
+    [
+        ("grant_types_supported", ["client_credentials"], False),
+        ("grant_types_supported", ["client_credentials", "authorization_code"], True),
+        ("response_types_supported", ["token"], False),
+    ],
+)
+def test_a_server_that_announces_no_code_flow_is_broken(
+    member: str, given: list[str], is_sound: bool
+) -> None:
+    found = faults(ISSUER, announcing(**{member: given}))
+    assert [one.code for one in found] == ([] if is_sound else ["code-flow"])
+
+
+def announcing(**members: object) -> Answers:
+    """Return the answers of a server whose metadata has other members."""
+    changed = httpx.Response(200, json=METADATA | members, headers=OPEN)
+    addresses = ("oauth-authorization-server", "openid-configuration")
+    return {("GET", f"{ISSUER}/.well-known/{name}"): changed for name in addresses}
 
 
 @pytest.mark.parametrize(
@@ -158,12 +183,7 @@ INTERNAL = {
 @pytest.mark.parametrize("member", ["token_endpoint", "jwks_uri", "registration_endpoint"])
 def test_nothing_inside_is_asked_because_a_server_outside_names_it(host: str, member: str) -> None:
     inside = f"https://[{host}]:8443/x" if ":" in host else f"https://{host}:8443/x"
-    changed = {
-        ("GET", f"{ISSUER}/.well-known/{name}"): httpx.Response(
-            200, json=METADATA | {member: inside}, headers=OPEN
-        )
-        for name in ("oauth-authorization-server", "openid-configuration")
-    }
+    changed = announcing(**{member: inside})
     asked: list[str] = []
     found = {(one.level, one.at) for one in faults(ISSUER, changed, INTERNAL, asked)}
     assert ("broken", inside) in found

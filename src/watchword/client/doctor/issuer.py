@@ -215,6 +215,16 @@ def _promises(issuer: str, document: Document, report: Report) -> None:
             "response_types_supported lacks 'code'",
             '"response_types_supported": ["code"]',
         )
+    # RFC 8414 §2: where it is left out, the code flow is among them.
+    if "grant_types_supported" in document and "authorization_code" not in _texts(
+        document, "grant_types_supported"
+    ):
+        report.fail(
+            "code-flow",
+            issuer,
+            "grant_types_supported lacks 'authorization_code'",
+            '"grant_types_supported": ["authorization_code", …]',
+        )
 
 
 def _endpoints(issuer: str, document: Document, web: Web, report: Report) -> None:
@@ -240,14 +250,18 @@ def _endpoints(issuer: str, document: Document, web: Web, report: Report) -> Non
             )
 
 
-def _is_there(member: str, address: str, web: Web, report: Report) -> None:
+def _asked(member: str, address: str, web: Web, headers: Mapping[str, str] | None = None) -> Seen:
+    """Return what an endpoint answers to a request of its kind that leads to nothing."""
     if member == "registration_endpoint":
         # No server registers a client with this.
-        seen = web.ask("POST", address, json={"redirect_uris": "none: this is a check"})
-    elif member in FORMS:
-        seen = web.ask("POST", address, form={})
-    else:
-        seen = web.ask("GET", address)
+        return web.ask("POST", address, json={"redirect_uris": "none: this is a check"}, headers=headers)
+    if member in FORMS:
+        return web.ask("POST", address, form={}, headers=headers)
+    return web.ask("GET", address, headers=headers)
+
+
+def _is_there(member: str, address: str, web: Web, report: Report) -> None:
+    seen = _asked(member, address, web)
     leads_on = member == "authorization_endpoint" and seen.is_redirect  # to a page of the server's own
     if seen.status in ALIVE or leads_on:
         report.ok("endpoint", address, f"{member} answers")
@@ -287,9 +301,13 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
 
 
 def _browsers(document: Document, web: Web, report: Report) -> None:
-    address = document.get("token_endpoint")
-    if not is_address(address):
-        return
+    for member, what in (("token_endpoint", "ask for tokens"), ("registration_endpoint", "register")):
+        address = document.get(member)
+        if is_address(address):
+            _is_open_to_scripts(member, address, what, web, report)
+
+
+def _is_open_to_scripts(member: str, address: str, what: str, web: Web, report: Report) -> None:
     asked = {
         "origin": ORIGIN,
         "access-control-request-method": "POST",
@@ -303,7 +321,7 @@ def _browsers(document: Document, web: Web, report: Report) -> None:
             f"a browser's preflight is refused ({seen.said()}): clients that run in browsers fail, the MCP inspector among them",
             "let OPTIONS through the proxy and answer Access-Control-Allow-Origin: *",
         )
-    elif not is_open(web.ask("POST", address, form={}, headers={"origin": ORIGIN})):
+    elif not is_open(_asked(member, address, web, {"origin": ORIGIN})):
         report.warn(
             "cors",
             address,
@@ -312,4 +330,4 @@ def _browsers(document: Document, web: Web, report: Report) -> None:
             "answer POST with Access-Control-Allow-Origin: * as well, refusals too; in nginx: add_header … always;",
         )
     else:
-        report.ok("cors", address, "clients in browsers may ask for tokens")
+        report.ok("cors", address, f"clients in browsers may {what}")

@@ -178,12 +178,14 @@ class LeanProtocol(asyncio.Protocol):
     # the server's side
 
     def shutdown(self) -> None:
-        """Finish the present request, even one that has only begun to arrive, and close."""
+        """Finish the present request, even one that has only begun to arrive, or the first, which may be on its way; and close."""
         self.pulse.stopping = True
         if self.exchange is not None:
             self.exchange.wind_up()
-        elif self.head is None and not self.buffer:
+        elif self.phase == "idle" and not self.buffer:
             self.close()
+        elif self.phase == "head" and not self.buffer:
+            self.enter("head", within="linger")
 
     def has_left(self) -> bool:
         """Whether the client has closed the connection or ended its side, as far as is known; called from any thread."""
@@ -226,9 +228,9 @@ class LeanProtocol(asyncio.Protocol):
 
     # requests
 
-    def enter(self, phase: str) -> None:
-        """Change the phase; its deadline never passes later than its timeout says."""
-        timeout = self.config.timeout_keep_alive if phase == "idle" else self.timeouts[phase]
+    def enter(self, phase: str, within: str = "") -> None:
+        """Change the phase; its deadline never passes later than its timeout says, or that of the phase `within`."""
+        timeout = self.config.timeout_keep_alive if phase == "idle" else self.timeouts[within or phase]
         self.phase = phase
         self.deadline = self.pulse.now + timeout - self.interval
 
@@ -389,10 +391,8 @@ class LeanProtocol(asyncio.Protocol):
 
     def close(self) -> None:
         """Close after the last byte has left."""
-        self.enter("closing")
         # An idle client does not see the end of TLS, and so does not answer it.
-        if self.pulse.stopping and self.tls is not None:
-            self.deadline = self.pulse.now + self.timeouts["linger"] - self.interval
+        self.enter("closing", within="linger" if self.pulse.stopping and self.tls is not None else "")
         self.transport.close()
 
 

@@ -217,12 +217,29 @@ async def at_once(_scope: Scope, _receive: Any, send: Any) -> None:
 async def test_a_client_that_comes_in_while_the_server_stops_is_sent_elsewhere() -> None:
     server = Stopping(at_once)
     assert (await server.ask()).startswith(b"HTTP/1.1 200")
-    _, idle, _ = await server.connect()
+    server.stop()
+    _, idle, asking = await server.connect()
+    asking.write(get("/"))
+    assert (await idle.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200"), "nobody has told it yet"
     server.stop()
     refused = await server.ask()
     assert refused.startswith(b"HTTP/1.1 503")
     assert b"retry-after: 1" in refused
     assert await idle.read() == b""
+    await server.stopped()
+
+
+async def test_the_first_request_of_a_client_that_came_in_before_the_server_stopped_is_answered() -> None:
+    """It may be on its way, or have arrived unread: lost, it would be no answer to somebody who had none before."""
+    server = Stopping(at_once)
+    _, asks, asking = await server.connect()
+    _, says_nothing, _ = await server.connect()
+    server.stop()
+    asking.write(get("/"))
+    answered = await asks.read()
+    assert answered.startswith(b"HTTP/1.1 200")
+    assert b"connection: close\r\n" in answered
+    assert await says_nothing.read() == b"", "it is not waited for without end"
     await server.stopped()
 
 

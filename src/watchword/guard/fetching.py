@@ -47,14 +47,15 @@ class Fetching:
 
     def begin(self, fetch: Fetch) -> concurrent.futures.Future[None] | None:
         """Return the fetch in flight, started now if that is allowed; None when it is too early for another."""
+        here = background.identity()  # before the lock, which this replaces in a forked child
         with self._lock:
             pending = self._in_flight is not None and not self._in_flight.done()
-            if pending and self._loop is background.identity():  # the parent's never ends in a forked child
+            if pending and self._loop is here:  # the parent's never ends in a forked child
                 return self._in_flight
             if not self._may_begin():
                 return None
             try:
-                self._in_flight, self._loop = background.begin(self._attempt(fetch)), background.identity()
+                self._in_flight, self._loop = background.begin(self._attempt(fetch)), here
             except IssuerUnavailable as error:
                 self._failed(str(error))
                 return None

@@ -89,9 +89,10 @@ class Statuses:
         return kept
 
     def _fetch(self, uri: str) -> concurrent.futures.Future[None] | None:
+        here = background.identity()  # before the lock, which this replaces in a forked child
         with self._lock:
-            if self._loop is not background.identity():  # after a fork: the parent's fetches never end here
-                self._fetching, self._loop = {}, background.identity()
+            if self._loop is not here:  # after a fork: the parent's fetches never end here
+                self._fetching, self._loop = {}, here
             if uri in self._fetching:
                 return self._fetching[uri]
             if time.monotonic() < self._next_try.get(uri, 0.0):

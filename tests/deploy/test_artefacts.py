@@ -243,12 +243,21 @@ def test_the_job_has_the_options_of_the_nodes_before_they_have_them() -> None:
         assert 'watchword.toml: |\n    {{- include "watchword.options" . | nindent 4 }}' in text
 
 
-@pytest.fixture(scope="module")
-def rendered() -> dict[str, dict[str, Any]]:
-    """What the chart makes of everything switched on, by kind."""
+def render(values: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Return what the chart makes of values, by kind."""
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("helm is not installed")
+    given = [part for name, value in (GIVEN | values).items() for part in ("--set", f"{name}={value}")]
+    command = [helm, "template", "auth", str(CHART), "--kube-version", "1.31.0", *given]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    return {document["kind"]: document for document in yaml.safe_load_all(done.stdout)}
+
+
+@pytest.fixture(scope="module")
+def rendered() -> dict[str, dict[str, Any]]:
+    """What the chart makes of everything switched on, by kind."""
     more = {
         **{f"ingress.{name}": value for name, value in (("enabled", "true"), ("tlsSecret", "tls"))},
         "serviceMonitor.enabled": "true",
@@ -259,11 +268,25 @@ def rendered() -> dict[str, dict[str, Any]]:
         "extraVolumeMounts[0].name": "ca",
         "extraVolumeMounts[0].mountPath": "/etc/ca",
     }
-    given = [part for name, value in (GIVEN | more).items() for part in ("--set", f"{name}={value}")]
-    command = [helm, "template", "auth", str(CHART), "--kube-version", "1.31.0", *given]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return {document["kind"]: document for document in yaml.safe_load_all(done.stdout)}
+    return render(more)
+
+
+@pytest.mark.parametrize(
+    ("issuer", "host"),
+    [
+        ("https://auth.example.com:8443/x", "auth.example.com"),
+        ("https://192.0.2.7", None),
+        ("https://[2001:db8::1]", None),
+    ],
+)
+def test_an_ingress_has_a_host_where_the_issuer_has_a_name(issuer: str, host: str | None) -> None:
+    """Kubernetes refuses an IP address."""
+    values = {"issuer": issuer, "ingress.enabled": "true", "ingress.tlsSecret": "tls"}
+    spec = render(values)["Ingress"]["spec"]
+    assert spec["tls"] == [{"secretName": "tls"} | ({"hosts": [host]} if host else {})]
+    (rule,) = spec["rules"]
+    assert rule.get("host") == host
+    assert rule["http"]["paths"][0]["path"] == "/"
 
 
 def test_the_rendered_chart_is_whole(rendered: dict[str, dict[str, Any]]) -> None:

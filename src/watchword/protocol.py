@@ -240,7 +240,7 @@ class LeanProtocol(asyncio.Protocol):
             return
         try:
             request = self.take_request()
-            if (self.kept or self.chunked or len(self.buffer) > KEPT_FREE) and not self.pulse.has_room(self):
+            if (self.kept or self.head or len(self.buffer) > KEPT_FREE) and not self.pulse.has_room(self):
                 raise Refused(503, RETRY)
         except Refused as refusal:
             self.refuse(refusal)
@@ -279,8 +279,7 @@ class LeanProtocol(asyncio.Protocol):
         self.scanned = 0
         # Clients repeat the heads of hot requests byte for byte, whatever else they ask for in between.
         head = self.hot_head if raw == self.hot_raw else None
-        if head is None:
-            head, self.raw = parse_head(raw), raw
+        head, self.raw = head or parse_head(raw), raw
         self.await_body(head)
         return head
 
@@ -315,6 +314,7 @@ class LeanProtocol(asyncio.Protocol):
         """Hand a complete request to the application."""
         self.enter("running")
         respond = self.respond if head is self.hot_head else self.meet(head)
+        self.raw = b""
         keep_alive = head.keep_alive and not self.pulse.stopping
         if respond is not None:
             direct = self.exchange = DirectExchange(self, keep_alive)
@@ -331,7 +331,7 @@ class LeanProtocol(asyncio.Protocol):
 
     def meet(self, head: Head) -> Respond | None:
         """Prepare for requests with this head; return how they are answered, or None for the general way through ASGI."""
-        if (head.method, head.path) not in self.hot or head.method == "HEAD":
+        if (head.method, head.path) not in self.hot or head.method == "HEAD" or len(self.raw) > KEPT_FREE:
             return None
         respond = self.prepare(self.scope(head), self.has_left)
         if respond is not None:
@@ -386,7 +386,7 @@ class LeanProtocol(asyncio.Protocol):
     def drop_input(self) -> None:
         """Forget what has arrived of the next request."""
         self.buffer.clear()
-        self.chunked = None
+        self.head = self.chunked = None
         self.pulse.has_room(self)
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 from uvicorn.server import ServerState
 
 from watchword.protocol_exchange import LOGGER, trace
-from watchword.protocol_syntax import ChunkedBody
+from watchword.protocol_syntax import ChunkedBody, Head
 
 KEPT_FREE: Final = 8 * 1024  # bytes that a connection may keep, however much others do: most requests
 
@@ -22,6 +22,8 @@ class Connection(Protocol):
 
     transport: asyncio.Transport
     buffer: bytearray
+    head: Head | None  # while its body is on its way in
+    raw: bytes
     chunked: ChunkedBody | None
     kept: int  # as it was counted last
     kept_limit: ClassVar[int]
@@ -71,6 +73,8 @@ class Pulse:
         """Count what a connection keeps of its input; return whether that is little, or all keep no more than they may together."""
         chunked = connection.chunked
         kept = len(connection.buffer) + (0 if chunked is None else len(chunked.body))
+        if connection.head is not None:
+            kept += 2 * len(connection.raw)  # as it arrived, and taken apart
         self.kept += kept - connection.kept
         connection.kept = kept
         return kept <= KEPT_FREE or self.kept <= connection.kept_limit

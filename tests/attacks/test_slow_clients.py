@@ -42,11 +42,17 @@ class Narrow(LeanProtocol):
 
 LARGE = b"a" * 60_000
 UNFINISHED = {
+    "a head": post(b"Content-Length: 3", b"X: " + LARGE[:20_000]),
     "a body": post(b"Content-Length: 60000", body=LARGE[:40_000]),
     "a chunk": post(CHUNKED, body=b"ea60\r\n" + LARGE[:40_000]),
     "whole chunks": post(CHUNKED, body=b"9c40\r\n" + LARGE[:40_000] + b"\r\n"),
 }
-REST = {"a body": LARGE[40_000:], "a chunk": LARGE[40_000:] + b"\r\n0\r\n\r\n", "whole chunks": b"0\r\n\r\n"}
+REST = {
+    "a head": b"abc",
+    "a body": LARGE[40_000:],
+    "a chunk": LARGE[40_000:] + b"\r\n0\r\n\r\n",
+    "whole chunks": b"0\r\n\r\n",
+}
 
 
 def kept(server: LoopbackServer, expected: int) -> bool:
@@ -60,13 +66,14 @@ def kept(server: LoopbackServer, expected: int) -> bool:
 @pytest.mark.parametrize("kind", UNFINISHED)
 def test_hp_05_unfinished_requests_together_take_no_more_memory_than_they_may(kind: str) -> None:
     begun, rest = UNFINISHED[kind], REST[kind]
-    framing = len(begun.partition(b"\r\n\r\n")[2]) - 40_000 if kind == "a chunk" else 0
+    head, end, body = begun.partition(b"\r\n\r\n")
+    taken = 2 * len(head + end) + (40_000 if kind == "whole chunks" else len(body))
     with LoopbackServer(echo, Narrow) as server:
         assert status(server.talk(HONEST_LENGTH)) == 200
         connections = [server.connect() for _ in range(2)]
         for connection in connections:
             connection.sendall(begun)
-        assert kept(server, 2 * (40_000 + framing))
+        assert kept(server, 2 * taken)
         raw = server.talk(begun)
         assert status(raw) == 503
         assert b"\r\nretry-after: 1\r\n" in raw

@@ -1,6 +1,7 @@
 """RFC 8414 and OpenID Connect Discovery, as clients read them: an authorization server from its name to its endpoints."""
 
 import time
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from watchword.client.doctor.findings import Report, check_type

@@ -2,8 +2,10 @@
 
 import gzip
 import json
+import zlib
 from http.server import BaseHTTPRequestHandler
 
+import httpx
 import pytest
 from tests.fixtures.other_issuer import OtherIssuer, ask, refusal
 
@@ -50,3 +52,28 @@ async def test_what_is_compressed_otherwise_than_once_is_not_read(layers: int, c
         assert "compressed" in str(examine(hostile.issuer).findings)
         assert (await ask(Guard(honest.issuer, audience=API), honest.token())).subject == "them"
         assert await refusal(Guard(hostile.issuer, audience=API), hostile.token()) == 503
+
+
+def test_a_client_of_the_programs_own_asks_for_what_is_read() -> None:
+    """By itself it would ask for other codings, too, and such an answer would be refused."""
+    with OtherIssuer() as issuer:
+        token = {"access_token": "token", "token_type": "Bearer", "expires_in": 60}
+        issuer.documents["/.well-known/openid-configuration"] |= {"token_endpoint": f"{issuer.issuer}/token"}
+        for path, document in (issuer.documents | {"/token": token}).items():
+            body = json.dumps(document).encode()
+
+            def answer(handler: BaseHTTPRequestHandler, body: bytes = body) -> None:
+                asked = handler.headers["accept-encoding"]
+                handler.send_response(200)
+                if "deflate" in asked:
+                    handler.send_header("content-encoding", "deflate")
+                    body = zlib.compress(body)
+                handler.send_header("content-length", str(len(body)))
+                handler.end_headers()
+                handler.wfile.write(body)
+
+            issuer.documents[path] = answer
+        with httpx.Client() as own:
+            assert own.get(f"{issuer.issuer}/token").headers["content-encoding"] == "deflate"
+            source = TokenSource(issuer.issuer, ClientSecret("a", "b"), READ, api=API, http=own)
+            assert source.token() == "token"

@@ -64,7 +64,7 @@ class AuthorizationServer:
                     timeout=TIMEOUT,
                     limits=FRESH,
                     follow_redirects=False,
-                    headers={"user-agent": NAME, **ACCEPTED},
+                    headers={"user-agent": NAME},
                     mounts={"http://": None},
                 )
             own = self._own.setdefault(os.getpid(), fresh)
@@ -131,8 +131,9 @@ class AuthorizationServer:
         self, method: str, address: str, form: Form | None = None, headers: Mapping[str, str] | None = None
     ) -> tuple[int, Mapping[str, str], Document | None]:
         end, deadline = self._clocks() + PATIENCE, Deadline(PATIENCE)
-        # A client that the program supplied may follow redirects, or send credentials of its own.
-        sent: dict[str, Any] = {"data": form, "headers": headers, "auth": None, "follow_redirects": False}
+        # A client that the program supplied may follow redirects, send credentials of its own, or ask for what is not read here.
+        asked = {**ACCEPTED, **(headers or {})}
+        sent: dict[str, Any] = {"data": form, "headers": asked, "auth": None, "follow_redirects": False}
         try:
             with deadline, self._http().stream(method, address, **sent, **deadline.sent) as answer:
                 if not is_readable(answer.headers):

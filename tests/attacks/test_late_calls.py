@@ -226,3 +226,14 @@ async def test_ap_04_nothing_is_registered_by_an_initial_access_token_after_its_
     refused = await enrol(server, token)
     assert (refused.status_code, refused.json().get("error")) == (401, "invalid_token")
     assert len(await server.runtime.database.read(clients.list_clients, after="", limit=9)) == 1
+
+
+async def test_registrations_that_are_too_many_cost_no_node_what_it_remembers(server: Server) -> None:
+    server.runtime.settings = msgspec.structs.replace(
+        server.settings, registration="token", registrations_per_hour=4
+    )
+    token, _end = await revoked(server)
+    assert (await enrol(server, token)).status_code == 201, "the honest variant"
+    version = server.runtime.database.version()
+    assert (await enrol(server, token)).status_code == 429
+    assert server.runtime.database.version() == version

@@ -50,7 +50,7 @@ class Registration(msgspec.Struct, frozen=True):
 async def register(runtime: Runtime, credentials: Credentials, document: object) -> Registration:
     """Register a client by its own metadata; raise `not_found`, `invalid_token`, `insufficient_scope` or `too_many_requests` by policy,
     and the errors of RFC 7591 §3.2.2."""
-    runtime, actor = await _admit(runtime, credentials)
+    held, actor = await _admit(runtime, credentials)
     client = _read(runtime, document, new_id("client"))
     await _count(runtime, credentials)
     await client_checks.check(runtime, client)
@@ -58,7 +58,7 @@ async def register(runtime: Runtime, credentials: Credentials, document: object)
     token = runtime.new_secret("g")
     secret = _new_secret(runtime, client)
     # Nothing is asked of the database after this: only the answer can tell the token and the secret.
-    await runtime.database.write(
+    await held.database.write(
         registrations.register_client,
         client,
         registration_digest=token_format.digest(token),
@@ -70,17 +70,16 @@ async def register(runtime: Runtime, credentials: Credentials, document: object)
 
 
 async def _admit(runtime: Runtime, credentials: Credentials) -> tuple[Runtime, str]:
-    """Return a runtime for what a caller registers, with a token only while that is valid, and who that is."""
+    """Return a runtime that stores what a caller registers, with a token only while that is valid, and who that is."""
     policy = runtime.settings.registration
     if policy == "off":
         raise OAuthError("not_found", "There is nothing at this address.")
-    actor = "self-registration"
     if policy == "token":  # RFC 7591 §3: the initial access token
         who = await caller.authenticate(runtime, credentials, PATH)
         if not who.may(SCOPE):
             raise who.refusal("insufficient_scope", f"This needs the scope {SCOPE}.", scope=SCOPE)
-        runtime, actor = acting.runtime_held(runtime, who.holder, who.ended()), who.actor
-    return runtime, actor
+        return acting.runtime_held(runtime, who.holder, who.ended()), who.actor
+    return runtime, "self-registration"
 
 
 async def _count(runtime: Runtime, credentials: Credentials) -> None:

@@ -262,6 +262,10 @@ async def end_elsewhere(database: Database) -> None:
     assert await database.write(user_changes.end_elsewhere, "u", but="", actor="u", now=NOW) == ["s"]
 
 
+async def move(database: Database) -> None:
+    assert await move_client(database)
+
+
 async def note_use(database: Database) -> None:
     await database.write(clients.flush_client_usage, [("s", NOW, "192.0.2.1")], [("cl_1", NOW)])
 
@@ -269,12 +273,13 @@ async def note_use(database: Database) -> None:
 @pytest.mark.parametrize(
     ("act", "held", "free"),
     [
-        pytest.param(note_use, "clients", "client_secrets", id="a use is noted, where a secret is added"),
-        pytest.param(disable_client, "device_codes", "grants", id="a client is disabled, where a code is redeemed"),
-        pytest.param(delete_client, "device_codes", "grants", id="a client is deleted, where a code is redeemed"),
-        pytest.param(delete_account, "users", "browsers", id="an account is deleted, where somebody signs in"),
-        pytest.param(change_password, "sessions", "one_time_links", id="a password is changed, where a session ends"),
-        pytest.param(end_elsewhere, "sessions", "one_time_links", id="all sessions are ended, where one ends"),
+        pytest.param(note_use, "clients FOR UPDATE", "client_secrets", id="a use is noted, where a secret is added"),
+        pytest.param(disable_client, "device_codes FOR UPDATE", "grants", id="a client is disabled, where a code is redeemed"),
+        pytest.param(delete_client, "device_codes FOR UPDATE", "grants", id="a client is deleted, where a code is redeemed"),
+        pytest.param(delete_account, "users FOR KEY SHARE", "browsers", id="an account is deleted, where somebody signs in"),
+        pytest.param(change_password, "sessions FOR UPDATE", "one_time_links", id="a password is changed, where a session ends"),
+        pytest.param(end_elsewhere, "sessions FOR UPDATE", "one_time_links", id="all sessions are ended, where one ends"),
+        pytest.param(move, "clients FOR KEY SHARE", "consents", id="a client moves, where something is granted by a consent"),
     ],
 )  # fmt: skip
 async def test_rows_are_locked_in_one_order(
@@ -290,7 +295,7 @@ async def test_rows_are_locked_in_one_order(
     await database.write(user_changes.request_email_change, digest("l"), "u", "s", "u@example", **wish)
     other = await asyncpg.connect(postgres_store.address)
     try:
-        await other.execute(f"BEGIN; SELECT 1 FROM {held} FOR {'KEY SHARE' if held == 'users' else 'UPDATE'}")
+        await other.execute(f"BEGIN; SELECT 1 FROM {held}")
         acting = asyncio.ensure_future(act(database))
         await until_waiting(postgres_store, 1)
         await other.execute(f"SELECT 1 FROM {free} FOR UPDATE NOWAIT; COMMIT")

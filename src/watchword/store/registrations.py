@@ -64,6 +64,8 @@ async def replace_registration(
 
     People who agreed to it are asked again unless it `keeps_consents`.
     """
+    if not keeps_consents:  # whoever grants by consents has locked the client before them
+        await tx.one(_HOLD, client.client_id)
     changed = await clients.update_client(
         tx,
         client,

@@ -169,6 +169,12 @@ def test_the_chart_checks_its_values() -> None:
         assert not check.is_valid(VALUES | wrong), wrong
 
 
+def schema_types(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in schema.get("properties", {}).items():
+        yield f"{path}{name}", "enum" if "enum" in value else value["type"]
+        yield from schema_types(value, f"{path}{name}.")
+
+
 def templates() -> Iterator[tuple[str, str]]:
     for path in sorted((CHART / "templates").iterdir()):
         yield path.name, path.read_text()
@@ -194,6 +200,22 @@ def test_the_chart_keeps_secrets_in_the_secret_that_exists() -> None:
     assert "kind: Secret" not in text
     for variable in ("WATCHWORD_MASTER_KEY", "WATCHWORD_DATABASE"):
         assert re.search(rf"name: {variable}\n\s+valueFrom:\n\s+secretKeyRef:", text), variable
+
+
+def test_a_name_that_looks_like_a_number_or_a_truth_value_stays_a_name() -> None:
+    """A release may be called 2024 and a secret `on`; Kubernetes refuses what YAML then takes for a number or a truth value."""
+    bare = {
+        path
+        for name, text in templates()
+        if name != "NOTES.txt"
+        for path in re.findall(r": \{\{ (\S+) \}\}$", text, re.MULTILINE)
+    }
+    plain = {
+        f".Values.{path}"
+        for path, kind in schema_types(SCHEMA)
+        if kind in ("integer", ["integer", "string"], "enum")
+    }
+    assert bare <= plain | {".Chart.Name", ".Release.Service"}
 
 
 def test_the_notes_find_the_link_that_still_works_among_those_of_all_nodes() -> None:

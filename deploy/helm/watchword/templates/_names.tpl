@@ -4,7 +4,7 @@
 
 {{- define "watchword.selector" -}}
 app.kubernetes.io/name: {{ .Chart.Name }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "watchword.labels" -}}
@@ -42,13 +42,13 @@ capabilities:
 - name: WATCHWORD_DATABASE
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.existingSecret }}
-      key: {{ .Values.secretKeys.database }}
+      name: {{ .Values.existingSecret | quote }}
+      key: {{ .Values.secretKeys.database | quote }}
 - name: WATCHWORD_MASTER_KEY
   valueFrom:
     secretKeyRef:
-      name: {{ .Values.existingSecret }}
-      key: {{ .Values.secretKeys.masterKey }}
+      name: {{ .Values.existingSecret | quote }}
+      key: {{ .Values.secretKeys.masterKey | quote }}
 {{- with .Values.extraEnv }}
 {{ toYaml . }}
 {{- end }}

@@ -22,7 +22,6 @@ given a function that tells whether the client has left: a question for the syst
 
 import asyncio
 import math
-from collections.abc import Callable
 from typing import Any, ClassVar, Final, cast
 
 from uvicorn import Config
@@ -35,11 +34,11 @@ from watchword.protocol_exchange import (
     Exchange,
     Prepare,
     Respond,
-    Scope,
     plain_answer,
     run_hot,
+    unprepared,
 )
-from watchword.protocol_peer import address, has_ended, has_left, tls_facts
+from watchword.protocol_peer import address, has_ended, has_input, has_left, tls_facts
 from watchword.protocol_pulse import KEPT_FREE, Pulse
 from watchword.protocol_syntax import (
     BODY_LIMIT,
@@ -53,7 +52,6 @@ from watchword.protocol_syntax import (
 
 PIPELINE_LIMIT: Final = 64 * 1024  # bytes kept for later requests before reading pauses
 WRITE_PROGRESS: Final = 32 * 1024  # bytes that a client has to take within each `write_timeout`
-HOT_NOTHING: Final[frozenset[tuple[str, str]]] = frozenset()
 RETRY: Final = b"retry-after: 1\r\n"
 ASGI: Final = {"version": "3.0", "spec_version": "2.3"}
 
@@ -72,6 +70,7 @@ class LeanProtocol(asyncio.Protocol):
         "closing": 30.0,
     }
     write_timeout: ClassVar[float] = 30.0  # without progress of WRITE_PROGRESS bytes, or to the end
+    parting: ClassVar[float] = 0.05  # from the order to stop until an idle connection is closed
     too_late: ClassVar[float] = 2.0  # when a client that hung up is not served: it has retried elsewhere
 
     def __init__(
@@ -85,14 +84,11 @@ class LeanProtocol(asyncio.Protocol):
         self.state = server_state
         self.app_state = app_state
         self.app: Application = config.loaded_app
-        self.hot: frozenset[tuple[str, str]] = getattr(self.app, "hot", HOT_NOTHING)
+        self.hot: frozenset[tuple[str, str]] = getattr(self.app, "hot", frozenset())
         self.security: bytes = getattr(self.app, "security_lines", NOSNIFF)
         self.prepare: Prepare = getattr(self.app, "prepare", unprepared)
         self.loop = _loop or asyncio.get_running_loop()
-        pulse = Pulse.of.get(server_state)
-        if pulse is None:
-            pulse = Pulse.of[server_state] = Pulse(server_state, self.loop, self.interval)
-        self.pulse = pulse
+        self.pulse = Pulse.shared(server_state, self.loop, self.interval)
         self.transport: asyncio.Transport
         self.buffer = bytearray()
         self.scanned = self.unsent = self.kept = 0
@@ -122,8 +118,7 @@ class LeanProtocol(asyncio.Protocol):
             self.transport.abort()
         self.client = address(transport.get_extra_info("peername"))
         self.server = address(transport.get_extra_info("sockname"))
-        session = transport.get_extra_info("ssl_object")
-        self.tls = None if session is None else tls_facts(session)
+        self.tls = tls_facts(transport.get_extra_info("ssl_object"))
         self.pulse.start()
         self.enter("head")
 
@@ -178,14 +173,22 @@ class LeanProtocol(asyncio.Protocol):
     # the server's side
 
     def shutdown(self) -> None:
-        """Finish the present request, even one that has only begun to arrive, or the first, which may be on its way; and close."""
+        """Finish the present request, even one that has only begun to arrive or is still on its way, and close."""
         self.pulse.stopping = True
         if self.exchange is not None:
             self.exchange.wind_up()
-        elif self.phase == "idle" and not self.buffer:
-            self.close()
-        elif self.phase == "head" and not self.buffer:
+        elif self.phase == "idle":
+            self.loop.call_later(self.parting, self.part)
+        elif self.phase == "head" and not self.buffer:  # the first request
             self.enter("head", within="linger")
+
+    def part(self) -> None:
+        """Close if nothing has come: a request that stays unread is lost, and few clients dare to repeat it (RFC 9110 §9.2.2)."""
+        if self.phase == "idle" and not (self.lost or self.buffer):
+            if has_input(self.transport):
+                self.loop.call_later(self.parting, self.part)
+            else:
+                self.close()
 
     def has_left(self) -> bool:
         """Whether the client has closed the connection or ended its side, as far as is known; called from any thread."""
@@ -394,7 +397,3 @@ class LeanProtocol(asyncio.Protocol):
         # An idle client does not see the end of TLS, and so does not answer it.
         self.enter("closing", within="linger" if self.pulse.stopping and self.tls is not None else "")
         self.transport.close()
-
-
-def unprepared(_scope: Scope, _has_left: Callable[[], bool]) -> None:
-    """Stand in for the `prepare` of an application that has none."""

@@ -282,6 +282,10 @@ def _code(status: int) -> bytes:
     return b"temporarily_unavailable" if status == 503 else b"server_error"
 
 
+def unprepared(_scope: Scope, _has_left: Callable[[], bool]) -> None:
+    """Stand in for the `prepare` of an application that has none."""
+
+
 def run_hot(
     coroutine: Coroutine[object, None, None],
     loop: asyncio.AbstractEventLoop,

@@ -18,6 +18,7 @@ LAST_DATA: Final = slice(52, 56)
 CLOSE_WAIT: Final = 8
 # What `poll` of Linux reports of a socket once the end of the peer's side (FIN) has arrived, read or not.
 PEER_ENDED: Final[int | None] = getattr(select, "POLLRDHUP", None)
+INPUT: Final[int | None] = getattr(select, "POLLIN", None)
 MAX_SESSIONS: Final = 20_480  # as many as OpenSSL keeps to be resumed, so that none of them lacks its issuers
 
 # The issuers on which the verification of a certificate hung, by the session of its handshake.
@@ -37,19 +38,30 @@ def has_left(transport: BaseTransport, seconds: float) -> bool:
 
 def has_ended(transport: BaseTransport) -> bool:
     """Whether the peer has ended its side or broken off the connection by now, though that was not read yet; False where that is unknown."""
+    return PEER_ENDED is not None and _reports(transport, PEER_ENDED)
+
+
+def has_input(transport: BaseTransport) -> bool:
+    """Whether the peer has sent something, its end included, that was not read yet; False where that is unknown."""
+    return INPUT is not None and _reports(transport, INPUT)
+
+
+def _reports(transport: BaseTransport, event: int) -> bool:
     connection = transport.get_extra_info("socket")
-    if PEER_ENDED is None or connection is None:
+    if connection is None:
         return False
     descriptor = connection.fileno()
     if descriptor < 0:
         return True  # closed on this side as well
     poll = select.poll()
-    poll.register(descriptor, PEER_ENDED)
+    poll.register(descriptor, event)
     return bool(poll.poll(0))  # a broken connection is reported whatever is asked for
 
 
-def tls_facts(session: ssl.SSLObject) -> dict[str, Any]:
-    """The facts of a TLS handshake for applications: the peer's certificate and its verified chain, as DER."""
+def tls_facts(session: ssl.SSLObject | None) -> dict[str, Any] | None:
+    """The facts of a TLS handshake for applications: the peer's certificate and its verified chain, as DER; None without TLS."""
+    if session is None:
+        return None
     chain = peer_chain(session)
     return {"client_certificate": chain[0] if chain else None, "client_certificate_chain": chain}
 

@@ -50,6 +50,14 @@ class Pulse:
         self.kept = 0  # bytes of requests that are on their way in, of all connections
         self.stopping = False  # uvicorn does not tell connections that are accepted while it stops
 
+    @classmethod
+    def shared(cls, state: ServerState, loop: asyncio.AbstractEventLoop, interval: float) -> "Pulse":
+        """Return the one of a server, made for its first connection."""
+        found = cls.of.get(state)
+        if found is None:
+            found = cls.of[state] = cls(state, loop, interval)
+        return found
+
     def soon(self, connection: Connection) -> None:
         """Advance the connection in the loop's next turn, together with all others that have input.
 

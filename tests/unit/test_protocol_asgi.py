@@ -193,6 +193,28 @@ def test_graceful_shutdown_finishes_the_requests_in_hand_and_on_their_way(kind: 
     assert application.log == ["startup", "lifespan.shutdown"]
 
 
+@both
+def test_graceful_shutdown_answers_what_was_sent_before_the_client_could_know(kind: str) -> None:
+    """Under load there is always something that was not read yet: at each rolling restart it would be lost on every connection."""
+    with LoopbackServer(Application()) as server, server.connect() as client, server.connect() as other:
+        for connection in (client, other):
+            connection.sendall(get(f"/{kind}/echo"))
+            assert read_answer(connection)[0] == 200
+        [first, second] = server.server.server_state.connections
+
+        def stop_with_input_unread() -> None:
+            """Runs in the server's loop, which reads nothing meanwhile."""
+            client.sendall(post(f"/{kind}/echo", b"sent"))
+            server.server.should_exit = True
+            first.shutdown()
+            second.shutdown()
+
+        first.loop.call_soon_threadsafe(stop_with_input_unread)
+        status, headers, body = read_answer(client)
+        assert (status, headers["connection"], body) == (200, "close", b"sent")
+        assert read_to_end(client) == read_to_end(other) == b""
+
+
 def test_idle_clients_that_answer_no_end_of_tls_do_not_hold_up_the_stop(tmp_path: Path) -> None:
     own = certificates.make(tmp_path, "server", names=certificates.LOCALHOST, is_authority=True)
     trusts = certificates.trusting(own)

@@ -51,7 +51,12 @@ _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just b
 
 def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
     """Make the TLS context of one worker, without session tickets: a session resumed by one does not tell the chain of a client's certificate."""
-    context = make()
+    try:
+        context = make()
+    except OSError:  # which `ssl.SSLError` is as well
+        if multiprocessing.parent_process() is not None:
+            _postpone_for_certificates()
+        raise
     if context.verify_mode != ssl.CERT_NONE:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
@@ -98,6 +103,16 @@ def _worker(settings: Settings) -> Worker:
     try:
         return Worker(settings)
     # An operator file was broken after the start, and may be mended while other workers serve.
+    except SettingsError as error:
+        _postpone(error)
+
+
+def _postpone_for_certificates() -> None:
+    """Say which file was broken after the start, as for any other that the operator may mend while other workers serve."""
+    settings = settings_module.load()
+    log.configure(settings.log_format, settings.log_level)
+    try:
+        _check_certificates(settings)
     except SettingsError as error:
         _postpone(error)
 

@@ -8,6 +8,7 @@ import termios
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,25 @@ def test_a_worker_that_is_killed_while_it_starts_is_replaced_at_once() -> None:
         for one in supervisor.processes:
             one.kill()
             one.join()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.usefixtures("_own_signals")
+def test_a_worker_that_starts_beside_a_broken_certificate_says_which_file_it_is_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """As when a certificate is replaced and its key is not yet: a failed start (3) would stop the workers that serve."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("tls_cert", "tls_key"):
+        (tmp_path / name).write_text("not PEM")
+        monkeypatch.setenv(f"WATCHWORD_{name.upper()}", name)
+    supervisor = Supervisor(
+        configuration(Settings(workers=1, tls_cert="tls_cert", tls_key="tls_key")), sockets=[]
+    )
+    supervisor.init_processes()
+    supervisor.processes[0].join()
+    assert supervisor.processes[0].exitcode == 1
+    said = capfd.readouterr().err
+    assert '"event": "worker.postponed"' in said
+    assert "tls_cert, tls_key and tls_client_ca are PEM files" in said
+    assert "Traceback" not in said

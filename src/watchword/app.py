@@ -178,6 +178,7 @@ class App:
         await receive()
         try:
             await self.close()
+            await tracing.flush()
         except Exception as error:
             await send({"type": "lifespan.shutdown.failed", "message": str(error)})
             return

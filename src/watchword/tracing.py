@@ -5,10 +5,14 @@ Owns the spans of the server; sampling and export are up to the OpenTelemetry SD
 status and error type: never an address, a parameter or a credential.
 """
 
+import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+FLUSH = 3.0  # seconds
 
 # The headers that carry a trace; the propagators see nothing else of a request.
 CARRIERS = ("traceparent", "tracestate", "baggage")
@@ -21,6 +25,20 @@ def start(version: str) -> None:
     from opentelemetry import trace
 
     _tracer = trace.get_tracer("watchword", version)
+
+
+async def flush() -> None:
+    """Export the spans that wait for it, for `FLUSH` at most: a worker ends by its signal, without what the SDK does when a process exits."""
+    if _tracer is None:
+        return
+    from opentelemetry import trace
+
+    export = getattr(trace.get_tracer_provider(), "force_flush", None)  # the SDK's provider has it
+    if export is not None:
+        # Nothing waits for such a thread when the process ends: the collector may be away.
+        flushing = threading.Thread(target=export, daemon=True)
+        flushing.start()
+        await asyncio.to_thread(flushing.join, FLUSH)
 
 
 def is_on() -> bool:

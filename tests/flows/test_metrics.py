@@ -1,16 +1,18 @@
 """Metrics and traces are there for who may see them, and say what happened and never to whom."""
 
+import asyncio
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
@@ -126,6 +128,26 @@ async def test_a_request_continues_the_trace_of_its_caller(
         "http.route": "/api/v1/tokens/{id}",
         "http.response.status_code": 401,
     }
+
+
+async def test_spans_that_wait_to_be_exported_are_exported_before_the_server_has_stopped(
+    server: Server, spans: InMemorySpanExporter
+) -> None:
+    late, provider = InMemorySpanExporter(), trace.get_tracer_provider()
+    assert isinstance(provider, TracerProvider)
+    provider.add_span_processor(BatchSpanProcessor(late, schedule_delay_millis=3_600_000))
+    asked, sent = asyncio.Queue[Any](), asyncio.Queue[Any]()
+    await server.app.close()
+    life = asyncio.create_task(server.app({"type": "lifespan"}, asked.get, sent.put))
+    await asked.put({"type": "lifespan.startup"})
+    assert (await sent.get())["type"] == "lifespan.startup.complete"
+    await server.http.get("/livez")
+    assert spans.get_finished_spans()
+    assert not late.get_finished_spans()
+    await asked.put({"type": "lifespan.shutdown"})
+    assert (await sent.get())["type"] == "lifespan.shutdown.complete"
+    await life
+    assert [span.name for span in late.get_finished_spans()] == ["GET /livez"]
 
 
 @pytest.mark.parametrize("value", ["nonsense", "00-0-0-0", "00-" + "f" * 2000, ""])

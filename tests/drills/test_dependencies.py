@@ -110,6 +110,7 @@ def options(elsewhere: Elsewhere) -> dict[str, str]:
     }
     return {
         "FETCH_ALLOW_LOOPBACK": "1", "UPSTREAM": json.dumps([hub]), "ANONYMOUS_PER_MINUTE": "100000",
+        "ACCESS_TOKEN_LIFETIME": "3600",
         "SMTP_URL": f"smtp://127.0.0.1:{elsewhere.ports['smtp']}", "MAIL_FROM": "auth@example.com",
     }  # fmt: skip
 

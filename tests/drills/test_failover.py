@@ -146,8 +146,9 @@ def trial(cluster: Patroni, drill: Drill, folder: Path) -> Iterator[Trial]:
     name = f"drill_{next(NUMBERS)}"
     cluster.sql(cluster.wait_until_safe(60), f"CREATE DATABASE {name}")
     with new_world(
-        folder, cluster.address(name), people=4, REFRESH_TOKEN_GRACE="60", DATABASE_TIMEOUT="3"
-    ) as world:
+        folder, cluster.address(name), people=4,
+        REFRESH_TOKEN_GRACE="60", DATABASE_TIMEOUT="3", ACCESS_TOKEN_LIFETIME="3600",
+    ) as world:  # fmt: skip
         world.grace = 50.0
         for _ in range(2):
             world.node(workers=1).start()

@@ -58,7 +58,8 @@ def test_f_01_workers_end_with_their_supervisor_and_leave_the_port_to_the_next(
 def test_f_01_two_hundred_kills(address: str, drill: Drill, tmp_path: Path) -> None:
     """Two nodes of two workers each; one worker or all of them, or a whole node, two hundred times."""
     chance, killed, recoveries = random.Random(2), 0, []
-    with new_world(tmp_path, address, people=8) as world:
+    # On a slow machine the kills alone take as long as an access token lives by default.
+    with new_world(tmp_path, address, people=8, ACCESS_TOKEN_LIFETIME="3600") as world:
         nodes = [world.node(workers=2) for _ in range(2)]
         for node in nodes:
             node.start()

@@ -85,7 +85,7 @@ def test_f_22_workers_without_memory_say_so_and_are_replaced(
     address: str, drill: Drill, tmp_path: Path
 ) -> None:
     took = []
-    with new_world(tmp_path, address) as world:
+    with new_world(tmp_path, address, ACCESS_TOKEN_LIFETIME="3600") as world:
         node = world.node(workers=2)
         node.start()
         with drill.load(world, 2, seed=22) as load:

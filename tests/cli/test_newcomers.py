@@ -54,6 +54,8 @@ def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str)
         (["serve", "--host", "192.0.2.1", "--behind-tls-proxy", "--issuer", "https://a.example"], 1, "cannot listen"),
         (["backup", ""], 2, "name of the backup"),
         (["restore", ""], 2, "name of the backup"),
+        (["backup", "-"], 2, "no stream"),
+        (["restore", "-"], 2, "no stream"),
         (["audit", "--verify", "--follow"], 2, "exclude each other"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--resource", ""], 1, "resource"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "=x"], 2, "KEY=VALUE"),

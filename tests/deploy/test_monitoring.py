@@ -139,6 +139,18 @@ def test_the_dashboard_shows_rate_errors_and_duration_of_requests() -> None:
         assert f"watchword_request_duration_seconds_{suffix}" in asked
 
 
+def test_a_number_on_the_dashboard_counts_the_first_time_too() -> None:
+    # A counter that has just appeared has not increased: the first request that failed would be shown as none.
+    asked = [query for query in queries() if "[$__range]" in query]
+    assert len(asked) == 3
+    for query in asked:
+        selected = re.findall(r"increase\((\w+\{.*?\})\[\$__range\]", query)
+        assert (
+            query
+            == f"sum(({selected[0]} unless {selected[0]} offset $__range) or increase({selected[0]}[$__range])) or vector(0)"
+        )
+
+
 def test_the_dashboard_can_be_imported_anywhere() -> None:
     identifiers = [panel["id"] for panel in DASHBOARD["panels"]]
     assert len(set(identifiers)) == len(identifiers)

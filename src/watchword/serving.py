@@ -39,6 +39,15 @@ GRACE = 20
 # that kills it then never gets a worker (F-01).
 HEALTHCHECK = 30
 PAUSE = 1.0  # seconds before a worker that could not start is replaced
+# Who collects the log reads it line by line, and most of all what is said when something goes wrong.
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "handlers": {"lines": {"class": "watchword.telemetry.Lines"}},
+    "loggers": {
+        name: {"handlers": ["lines"], "level": "WARNING"} for name in ("uvicorn", "asyncio", "watchword.http")
+    },
+}
 
 
 class AddressUnavailable(SettingsError):
@@ -217,6 +226,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         access_log=False,
         server_header=False,
         proxy_headers=False,
+        log_config=LOGGING,
         log_level="warning",
         timeout_graceful_shutdown=GRACE,
         timeout_worker_healthcheck=HEALTHCHECK,

@@ -6,10 +6,12 @@ Prometheus metrics only when they are scraped, because the hot endpoints count e
 """
 
 import json
+import logging
 import os
 import re
 import select
 import sys
+import traceback
 from bisect import bisect_left
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -148,6 +150,23 @@ class Log:
         arrived = os.write(descriptor, data)
         self._is_torn = arrived < len(data)
         return not self._is_torn
+
+
+class Lines(logging.Handler):
+    """Writes what the standard library's logging is told by what runs the server, as lines like any other: an event `server.message`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line: the first of the message, and where it happened, by the end of the rest or of the traceback."""
+        detail, _, rest = record.getMessage().partition("\n")
+        fields = {"logger": record.name, "detail": detail}
+        if record.exc_info and (error := record.exc_info[1]) is not None:
+            # Without the text of the exception, which may quote what was sent.
+            fields["error"] = type(error).__name__
+            rest = "".join(traceback.format_tb(error.__traceback__))
+        if rest:
+            fields["trace"] = rest[-MAX_VALUE:]
+        write = log.error if record.levelno >= logging.ERROR else log.warning
+        write("server.message", **fields)
 
 
 def _would_wait() -> bool:

@@ -1,6 +1,8 @@
 """The supervisor of several workers: one that ends before it can answer is noticed as soon as any other."""
 
 import fcntl
+import json
+import logging
 import os
 import signal
 import struct
@@ -14,6 +16,7 @@ import pytest
 
 from watchword.serving import Supervisor, configuration
 from watchword.settings import Settings
+from watchword.telemetry import log
 
 
 @pytest.fixture
@@ -83,3 +86,11 @@ def test_a_worker_that_starts_beside_a_broken_certificate_says_which_file_it_is_
     assert '"event": "worker.postponed"' in said
     assert "tls_cert, tls_key and tls_client_ca are PEM files" in said
     assert "Traceback" not in said
+
+
+def test_the_supervisor_speaks_in_the_lines_of_the_log(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("json", "info")
+    configuration(Settings(workers=2))
+    logging.getLogger("uvicorn.error").error("New child process was not ready in time")
+    said = json.loads(capfd.readouterr().err)
+    assert (said["event"], said["detail"]) == ("server.message", "New child process was not ready in time")

@@ -1,14 +1,16 @@
 """Log lines: one event, one line, no credential, nothing that could be taken for another line."""
 
 import json
+import logging
 import sys
 from pathlib import Path
 
 import pytest
 from tests.fixtures.disks import no_file_may_grow_beyond
 
+from watchword import telemetry
 from watchword.flows.identifiers import new_id
-from watchword.telemetry import Log, own_tally
+from watchword.telemetry import Lines, Log, own_tally
 
 
 @pytest.fixture
@@ -100,3 +102,21 @@ def test_without_a_standard_error_lines_are_lost_and_nothing_fails(
     log.info("after")
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines() if line]
     assert [(line["event"], line.get("lines")) for line in lines] == [("log.lost", 1), ("after", None)]
+
+
+def test_what_runs_the_server_is_heard_in_lines_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.log.configure("json", "info")
+    said = logging.Logger("asyncio")
+    said.addHandler(Lines())
+    try:
+        raise ValueError("wwo_E3R7oZevjWQ26qiDGgV4SucWQdZd4R43RpCx")
+    except ValueError:
+        said.exception("Exception in callback\nhandle: <Handle>")
+    said.warning("A worker [%d] is late", 7)
+    failed, late = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert (failed["event"], failed["level"], failed["logger"]) == ("server.message", "error", "asyncio")
+    assert (failed["detail"], failed["error"]) == ("Exception in callback", "ValueError")
+    assert "test_what_runs_the_server" in failed["trace"]
+    assert "E3R7oZ" not in json.dumps(failed)
+    assert (late["level"], late["detail"]) == ("warning", "A worker [7] is late")
+    assert "trace" not in late

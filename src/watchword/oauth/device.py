@@ -75,11 +75,11 @@ def decide_poll(code: DeviceCode | None, client_id: str, now: int) -> Poll:
         return Poll(OAuthError("expired_token", "The device code has expired: start again."), code.interval)
     if code.status == "denied":
         return Poll(OAuthError("access_denied", "The person refused the request."), code.interval)
+    if code.status == "approved":  # §3.5: only a request "still pending" is told to slow down
+        return Poll(None, code.interval)
     if code.last_polled_at is not None and now - code.last_polled_at < code.interval:
         slower = min(code.interval + SLOWER, MAX_INTERVAL)  # §3.5: for this and all later polls
         return Poll(
             OAuthError("slow_down", "Poll less often: wait five seconds more.", retry_after=slower), slower
         )
-    if code.status == "pending":
-        return Poll(OAuthError("authorization_pending", "The person has not answered yet."), code.interval)
-    return Poll(None, code.interval)
+    return Poll(OAuthError("authorization_pending", "The person has not answered yet."), code.interval)

@@ -26,7 +26,7 @@ from watchword.guard.possession import NotProven, Possession, read_nonce_key, us
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.remembered import remember
-from watchword.guard.replays import Replays, record_use
+from watchword.guard.replays import Replays, check_replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
 from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_algorithms, read_issuers
 from watchword.guard.verifier import (
@@ -110,8 +110,7 @@ class Guard:
         check_seconds("silence", silence)
         if resource_metadata is not None:
             check_address("resource_metadata", resource_metadata)
-        if replays is not None and not callable(getattr(replays, "use_proof", None)):
-            raise ValueError("replays: an object with the method use_proof(identifier, seconds)")
+        check_replays(replays)
         self.issuer = given[0].issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata

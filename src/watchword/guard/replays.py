@@ -25,6 +25,12 @@ class Replays(Protocol):
         """
 
 
+def check_replays(given: object) -> None:
+    """Raise ValueError for what is neither None nor a `Replays`."""
+    if given is not None and not callable(getattr(given, "use_proof", None)):
+        raise ValueError("replays: an object with the method use_proof(identifier, seconds)")
+
+
 async def record_use(replays: Replays, jkt: str, jti: str) -> bool:
     """Record a proof for all processes and return whether it was new; raise IssuerUnavailable when the memory fails."""
     digest = hashlib.sha256(f"guard\n{jkt}\n{jti}".encode()).digest()

@@ -76,6 +76,8 @@ class Guard:
     cannot work.
     """
 
+    metadata: Metadata | None = None
+
     def __init__(
         self,
         issuer: AnyIssuer | Sequence[AnyIssuer],
@@ -114,7 +116,6 @@ class Guard:
         self.issuer = given[0].issuer
         self.audience = audience or self.issuer
         self.resource_metadata = resource_metadata
-        self.metadata: Metadata | None = None
         self.plain_http = plain_http
         rules = Rules(
             audience=self.audience,

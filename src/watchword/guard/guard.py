@@ -13,14 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import get_args
 
 from watchword.guard import background, cookies, once, transport
-from watchword.guard.misuse import (
-    check_address,
-    check_audience,
-    check_choice,
-    check_flag,
-    check_scopes,
-    check_seconds,
-)
+from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
@@ -102,14 +95,8 @@ class Guard:
     ) -> None:
         given = read_issuers(issuer, client_id, client_secret)
         check_choice("plain_http", plain_http, get_args(transport.PlainHttp))
-        check_choice("when_silent", when_silent, get_args(WhenSilent))
-        check_flag("live", live)
-        check_flag("revocation_feed", revocation_feed)
-        check_flag("status_lists", status_lists)
         check_scopes("sessions", () if sessions is None else sessions)
         check_audience(audience)
-        check_seconds("cache_seconds", cache_seconds)
-        check_seconds("silence", silence)
         if resource_metadata is not None:
             check_address("resource_metadata", resource_metadata)
         check_replays(replays)

@@ -11,12 +11,13 @@ import asyncio
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from watchword.guard import once
 from watchword.guard.feed import Feed
 from watchword.guard.issuer import Issuer, NothingToAsk
 from watchword.guard.keys import KeySet
+from watchword.guard.misuse import check_choice, check_flag, check_seconds
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Misbound, Principal, from_claims
 from watchword.guard.remembered import remember
@@ -99,6 +100,13 @@ class Rules:
     silence: float
     when_silent: WhenSilent
     status_lists: bool
+
+    def __post_init__(self) -> None:
+        for flag in ("live", "revocation_feed", "status_lists"):
+            check_flag(flag, getattr(self, flag))
+        for seconds in ("cache_seconds", "silence"):
+            check_seconds(seconds, getattr(self, seconds))
+        check_choice("when_silent", self.when_silent, get_args(WhenSilent))
 
 
 class Verifier:

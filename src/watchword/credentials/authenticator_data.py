@@ -1,7 +1,7 @@
 """WebAuthn Level 3 §6.1 and §6.5.1.1: authenticator data, bounded and parsed strictly.
 
-Owns the shape of authenticator data, attestation object and public key, so that the library which verifies them is given nothing
-that is over-long, deep, or of an algorithm that was not offered (PS-02, PS-06). Signatures and policy are in `passkey`.
+Owns the shape of authenticator data, attestation objects and public keys. The library that verifies them is given nothing over-long,
+deeply nested, or of an algorithm that was not offered (PS-02, PS-06). Signatures and policy are in `passkey`.
 """
 
 import msgspec
@@ -12,7 +12,7 @@ from watchword.credentials.ctap_cbor import CborError
 from watchword.credentials.zkproof import ZeroError, check_point
 
 MAX_CREDENTIAL_ID = 1023  # §7.1 step 25
-FORMATS = frozenset({"none", "packed"})  # none is asked for, but self attestation may come all the same
+FORMATS = frozenset({"none", "packed"})  # "none" is requested, but some authenticators send self attestation
 ES256, EDDSA, RS256 = -7, -8, -257
 
 _ATTESTED, _EXTENSIONS = 0x40, 0x80

@@ -1,8 +1,8 @@
-"""RFC 8018 §5.2, RFC 7914 and bcrypt: hashes of passwords that another product made, so that its people keep theirs when they move here.
+"""RFC 8018 §5.2, RFC 7914 and bcrypt: password hashes of other products, so that people keep their passwords when they move here.
 
-Owns which hashes are taken over, in which forms other products export them, and their verification. Each serves until its person signs in
-for the first time: the password, known for that moment, is hashed with Argon2id then. What is no hash made for passwords (MD5, SHA-1 or
-SHA-256 alone) is not taken over: those people set a new password.
+Owns which hashes are imported, the forms in which other products export them, and their verification. Such a hash is used until the
+person's first sign-in, when the password is known and hashed again with Argon2id. A plain MD5, SHA-1 or SHA-256 is not imported, since
+it was not made for passwords: those people set a new one.
 """
 
 import binascii
@@ -17,7 +17,7 @@ MAX_BCRYPT_COST = 15
 BCRYPT_BYTES = 72  # of a password; what follows never counted, so products cut it off
 MIN_TAG, MAX_PART = 16, 128  # bytes of a hash at least, of hash and salt at most
 
-# Of the last characters of salt (128 bits) and tag (184 bits), the bits that stand for nothing are zero: other salts cannot be computed with.
+# The unused bits in the last characters of salt (128 bits) and tag (184 bits) must be zero: the library refuses other salts.
 _BCRYPT = re.compile(
     r"(?P<prehash>bcrypt_sha256\$)?"
     r"(?P<hash>\$2[aby]\$(?P<cost>[0-9]{2})\$[./A-Za-z0-9]{21}[.Oeu][./A-Za-z0-9]{30}[.CGKOSWaeimquy26])"
@@ -75,13 +75,13 @@ def is_readable(stored: str) -> bool:
 
 
 def matches(stored: str, typed: str) -> bool:
-    """Whether a password, as it was typed, is the one of a hash that `is_readable`; raise MemoryError where there is no memory to tell."""
+    """Whether a password, as it was typed, matches a hash that `is_readable`; raise MemoryError when there is not enough memory to tell."""
     raw = typed.encode("utf-8")
     if (found := _BCRYPT.fullmatch(stored)) is not None:
         return _matches_bcrypt(found, raw)
     if (found := _PBKDF2.fullmatch(stored)) is not None:
         salt, tag = _part(found["salt"]), _part(found["tag"])
-        # Each block costs as much as the first, which is enough to tell.
+        # The first block is enough to tell, and each further one would cost as much.
         tag = tag[: hashlib.new(found["digest"]).digest_size]
         made = hashlib.pbkdf2_hmac(found["digest"], raw, salt, int(found["i"]), len(tag))
         return hmac.compare_digest(made, tag)
@@ -92,9 +92,7 @@ def matches(stored: str, typed: str) -> bool:
         try:
             made = hashlib.scrypt(raw, salt=salt, n=n, r=r, p=p, maxmem=room, dklen=len(tag))
         except ValueError as error:
-            raise MemoryError(
-                str(error)
-            ) from None  # with parameters within these bounds, nothing else can fail
+            raise MemoryError(str(error)) from None  # within these bounds, nothing else can fail
         return hmac.compare_digest(made, tag)
     return False
 
@@ -136,7 +134,7 @@ def _scrypt(text: str) -> str | None:
 
 
 def _bcrypt(text: str) -> str | None:
-    """Return the stored form of a hash by bcrypt, of whose padding some products leave bits set; None for any other text."""
+    """Return the stored form of a bcrypt hash, with the padding bits cleared that some products leave set; None for any other text."""
     if (found := _ANY_BCRYPT.fullmatch(text)) is None:
         return None
     salt, end = (BCRYPT_CHARACTERS.index(found[name]) for name in ("salt", "end"))

@@ -67,7 +67,7 @@ def reason(password: str, context_words: Iterable[str]) -> str | None:
 
 
 def _is_little(text: str) -> bool:
-    """Whether a text adds nothing to what it stands beside: few characters, a short number, a date, keys in a row."""
+    """Whether a text adds nothing to what it stands beside: few different characters, a short number, a date, keys in a row."""
     short = len(text) <= MAX_NUMBER and not any(character.isalpha() for character in text)
     return short or len(set(text)) < MIN_DISTINCT or _DATE.fullmatch(text) is not None or _is_all_runs(text)
 
@@ -94,7 +94,7 @@ def _is_listed(text: str) -> bool:
 
 
 def _forms(text: str) -> set[str]:
-    """Return what a text is without digits and signs at its ends, and with digits and signs read as letters."""
+    """Return a text in every form that counts as the same: without digits and signs at its ends, and with them read as letters."""
     cut = {text}
     letters = [position for position, character in enumerate(text) if character.isalpha()]
     if letters and _is_little(left := text[: letters[0]]) and _is_little(right := text[letters[-1] + 1 :]):

@@ -7,7 +7,7 @@ apart by the rule that a name has one. Two names with the same skeleton must not
 import re
 import unicodedata
 
-# Left what is seen, right what it is taken for. Lower case, after the capital letters below.
+# From what is seen to what it is taken for; lower case, applied after the capital letters below.
 _LETTERS = str.maketrans(
     {
         # Cyrillic

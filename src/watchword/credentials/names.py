@@ -163,20 +163,20 @@ def display(text: str) -> str:
 
 
 def flaw(what: str, text: str) -> str | None:
-    """Return a sentence that tells what is wrong with a text that people will read, None for a good one; `what` is its subject."""
+    """Return a sentence, with the subject `what`, that says what is wrong with a text that people will read; None for a good one."""
     if not is_visible(text) or text != text.strip():
         return f"{what} must be text without invisible characters or surrounding spaces."
     return f"{what} has too many marks on one letter." if _piles_up(text) else None
 
 
 def _piles_up(text: str) -> bool:
-    """Whether marks stand on one another so high that they cover the lines around."""
+    """Whether so many combining marks are stacked that they cover neighbouring lines."""
     seen = unicodedata.normalize("NFC", text.translate(_JOINERS))
     return any(height > MAX_PILE for _, height in _heights(seen))
 
 
 def _heights(text: str) -> Iterator[tuple[str, int]]:
-    """Yield every character, and of how many marks on one letter it is the last."""
+    """Yield every character with the number of combining marks on the same letter up to it."""
     height = 0
     for c in text:
         height = height + 1 if unicodedata.category(c) in ("Mn", "Me") else 0
@@ -194,7 +194,7 @@ def is_visible(text: str) -> bool:
 
 
 def marked(text: str) -> str:
-    """Return a text with U+FFFD in place of every character that is invisible, or reorders or covers its surroundings."""
+    """Replace every character that is invisible, or that reorders or covers its surroundings, with U+FFFD."""
     seen = _UNCLEAR.sub(_marked, text)
     return "".join("\ufffd" if height > MAX_PILE else c for c, height in _heights(seen))
 

@@ -56,7 +56,7 @@ class PasswordRefused(ValueError):
 
 
 class HashRefused(ValueError):
-    """A hash that is not taken over; the message says why and never repeats it."""
+    """A hash that is not imported; the message says why and never repeats it."""
 
 
 def normalise(password: str) -> bytes:
@@ -107,10 +107,10 @@ def hash_password(password: str, salt: bytes) -> str:
 
 
 def verify_password(stored: str, password: str) -> bool:
-    """Whether a password is the one of a stored hash.
+    """Whether a password matches a stored hash.
 
-    A hash that is malformed or asks for absurd work is never computed (LG-10); it costs what a wrong password costs. Raise MemoryError
-    where there is no memory to tell.
+    A hash that is malformed or demands absurd work is never computed (LG-10); it takes as long as a wrong password. Raise MemoryError
+    when there is not enough memory to tell.
     """
     try:
         raw = normalise(password)

@@ -35,7 +35,7 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1"})
 
 
 def tells_time(issuer: str) -> bool:
-    """Whether an issuer tells `auth_time` when it is asked for a `max_age`, as far as is known."""
+    """Whether an issuer returns `auth_time` when it is asked for a `max_age`, as far as is known."""
     return issuer not in KNOWN_SILENT and MICROSOFT.fullmatch(issuer) is None
 
 
@@ -56,7 +56,10 @@ def check_discovery(
     allow_loopback: bool = False,
     form_post: bool = False,
 ) -> Provider:
-    """Return the provider that a fetched document describes, to answer by `form_post` where asked for. Raise UpstreamRefused."""
+    """Return the provider that a fetched document describes; raise UpstreamRefused.
+
+    With `form_post` it is asked to send its answers as forms.
+    """
     discovery_url(issuer, allow_loopback=allow_loopback)
     metadata = read_json(document)
     if not isinstance(metadata, dict):
@@ -89,7 +92,7 @@ def check_discovery(
 
 
 def _prompts(issuer: str, told: object) -> tuple[str, ...] | None:
-    """Initiating User Registration §4.1: return the values of `prompt` that a provider supports, where it says so or is known to."""
+    """Return the values of `prompt` that a provider supports (Initiating User Registration §4.1), if it says so or they are known."""
     if isinstance(told, list):
         return tuple(one for one in told if isinstance(one, str))
     return KNOWN_PROMPTS.get(issuer)

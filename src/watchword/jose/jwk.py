@@ -72,7 +72,9 @@ def b64decode(text: str) -> bytes:
     if not _BASE64URL.fullmatch(text):
         raise JoseError("malformed")
     over = len(text) % 4
-    if over and text[-1] not in _LAST.get(over, ""):  # or one signature would have several spellings
+    if over and text[-1] not in _LAST.get(
+        over, ""
+    ):  # otherwise one signature could be written in several ways
         raise JoseError("malformed")
     return a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-over % 4))
 
@@ -120,8 +122,8 @@ def own_name(algorithm: str) -> str:
 def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: bool = False) -> Key:
     """Read one JWK, public or private; `alg` names the algorithm when the document does not. Raise JoseError.
 
-    `is_own` says that `generate` made it and that nobody can have changed it since: then RSA's primes are not checked again, which
-    would block the whole process for a fifth of a second.
+    With `is_own`, the key was made by `generate` and cannot have been changed since: then RSA's primes are not checked again, which would
+    block the whole process for a fifth of a second.
     """
     kid = document.get("kid")
     if kid is not None and (not isinstance(kid, str) or not 0 < len(kid) <= MAX_KID):
@@ -147,9 +149,9 @@ def parse(document: Mapping[str, object], alg: str | None = None, *, is_own: boo
 
 
 def parse_public(document: Mapping[str, object], alg: str | None = None) -> Key:
-    """Read the public part of a JWK that somebody else made, as `parse`; a private part is not looked at.
+    """Read the public part of somebody else's JWK, as `parse` does; a private part is ignored.
 
-    To find out whether the numbers of an RSA key fit together takes a quarter of a minute for the largest.
+    Checking the private numbers of the largest RSA keys takes a quarter of a minute.
     """
     return parse({name: value for name, value in document.items() if name != "d"}, alg)
 
@@ -238,8 +240,8 @@ _READERS = {"EC": _read_ec, "OKP": _read_okp, "RSA": _read_rsa}
 def parse_set(document: object, alg: str | None = None, *, is_private: bool = False) -> list[Key]:
     """Read the public parts of a JWK set; keys of unknown types or for encryption are skipped (RFC 7517 §5). Raise JoseError.
 
-    An RSA key without `alg` (§4.4) is for `alg`, or for RS256 when that is not an RSA algorithm. `is_private` says that the set is its
-    reader's own: then the private parts are read as well.
+    An RSA key without `alg` (§4.4) is for `alg`, or for RS256 when that is not an RSA algorithm. With `is_private`, the private parts are
+    read as well.
     """
     read = parse if is_private else parse_public
     rsa_algorithm = alg if alg in RSA_ALGORITHMS else None
@@ -268,7 +270,7 @@ def parse_published(document: object) -> list[Key]:
 
 
 def tells_secret(document: Mapping[str, object]) -> bool:
-    """Whether a JWK of any type has private or symmetric members (RFC 7518 §6)."""
+    """Whether a JWK of any type has private or symmetric members (RFC 7518 §6): it must not be published or stored."""
     return any(member in document for member in ("d", "p", "k"))
 
 
@@ -288,7 +290,7 @@ def _names_are_text(member: Mapping[str, Any]) -> bool:
 
 def _is_known(member: Mapping[str, Any]) -> bool:
     alg, crv = member.get("alg"), member.get("crv")
-    if isinstance(alg, str) and alg not in ALGORITHMS:  # for encryption, though it may not say so by `use`
+    if isinstance(alg, str) and alg not in ALGORITHMS:  # for encryption, even if `use` does not say so
         return False
     if member["kty"] == "RSA":
         return alg is None or alg in RSA_ALGORITHMS

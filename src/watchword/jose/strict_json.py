@@ -14,13 +14,13 @@ MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 16
 MAX_INTEGER = 2**63
 
-# An unterminated string matches up to the end, and quantifiers are possessive: so no input is scanned twice.
+# Possessive quantifiers, and an unterminated string that matches up to the end: no input is scanned twice.
 _STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+"?|[\[\]{}]', re.DOTALL)
 _DIGITS = re.compile(r"-?\d{1,19}")
 
 
 class StrictJSONError(ValueError):
-    """The text is not acceptable JSON; the message never repeats it. `member` is the name of the one whose text is at fault, if known."""
+    """The text is not acceptable JSON; the message never repeats it. `member` names the member that is at fault, if known."""
 
     member: str | None = None
 
@@ -44,8 +44,8 @@ def loads(data: bytes | str, *, max_bytes: int = MAX_BYTES, max_depth: int = MAX
 def _plain(raw: bytes, max_depth: int) -> object:
     """Parse texts that are certainly acceptable, many times faster than `_parse`; return UNSURE for all others.
 
-    Without a backslash every quotation mark begins or ends a string. Parsing drops a duplicate member's name: then the text has more
-    strings than the value.
+    Without backslashes, every quotation mark begins or ends a string. So a duplicate member, which parsing drops, shows in the count:
+    the text then has more strings than the value.
     """
     if not raw.isascii() or b"\\" in raw or raw.count(b"[") + raw.count(b"{") > max_depth:
         return UNSURE

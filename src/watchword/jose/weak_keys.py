@@ -1,7 +1,7 @@
 """CVE-2017-15361 (ROCA): RSA keys from a library that generated primes which can be factored.
 
-Modulo each of certain small primes, such a modulus lies in the subgroup that 65537 generates; of honest keys, one in many millions does
-so for all of them.
+Modulo each of certain small primes, the modulus of such a key lies in the subgroup that 65537 generates. Of honest keys, one in many
+millions does so for all of these primes.
 """
 
 from functools import lru_cache

@@ -46,7 +46,9 @@ def check(settings: Settings) -> Settings:
         )
     if settings.is_postgres:
         _check_address("database", settings.database)
-    if settings.is_postgres and _lacks_a_host(settings.database):  # the driver would ask this machine for it
+    if settings.is_postgres and _lacks_a_host(
+        settings.database
+    ):  # the driver would connect to this machine instead
         raise SettingsError("database names no host between two commas, or beside one")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")
@@ -229,8 +231,8 @@ def _check_mail_server(address: str) -> None:
 
 
 def _check_address(option: str, address: str) -> None:
-    """Refuse an address that ends within its password: the rest would be looked up as a host, and shown by whoever names the host."""
-    # An `@` before the last one: the driver of the database ends the password there, others do not.
+    """Refuse an address whose password has unescaped characters: a part of it would be taken for the host, resolved and shown."""
+    # With several `@`, the database driver ends the password at the first, others at the last.
     if _is_torn(address) or (option != "smtp_url" and split_hosts(address).netloc.count("@") > 1):
         raise SettingsError(
             f"{option} cannot be read as an address: in its user and password write / as %2F, ? as %3F, # as %23, "
@@ -309,13 +311,13 @@ def _check_issuer(issuer: str) -> None:
         raise SettingsError(
             f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
         )
-    # Browsers and clients take `..` back, and an escape can be written in two ways.
+    # Browsers and clients resolve `..`, and an escape can be written in two ways.
     if not _PATH.fullmatch(parts.path):
         raise SettingsError(
             "issuer: its path has seven parts at most, each of up to 60 letters, digits, - . _ ~, and neither nothing nor . or .. between slashes"
         )
     if issuer != (plain := _origin(parts.scheme, host, port) + parts.path):
-        # A browser's Origin header would never be that of the server's own pages, and `HTTPS://` would not be taken for TLS.
+        # Otherwise no browser's Origin header would match the server's own pages, and `HTTPS://` would not count as TLS.
         raise SettingsError(
             f"issuer must be written as browsers write it, in lower case and without the default port; use {plain!r}"
         )
@@ -327,7 +329,7 @@ def check_exposure(settings: Settings) -> None:
     """Raise SettingsError, which says what to do, for plain HTTP where others can reach it, or for open sign-up without mail."""
     if settings.sign_up == "open" and not settings.mails:
         raise SettingsError("open sign-up confirms addresses by mail: give smtp_url and mail_from")
-    # Recovery codes come beside another.
+    # Recovery codes only accompany another factor.
     set_up = {"passkey", "totp", *(("email_code",) if settings.mails else ())}
     if settings.second_factor_required != "never" and set_up.isdisjoint(settings.second_factors):
         raise SettingsError(

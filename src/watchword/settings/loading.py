@@ -18,9 +18,9 @@ from watchword.settings.checks import check
 from watchword.settings.options import Settings, SettingsError
 
 PREFIX = "WATCHWORD_"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+]+:")  # of two characters at least: one is a drive
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+]+:")  # at least two characters: one letter is a drive
 _DEFAULT = Settings()
-# A path may have bytes that are no text.
+# Options that are paths, which may have bytes that are not UTF-8.
 _FILES = frozenset(
     {
         "database", "key_file", "template_directory", "logo", "logo_dark", "tls_cert", "tls_key",
@@ -61,7 +61,7 @@ def stated(environ: Mapping[str, str] | None = None, config: str | None = None) 
 
 
 def _look_for_files(settings: Settings) -> None:
-    """Raise SettingsError where it cannot be determined whether a file exists, or a folder has its name."""
+    """Raise SettingsError if it cannot be determined whether a file exists, or if a folder has its name."""
     files = {"key_file": settings.key_file, "database": None if settings.is_postgres else settings.database}
     for option, path in files.items():
         try:
@@ -79,7 +79,7 @@ def _look_for_files(settings: Settings) -> None:
 
 def _refuse_mistyped(name: str) -> None:
     """Raise SettingsError for a new file whose name looks like an address that was not written out: `postgres`, `sqlite:w.db`."""
-    if scheme := _SCHEME.match(name):  # not shown further: a password may follow
+    if scheme := _SCHEME.match(name):  # the rest is not shown: it may hold a password
         said = f"{scheme[0]}… lacks its //, and no file"
     elif "/" not in name and "." not in name:
         said = f"{name if name.isidentifier() else 'this'} is no address, and no file"
@@ -92,7 +92,7 @@ def _refuse_mistyped(name: str) -> None:
 
 
 def _checked(name: str, value: object) -> object:
-    # An empty value comes from an unset variable of a script, which was not meant to select the default.
+    # An empty value comes from an unset variable in a script, which was not meant to select the default.
     if value == "":
         raise SettingsError(f"{name} is empty: give a value, or leave the option out")
     return value
@@ -111,7 +111,7 @@ def _convert(merged: dict[str, object]) -> Settings:
 
 
 def _of_which(name: str, merged: Mapping[str, object]) -> str:
-    """Return the name of what is not valid with the key of its table, in place of which msgspec has three dots."""
+    """Return the name of an invalid option with the key of its table, which msgspec shows as three dots."""
     option, dots, rest = name.partition("[...]")
     table = merged.get(option)
     for key, value in table.items() if dots and isinstance(table, Mapping) else ():
@@ -123,7 +123,7 @@ def _of_which(name: str, merged: Mapping[str, object]) -> str:
 
 
 def _instead(name: str, what: str) -> str:
-    """Return the words that an option accepts, for the message about one that is none of them."""
+    """Return the words that an option accepts, for a message about another one."""
     if not what.startswith("Invalid enum value"):
         return ""
     kinds: list[inspect.Type] = [inspect.type_info(Settings)]
@@ -180,7 +180,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, object]:
         value = value.rstrip("\r\n")  # secrets read from files by container engines end with a line feed
         if key in optional and not value:  # env files leave what is not wanted empty
             continue
-        # As from an unset variable of a script.
+        # As from an unset variable in a script.
         if key in lists and not value.strip() and getattr(_DEFAULT, key):
             raise SettingsError(f"{variable} is empty: write [] for none, or leave it out for the default")
         if value[:1] in ("[", "{") and key not in texts:  # not a plain list, such as `scopes`

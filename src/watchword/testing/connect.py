@@ -1,4 +1,4 @@
-"""Pointing an application's guard at the server under test for a while, whatever issuer it was made for."""
+"""Pointing an application's guard at the server under test until the test ends, whatever issuer it was made for."""
 
 import contextlib
 from collections.abc import Iterator

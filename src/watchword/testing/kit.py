@@ -74,8 +74,10 @@ class Auth:
         return httpx.AsyncClient(transport=_transport(self.app), base_url=self.issuer)
 
     def guard(self, kind: type[G] | G | None = None, **options: Any) -> Any:
-        """Return a guard that trusts this server and uses its clock: a new one of a framework's class, or an application's own guard,
-        which returns to its own issuer when the test ends. Raise ValueError for anything else."""
+        """Return a guard that trusts this server and uses its clock; raise ValueError for anything but a guard or a class of guards.
+
+        It is a new one of a framework's class, or the application's own, which returns to its own issuer when the test ends.
+        """
         if not (
             kind is None or isinstance(kind, Guard) or (isinstance(kind, type) and issubclass(kind, Guard))
         ):
@@ -138,7 +140,7 @@ class Auth:
         if given.get("lifetime") is None:
             given["lifetime"] = 60
         wanted = _wanted(scopes, given)
-        # Made by the same flows, so that it ended a week ago.
+        # Made by the same flows with a clock that is behind, so that it ended a week ago.
         then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO - given["lifetime"], cache={})
         return self.worker.run(self._make(wanted, then))
 
@@ -262,7 +264,7 @@ class Wanted:
 
 
 def check_names(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raise TypeError for arguments that describe nothing of what is made, and say which do."""
+    """Raise TypeError for unknown arguments, naming the known ones."""
     if unknown := sorted(set(given).difference(known)):
         raise TypeError(f"{', '.join(unknown)}: {what} is described by {', '.join(known)}")
 

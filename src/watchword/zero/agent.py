@@ -154,9 +154,9 @@ def listen(path: str) -> socket.socket:
 
 @contextlib.contextmanager
 def listening(path: str) -> Iterator[socket.socket]:
-    """Open the agent's socket as `listen` does, and remove it in the end; one that another agent has put there by then stays."""
+    """Open the agent's socket as `listen` does, and remove it in the end, unless another agent has replaced it by then."""
     with listen(path) as listener:
-        own = os.lstat(path)  # no other file gets its number as long as the socket is open
+        own = os.lstat(path)  # its inode number is not reused while the socket is open
         try:
             yield listener
         finally:

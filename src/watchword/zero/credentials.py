@@ -62,7 +62,7 @@ def verify(
 
 
 def attest(shown: str, known: Identity, issuer: str, key: Key, now: int) -> str:
-    """Sign what the holder of an identity has just opened, and nothing else that it committed to, bound to the key of that presentation.
+    """Sign only what the holder has opened in a presentation, as a credential bound to the key of that presentation.
 
     The presentation must be verified already.
     """

@@ -117,7 +117,7 @@ def read_revocations(path: str) -> frozenset[bytes]:
 def append_revocation(path: str, revocation: Revocation) -> None:
     """Add a revocation to a registry, durably; a registry that is not there is begun.
 
-    Raise ZeroError for a file of anything else, also of one revocation in several lines: with one line more, it could not be read.
+    Raise ZeroError for any other file, including one revocation over several lines: with another line, it could not be read.
     """
     line = json.dumps(to_json(revocation), separators=(",", ":")).encode() + b"\n"
     with named(path), open(path, "ab+") as file:
@@ -133,8 +133,7 @@ def append_revocation(path: str, revocation: Revocation) -> None:
 
 
 def write_record(path: str, record: Record, form: Format, *, private: bool = False) -> None:
-    """Write a record to a file, or to standard output for `-`. The file of a sealed secret, or of what else is private, is new and
-    mode 0600."""
+    """Write a record to a file, or to standard output for `-`; a sealed secret, or what is `private`, to a new file of mode 0600."""
     data = dump(record, form)
     if path == STREAM:
         sys.stdout.buffer.write(data)

@@ -278,7 +278,7 @@ def _open(path: str, word: str) -> Secret:
 
 @contextlib.contextmanager
 def _saved(path: str, secret: Secret, word: str) -> Iterator[None]:
-    """Write a secret file, and remove it again when a file that goes with it cannot be written."""
+    """Write a secret file; remove it again if the block cannot write what belongs to it."""
     write_record(path, seal(secret, word, os.urandom(SALT_SIZE), os.urandom(NONCE_SIZE)), "text")
     with _undone(path):
         yield
@@ -286,9 +286,9 @@ def _saved(path: str, secret: Secret, word: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _undone(path: str) -> Iterator[None]:
-    """Remove a new file again when another that goes with it cannot be written."""
+    """Remove a new file again if the block cannot write what belongs to it."""
     try:
         yield
-    except (ZeroError, OSError):  # the latter of standard output
+    except (ZeroError, OSError):  # OSError: from standard output
         os.unlink(path)  # its identity was never given out, and the file would block the next attempt
         raise

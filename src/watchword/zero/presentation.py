@@ -48,8 +48,8 @@ def answer(
 
 
 def _check_credential(credential: str, key: jwk.Key) -> None:
-    """Raise ZeroError for what is no credential, or not one of the holder of this key: no verifier would take the answer."""
-    # Or all that it opens would be opened with it.
+    """Raise ZeroError for anything but a credential for the holder of this key: no verifier would accept the answer."""
+    # With disclosures in it, all of them would be shown along with those that were asked for.
     if credential.count("~") != 1 or not credential.endswith("~"):
         raise ZeroError("malformed", "the credential is not what an issuer signed: it has been shown already")
     if sd_jwt.peek_key(credential).thumbprint != key.thumbprint:
@@ -59,7 +59,7 @@ def _check_credential(credential: str, key: jwk.Key) -> None:
 
 
 def _check_attested(credential: str, secret: Secret, names: Iterable[str]) -> None:
-    """Raise ZeroError for an attribute that the issuer did not sign: no verifier would take the answer (RFC 9901 §7.1)."""
+    """Raise ZeroError for an attribute that the issuer did not sign: no verifier would accept the answer (RFC 9901 §7.1)."""
     signed = jwt.peek(credential.partition("~")[0]).get("_sd")
     for name in names:
         (disclosure,) = open_attributes(secret, [name])

@@ -27,8 +27,7 @@ MAX_AGE = 600
 
 
 class Presented(msgspec.Struct, frozen=True):
-    """The contents of a verified presentation: the issuer's claims, the disclosed attributes, the identity's public point, and every
-    signed digest, disclosed or not."""
+    """A verified presentation: the issuer's claims, the disclosed attributes, the identity's public point, and all signed digests."""
 
     claims: dict[str, object]
     attributes: dict[str, Value]
@@ -50,10 +49,10 @@ def issue(
     *,
     opened: Collection[str],
 ) -> str:
-    """Sign an identity's commitments that were `opened` to the issuer as an SD-JWT bound to the holder's key; no disclosures in it yet.
+    """Sign those of an identity's commitments that were `opened` to the issuer, as an SD-JWT bound to the holder's key, without disclosures.
 
-    What was not opened is not signed: behind a commitment may be anything, and whoever trusts the issuer would take its word for it.
-    Raises ZeroError `disclosure` for a disclosure of something else.
+    The others are not signed: a commitment may hide anything, and whoever trusts the issuer would believe it. Raises ZeroError
+    `disclosure` for a disclosure that the identity has no commitment to.
     """
     check_opened(opened, identity.commitments)
     claims = {"iss": issuer, "iat": now, "exp": identity.expires}
@@ -61,10 +60,10 @@ def issue(
 
 
 def issue_own(secret: Secret, now: int, names: Iterable[str] | None = None) -> str:
-    """Sign one's own commitments to the attributes of these names, by default all with their decoys, without an issuer: `iss` is the
-    identity's short name, the key is the binding key.
+    """Sign one's own commitments without an issuer: `iss` is the identity's short name, the key is the binding key.
 
-    How many decoys an identity was registered with is not known to one that is derived again for a single answer, with fewer attributes.
+    Signed are the attributes of these names; by default all, with their decoys. An identity that is derived again for a single answer,
+    with fewer attributes, cannot know how many decoys it was registered with.
     """
     key, public = binding_key(secret), public_of(secret.seed)
     claims = {"iss": identity_id(public), "iat": now, "exp": now + LIFETIME}

@@ -23,8 +23,7 @@ _KEY_SIZE = 32
 def seal(
     secret: Secret, passphrase: str, salt: bytes, nonce: bytes, passes: int = PASSES, memory: int = MEMORY
 ) -> Sealed:
-    """Encrypt a secret under a passphrase; `memory` is in KiB. Raises ZeroError for an empty passphrase, and for what could not be read
-    again."""
+    """Encrypt a secret under a passphrase; `memory` is in KiB. Raises ZeroError for an empty passphrase or a malformed secret."""
     key = _key(passphrase, salt, passes, memory)
     bound = _bound(passes, memory, salt, nonce)
     data = bindings.crypto_aead_xchacha20poly1305_ietf_encrypt(to_binary(checked(secret)), bound, nonce, key)

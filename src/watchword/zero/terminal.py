@@ -27,7 +27,7 @@ ENVIRONMENT_VARIABLE = "WATCHWORD_ZERO_PASSPHRASE"
 _DURATION = re.compile(r"([0-9]{1,6})([smhdw])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _MOMENTS = ("created", "renewed", "issued", "expires", "revoked")
-_END_OF_DAYS = 253_402_300_800  # the year 10000, which Python's calendar lacks: a record may name it
+_END_OF_DAYS = 253_402_300_800  # the year 10000, beyond Python's calendar: a record may name it
 
 
 @contextlib.contextmanager
@@ -54,7 +54,7 @@ def required(value: str | None, option: str, question: str) -> str:
 
 
 def secret_path(path: str | None, question: str = "Secret file") -> str:
-    """Return the option's path, or the answer to a question at a terminal, which is asked again for a standard stream; else wrong usage."""
+    """Return the option's path, or ask for it at a terminal, again if the answer is a standard stream; else wrong usage."""
     if path is not None or not sys.stdin.isatty():
         return required(path, "--secret", question)
     answer: str = typer.prompt(question, err=True, value_proc=in_a_file)
@@ -112,7 +112,7 @@ def one_stream(*paths: str | None) -> None:
 
 
 def apart(*paths: str | None) -> None:
-    """Refuse, as wrong usage, one file for two purposes: the later write would replace the earlier, which may be a secret."""
+    """Refuse, as wrong usage, one file for two purposes: the later write would replace the earlier, perhaps a secret."""
     files = [os.path.realpath(path) for path in paths if path is not None and path != STREAM]
     if len(set(files)) < len(files):
         raise typer.BadParameter("A secret and each file that is written need names of their own.")

@@ -19,7 +19,7 @@ import msgspec
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.networks import Network, read_address
+from watchword.networks import Network, read_address, without_port
 from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 from watchword.presence import HasLeft, unknown
@@ -48,8 +48,6 @@ HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 _encode = msgspec.json.Encoder().encode
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
-# Some proxies, mostly those of cloud providers, put the client's port into X-Forwarded-For.
-_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _HOST = re.compile(rb"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
@@ -354,9 +352,7 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
         for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
         if hop.strip()
     ]
-    for written in reversed(hops[-20:]):
-        found = _WITH_PORT.fullmatch(written)
-        hop = (found[1] or found[2]) if found else written
+    for hop in map(without_port, reversed(hops[-20:])):
         try:
             ipaddress.ip_address(hop)
         except ValueError:

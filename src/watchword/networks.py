@@ -7,6 +7,8 @@ from urllib.parse import SplitResult, urlsplit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
+# Some proxies, mostly those of cloud providers, put the caller's port into X-Forwarded-For.
+_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 _AUTHORITY = re.compile(r"(?P<before>[^/?#]*://)(?P<authority>[^/?#]*)(?P<after>.*)", re.DOTALL)
 MAPPED_BITS = 96  # before the IPv4 address
 
@@ -29,6 +31,12 @@ def read_address(text: str) -> Address:
     address = ipaddress.ip_address(text)
     mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
     return mapped or address
+
+
+def without_port(address: str) -> str:
+    """Return an address without the port, and the brackets, that some proxies add."""
+    found = _WITH_PORT.fullmatch(address)
+    return (found[1] or found[2]) if found else address
 
 
 def split_hosts(address: str) -> SplitResult:

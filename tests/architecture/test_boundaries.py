@@ -11,7 +11,7 @@ SOURCE = Path(__file__).resolve().parents[2] / "src" / "watchword"
 
 # The parts that stand beside the layers, and all that each may import of ours; nothing more, however new.
 MAY_IMPORT = {
-    "guard": {"guard", "jose", "oauth", "fetch", "extras", "loopback", "outbound"},
+    "guard": {"guard", "jose", "oauth", "fetch", "extras", "loopback", "networks", "outbound"},
     "client": {"client", "jose", "oauth", "fetch", "extras", "folders", "loopback", "outbound"},
     "zero": {"zero", "jose", "credentials", "folders"},
     "protocol": {"protocol_exchange", "protocol_peer", "protocol_pulse", "protocol_syntax"},

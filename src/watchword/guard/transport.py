@@ -1,13 +1,12 @@
 """The connection beneath a request: the caller's address, which may or may not send credentials unencrypted, and its certificate."""
 
 import ipaddress
-import re
 import ssl
 from typing import Literal
 
+from watchword import networks
+
 PlainHttp = Literal["refuse-public", "refuse", "allow"]
-# Some proxies, mostly those of cloud providers, put the caller's port into X-Forwarded-For.
-_WITH_PORT = re.compile(r"\[([^\]]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 # RFC 4291 §2.5.5.1: nobody's addresses. RFC 7239 §6 demands brackets around an IPv6 address with a port; where a proxy leaves them out,
 # `::1:80` reads as one of these, while the port leaves any other address in its range.
 _NOBODYS = ipaddress.ip_network("::/96")
@@ -35,9 +34,8 @@ def is_loopback(address: str | None) -> bool:
 
 
 def without_port(address: str | None) -> str | None:
-    """Return an address without the port that some proxies append."""
-    found = _WITH_PORT.fullmatch(address or "")
-    return (found[1] or found[2]) if found else address
+    """Return a caller's address, if it is known, without the port that some proxies append."""
+    return None if address is None else networks.without_port(address)
 
 
 def der_certificate(pem: object) -> bytes | None:
@@ -48,10 +46,8 @@ def der_certificate(pem: object) -> bytes | None:
         return None
 
 
-def _parsed(address: str | None) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parsed(address: str | None) -> networks.Address | None:
     try:
-        found = ipaddress.ip_address(without_port(address) or "")
+        return networks.read_address(without_port(address) or "")
     except ValueError:
         return None
-    mapped = found.ipv4_mapped if isinstance(found, ipaddress.IPv6Address) else None
-    return mapped or found

@@ -1,4 +1,4 @@
-"""Bounded reading from servers that strangers name: a byte limit before the head of an answer, another after it, and fair scheduling.
+"""Bounded reading from servers that strangers name: byte limits for the head of an answer and for the whole, and fair scheduling.
 
 An HTTP client accepts any number of interim answers and one-byte chunks, and parsing one costs a hundred times what sending it does.
 Owns neither addresses nor what an answer means. Imported with the first request, because the HTTP client is heavy.

@@ -1,8 +1,8 @@
 """The event loop of `watchword serve`: uvloop's, which connects to a name only when it has its addresses, and whose clients begin in time.
 
-uvloop (0.23) leaves a look-up alone when the connection that wanted it is given up (a time limit, another host that answered, the end of
-the process). A name that then turns out to be unknown is an error that nobody asks for, and asyncio reports it with a traceback. The mail
-server and the hosts of a database are connected to by libraries that hand over names.
+uvloop (0.23) lets a DNS look-up go on when the connection that needs it is cancelled (a time limit, another host that answered, the end
+of the process). If the name then turns out not to exist, nobody retrieves the error, and asyncio logs it with a traceback. The libraries
+for mail and PostgreSQL pass host names to the loop.
 
 A client of TLS may take as long for its handshake as for the head of a request, instead of uvloop's minute. The alert of a handshake that
 fails (RFC 8446 §6.2) is not sent: uvloop closes the connection with it unwritten, as asyncio does, and offers no way to write it.
@@ -20,7 +20,7 @@ Connected = tuple[Any, Any]  # transport and protocol, as the loop gives them
 
 
 class EventLoop(uvloop.Loop):
-    """uvloop's loop, whose look-ups end with what waits for them, and whose clients have so many seconds for a TLS handshake."""
+    """uvloop's loop, whose look-ups are cancelled with the connection that needs them, and whose clients have so many seconds for a TLS handshake."""
 
     handshake_timeout: ClassVar[float] = LeanProtocol.timeouts["head"]
 

@@ -1,6 +1,6 @@
-"""Optional dependencies: an import of one that is missing says in one sentence what to install.
+"""Optional dependencies: importing one that is missing raises an error that says what to install.
 
-Owns the wording. The imports stay where they are needed, inside `needing(…)`; this module imports none of them.
+Owns the wording. The imports stay where they are needed, inside `needing(…)`.
 """
 
 from collections.abc import Iterator
@@ -27,5 +27,5 @@ def needing(install: str, *modules: str) -> Iterator[None]:
 
 
 def _is_foreign(error: ModuleNotFoundError) -> bool:
-    # A missing module of ours is a bug that no installation mends; and NotInstalled says what to install already.
+    # A missing module of ours is a bug, which installing cannot fix; and NotInstalled already says what to install.
     return not str(error.name).startswith("watchword") and not isinstance(error, NotInstalled)

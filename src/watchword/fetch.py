@@ -1,8 +1,8 @@
 """Hardened outbound HTTP: requests to URLs that somebody else has named.
 
-A name is resolved once, every address that it has is checked, and the connection goes to a checked address with the name kept
-for TLS and `Host`: no name can point elsewhere between check and use. HTTPS only, no redirects, no private networks, two ports,
-bounded time and size. Loopback is reachable only by an explicit switch for tests; a private network only where the operator has
+A name is resolved once, all of its addresses are checked, and the connection goes to a checked address, with the name kept for TLS and
+`Host`: so the name cannot point elsewhere between check and use (DNS rebinding). HTTPS only, no redirects, no private networks, two
+ports, bounded time and size. Loopback is reachable only by an explicit switch for tests; a private network only where the operator
 allowed it for that use, and then on any port.
 """
 
@@ -91,8 +91,8 @@ class Fetched(msgspec.Struct, frozen=True):
 class Names:
     """A resolver with threads of its own: one for each name being looked up, shared by all that ask for it.
 
-    A name whose servers do not answer blocks its thread for half a minute, and delays nobody but those who ask for that name (the event
-    loop's own look-ups are two at a time). More than `at_once` names at a time are refused, which bounds what waits.
+    A name whose DNS servers do not answer blocks its thread for half a minute, and delays only those who ask for that name. (The event
+    loop itself looks up two names at a time.) More than `at_once` names at a time are refused.
     """
 
     def __init__(self, at_once: int = 32) -> None:
@@ -121,12 +121,12 @@ class Names:
 def _look_up(host: str) -> list[str] | None:
     try:
         found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # returned, not raised: whoever asked may have gone
+    except (OSError, UnicodeError):  # returned, not raised: nobody may be left to retrieve the exception
         return None
     return [str(one[4][0]) for one in found]
 
 
-# For what the server itself and its operator name.
+# The resolver for hosts that the server itself or its operator named.
 resolve = Names()
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=resolve.begin)

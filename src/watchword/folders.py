@@ -23,8 +23,7 @@ def settle(path: str | os.PathLike[str]) -> None:
 
 
 def write_beside(path: Path, data: bytes, like: os.stat_result | None = None, mode: int = 0o600) -> Path:
-    """Write data to a new file beside `path` with this `mode`, owned like the file `like`, and return its path; the data is synced, the
-    name is temporary."""
+    """Write data to a new file with a temporary name beside `path`, sync it, and return its path; it is owned like the file `like`."""
     # Not named after the process: in a container that is always number 1, and a leftover of a power cut must not be in the way.
     temporary = path.with_name(f"{path.name}.{secrets.token_hex(4)}{UNFINISHED}")
     descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, mode)
@@ -48,7 +47,7 @@ def name_new(temporary: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError:
-        # No hard links on this file system, a stick or a network drive: take the name first, for a moment with an empty file.
+        # This file system has no hard links (a USB stick, a network drive): the name is taken first, by a file that is empty for a moment.
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
         try:
             os.replace(temporary, path)

@@ -1,4 +1,4 @@
-"""RFC 4291 §2.5.5.2: IP networks as people name them; an IPv4 address in IPv6 notation is that IPv4 address. Addresses with several hosts."""
+"""RFC 4291 §2.5.5.2: IP addresses and networks as people write them, where an IPv4-mapped one is that IPv4 address. URLs of several hosts."""
 
 import ipaddress
 import re
@@ -14,11 +14,11 @@ MAPPED_BITS = 96  # before the IPv4 address
 
 
 def read_network(text: str) -> Network:
-    """Return the network, or the one address, that a text names; raise ValueError for anything else, also for one with a zone."""
+    """Return the network, or the one address, that a text names; raise ValueError for anything else, including one with a zone."""
     network = ipaddress.ip_network(text)
     if isinstance(network, ipaddress.IPv4Network):
         return network
-    if network.network_address.scope_id is not None:  # no address is compared with it
+    if network.network_address.scope_id is not None:  # it would match no address
         raise ValueError("a zone")
     mapped = network.network_address.ipv4_mapped
     if mapped is None or network.prefixlen < MAPPED_BITS:

@@ -314,11 +314,12 @@ class Guard:
         return None
 
     def _is_exposed(self, presented: Presented) -> bool:
-        return not presented.secure and (
-            not transport.is_loopback(presented.address)
-            if self.plain_http == "refuse"
-            else self.plain_http == "refuse-public" and transport.is_public(presented.address)
-        )
+        """Whether others may have read a request: it came unencrypted from where `plain_http` does not allow that."""
+        if presented.secure or self.plain_http == "allow":
+            return False
+        if self.plain_http == "refuse":
+            return not transport.is_loopback(presented.address)
+        return transport.is_public(presented.address)
 
     async def _report_exposed(self, verifier: AnyVerifier, token: str) -> Refused:
         """Report a good token that travelled in the clear, once, and return the refusal."""

@@ -87,7 +87,7 @@ def _openapi(issuer: str) -> dict[str, object]:
     return operation.openapi(OPERATIONS, issuer)
 
 
-def _console(module: str, name: str) -> Endpoint:
+def _imported(module: str, name: str) -> Endpoint:
     """Return an endpoint of the console, imported with its first request: a server that only issues tokens never needs it."""
 
     async def answer(request: Request) -> Response:
@@ -104,10 +104,15 @@ def _console(module: str, name: str) -> Endpoint:
     return answer
 
 
-def _pages(module: str, show: str, change: str = "") -> dict[str, Route]:
-    """Return the routes of one console page, and of the form on it where there is one."""
-    named = {"GET": show, "POST": change}
-    return {method: Route(_console(module, name), page=True) for method, name in named.items() if name}
+def _page(show: Endpoint, submit: Endpoint | None = None) -> dict[str, Route]:
+    """Return the routes of a page, and of the form on it if there is one."""
+    shown = {"GET": Route(show, page=True)}
+    return shown if submit is None else shown | {"POST": Route(submit, page=True)}
+
+
+def _console(module: str, show: str, change: str = "") -> dict[str, Route]:
+    """Return the routes of a console page by the names of its endpoints."""
+    return _page(_imported(module, show), _imported(module, change) if change else None)
 
 
 ROUTES: dict[str, dict[str, Route]] = {
@@ -119,14 +124,11 @@ ROUTES: dict[str, dict[str, Route]] = {
         "PUT": Route(registration.replace, cors=True),
         "DELETE": Route(registration.delete, cors=True),
     },
-    "/authorize": {
-        "GET": Route(authorize.authorize, page=True),
-        "POST": Route(authorize.authorize, page=True),
-    },
-    "/authorize/resume": {"GET": Route(authorize.resume, page=True)},
+    "/authorize": _page(authorize.authorize, authorize.authorize),
+    "/authorize/resume": _page(authorize.resume),
     "/authorize/consent": {"POST": Route(authorize.consent, page=True)},
     "/device_authorization": {"POST": Route(device_authorization.begin, cors=True)},
-    "/device": {"GET": Route(device.show, page=True), "POST": Route(device.enter, page=True)},
+    "/device": _page(device.show, device.enter),
     "/device/confirm": {"POST": Route(device.confirm, page=True)},
     "/userinfo": {"GET": Route(userinfo.answer, cors=True), "POST": Route(userinfo.answer, cors=True)},
     "/introspect": {"POST": Route(introspection.introspect)},
@@ -147,126 +149,69 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/zero/sign-in": {"POST": Route(identities.sign_in_by_program)},
     "/zero/renew": {"POST": Route(zero.renew, cors=True)},
     "/zero/revoke": {"POST": Route(zero.revoke, cors=True)},
-    "/setup": {"GET": Route(setup.show, page=True), "POST": Route(setup.create, page=True)},
-    "/sign-in": {"GET": Route(sign_in.show, page=True), "POST": Route(sign_in.submit, page=True)},
-    "/sign-in/identity": {
-        "GET": Route(identities.show_sign_in, page=True),
-        "POST": Route(identities.sign_in, page=True),
-    },
-    "/account/identities": {
-        "GET": Route(identities.show, page=True),
-        "POST": Route(identities.change, page=True),
-    },
-    "/sign-in/second-factor": {
-        "GET": Route(second_factor.show, page=True),
-        "POST": Route(second_factor.submit, page=True),
-    },
-    "/select-account": {
-        "GET": Route(select_account.show, page=True),
-        "POST": Route(select_account.choose, page=True),
-    },
-    "/step-up": {"GET": Route(step_up.show, page=True), "POST": Route(step_up.submit, page=True)},
-    "/recover": {
-        "GET": Route(passwords.if_accepted(recover.show), page=True),
-        "POST": Route(passwords.if_accepted(recover.submit), page=True),
-    },
-    "/reset-password": {
-        "GET": Route(recover.show_reset, page=True),
-        "POST": Route(recover.reset, page=True),
-    },
-    "/sign-up": {"GET": Route(sign_up.show, page=True), "POST": Route(sign_up.submit, page=True)},
-    "/verify-email": {
-        "GET": Route(sign_up.show_verify, page=True),
-        "POST": Route(sign_up.verify, page=True),
-    },
-    "/upstream/link": {
-        "GET": Route(upstream.show_link, page=True),
-        "POST": Route(upstream.link, page=True),
-    },
+    "/setup": _page(setup.show, setup.create),
+    "/sign-in": _page(sign_in.show, sign_in.submit),
+    "/sign-in/identity": _page(identities.show_sign_in, identities.sign_in),
+    "/account/identities": _page(identities.show, identities.change),
+    "/sign-in/second-factor": _page(second_factor.show, second_factor.submit),
+    "/select-account": _page(select_account.show, select_account.choose),
+    "/step-up": _page(step_up.show, step_up.submit),
+    "/recover": _page(passwords.if_accepted(recover.show), passwords.if_accepted(recover.submit)),
+    "/reset-password": _page(recover.show_reset, recover.reset),
+    "/sign-up": _page(sign_up.show, sign_up.submit),
+    "/verify-email": _page(sign_up.show_verify, sign_up.verify),
+    "/upstream/link": _page(upstream.show_link, upstream.link),
     "/account/upstream": {"POST": Route(upstream.unlink, page=True)},
-    "/upstream/{name}": {"GET": Route(upstream.begin, page=True)},
+    "/upstream/{name}": _page(upstream.begin),
     "/upstream/{name}/backchannel-logout": {"POST": Route(upstream_logout.receive)},
-    "/upstream/{name}/callback": {
-        "GET": Route(upstream.callback, page=True),
-        "POST": Route(upstream_form.receive, page=True),
-    },
-    "/dev/mail": {"GET": Route(dev_mail.show, page=True)},
-    "/": {"GET": Route(account.home, page=True)},
+    "/upstream/{name}/callback": _page(upstream.callback, upstream_form.receive),
+    "/dev/mail": _page(dev_mail.show),
+    "/": _page(account.home),
     "/.well-known/change-password": {"GET": Route(passwords.if_accepted(account.well_known_change_password))},
-    "/account/email": {
-        "GET": Route(account.show_email, page=True),
-        "POST": Route(account.change_email, page=True),
-    },
-    "/account/delete": {
-        "GET": Route(account.show_delete, page=True),
-        "POST": Route(account.delete, page=True),
-    },
-    "/account/password": {
-        "GET": Route(passwords.if_accepted(account_security.show_password), page=True),
-        "POST": Route(passwords.if_accepted(account_security.change_password), page=True),
-    },
-    "/account/passkeys": {
-        "GET": Route(account_security.show_passkeys, page=True),
-        "POST": Route(account_security.change_passkeys, page=True),
-    },
-    "/account/second_factors": {
-        "GET": Route(account_security.show_factors, page=True),
-        "POST": Route(account_security.change_factors, page=True),
-    },
-    "/account/second_factors/totp": {
-        "GET": Route(account_security.show_totp, page=True),
-        "POST": Route(account_security.add_totp, page=True),
-    },
-    "/account/sessions": {
-        "GET": Route(account_access.show_sessions, page=True),
-        "POST": Route(account_access.end_sessions, page=True),
-    },
-    "/account/applications": {
-        "GET": Route(account_access.show_applications, page=True),
-        "POST": Route(account_access.revoke_application, page=True),
-    },
-    "/account/tokens": {
-        "GET": Route(account_tokens.show, page=True),
-        "POST": Route(account_tokens.change, page=True),
-    },
-    "/account/tokens/new": {
-        "GET": Route(account_tokens.show_new, page=True),
-        "POST": Route(account_tokens.create, page=True),
-    },
-    "/console": _pages("console_overview", "show"),
-    "/console/clients": _pages("console_clients", "show"),
-    "/console/clients/{id}": _pages("console_clients", "show_one", "change"),
-    "/console/clients/{id}/edit": _pages("console_client_forms", "show_edit", "edit"),
-    "/console/clients/{id}/protocol": _pages("console_client_protocol", "show", "change"),
-    "/console/clients/{id}/delete": _pages("console_clients", "show_delete", "delete"),
+    "/account/email": _page(account.show_email, account.change_email),
+    "/account/delete": _page(account.show_delete, account.delete),
+    "/account/password": _page(
+        passwords.if_accepted(account_security.show_password),
+        passwords.if_accepted(account_security.change_password),
+    ),
+    "/account/passkeys": _page(account_security.show_passkeys, account_security.change_passkeys),
+    "/account/second_factors": _page(account_security.show_factors, account_security.change_factors),
+    "/account/second_factors/totp": _page(account_security.show_totp, account_security.add_totp),
+    "/account/sessions": _page(account_access.show_sessions, account_access.end_sessions),
+    "/account/applications": _page(account_access.show_applications, account_access.revoke_application),
+    "/account/tokens": _page(account_tokens.show, account_tokens.change),
+    "/account/tokens/new": _page(account_tokens.show_new, account_tokens.create),
+    "/console": _console("console_overview", "show"),
+    "/console/clients": _console("console_clients", "show"),
+    "/console/clients/{id}": _console("console_clients", "show_one", "change"),
+    "/console/clients/{id}/edit": _console("console_client_forms", "show_edit", "edit"),
+    "/console/clients/{id}/protocol": _console("console_client_protocol", "show", "change"),
+    "/console/clients/{id}/delete": _console("console_clients", "show_delete", "delete"),
     # Two segments, and listed after those of a client, so that a client called "new" has pages as well.
-    "/console/clients/new/{kind}": _pages("console_client_forms", "show_new", "create"),
-    "/console/events": _pages("console_events", "show"),
-    "/console/events/file": _pages("console_events", "file"),
-    "/console/keys": _pages("console_keys", "show", "rotate"),
-    "/console/keys/{kid}": _pages("console_keys", "show_one", "withdraw"),
-    "/console/scopes": _pages("console_scopes", "show"),
-    "/console/check": _pages("console_check", "show", "examine"),
-    "/console/playground": _pages("console_playground", "show", "run"),
-    "/console/settings": _pages("console_settings", "show"),
-    "/console/trust": _pages("console_trust", "show"),
-    "/console/trust/new": _pages("console_trust", "show_new", "create"),
-    "/console/trust/new-people": _pages("console_trust", "show_new", "create"),
-    "/console/trust/{id}": _pages("console_trust", "show_one", "delete"),
-    "/console/people": _pages("console_people", "show"),
-    "/console/people/new": _pages("console_people", "show_new", "create"),
-    "/console/people/{id}": _pages("console_person", "show", "change"),
-    "/console/people/{id}/delete": _pages("console_person", "show_delete", "delete"),
-    "/console/sessions": _pages("console_sessions", "show", "end_one"),
-    "/console/tokens": _pages("console_tokens", "show"),
-    "/console/tokens/new": _pages("console_tokens", "show_new", "create"),
-    "/console/tokens/{id}": _pages("console_tokens", "show_one", "change"),
-    "/sign-out": {"GET": Route(sign_out.show, page=True), "POST": Route(sign_out.submit, page=True)},
-    "/logout": {
-        "GET": Route(sign_out.end_session, page=True),
-        "POST": Route(sign_out.end_session, page=True),
-    },
-    "/account": {"GET": Route(account.overview, page=True), "POST": Route(account.save_profile, page=True)},
+    "/console/clients/new/{kind}": _console("console_client_forms", "show_new", "create"),
+    "/console/events": _console("console_events", "show"),
+    "/console/events/file": _console("console_events", "file"),
+    "/console/keys": _console("console_keys", "show", "rotate"),
+    "/console/keys/{kid}": _console("console_keys", "show_one", "withdraw"),
+    "/console/scopes": _console("console_scopes", "show"),
+    "/console/check": _console("console_check", "show", "examine"),
+    "/console/playground": _console("console_playground", "show", "run"),
+    "/console/settings": _console("console_settings", "show"),
+    "/console/trust": _console("console_trust", "show"),
+    "/console/trust/new": _console("console_trust", "show_new", "create"),
+    "/console/trust/new-people": _console("console_trust", "show_new", "create"),
+    "/console/trust/{id}": _console("console_trust", "show_one", "delete"),
+    "/console/people": _console("console_people", "show"),
+    "/console/people/new": _console("console_people", "show_new", "create"),
+    "/console/people/{id}": _console("console_person", "show", "change"),
+    "/console/people/{id}/delete": _console("console_person", "show_delete", "delete"),
+    "/console/sessions": _console("console_sessions", "show", "end_one"),
+    "/console/tokens": _console("console_tokens", "show"),
+    "/console/tokens/new": _console("console_tokens", "show_new", "create"),
+    "/console/tokens/{id}": _console("console_tokens", "show_one", "change"),
+    "/sign-out": _page(sign_out.show, sign_out.submit),
+    "/logout": _page(sign_out.end_session, sign_out.end_session),
+    "/account": _page(account.overview, account.save_profile),
 }
 # The paths whose requests are answered without a task of their own; see `protocol`.
 HOT = frozenset({("POST", "/token"), ("POST", "/introspect"), ("POST", "/api/v1/tokens/verify")})

@@ -13,7 +13,7 @@ from watchword.cli import session
 from watchword.cli.session import Json, SignIn
 from watchword.client import logins, sign_in
 from watchword.client.callback import DEFAULT
-from watchword.client.errors import ClientError, Refused
+from watchword.client.errors import ClientError, NoKeyring, Refused
 from watchword.client.identity import PublicClient
 from watchword.client.logins import Login
 from watchword.client.proofs import Clocks, Prover
@@ -85,9 +85,10 @@ def login(
 
 
 def _hint(error: Exception) -> str:
-    if isinstance(error, NotInstalled) or type(error).__name__ == "NoKeyring":
-        return f"{error}{'; or' if isinstance(error, NotInstalled) else ':'} use --file-store to keep the secrets in a file that only you can read ({logins.folder()})"
-    return str(error)
+    if not isinstance(error, NotInstalled | NoKeyring):
+        return str(error)
+    joint = "; or" if isinstance(error, NotInstalled) else ":"
+    return f"{error}{joint} use --file-store to keep the secrets in a file that only you can read ({logins.folder()})"
 
 
 def _sign_in(login: Login, device: bool, redirect_uri: str) -> int | None:

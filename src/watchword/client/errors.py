@@ -23,6 +23,10 @@ class WrongAddress(ClientError):
     """A credential would have gone where it does not belong; nothing was sent."""
 
 
+class NoKeyring(ClientError):
+    """There is no key ring here, or it cannot be opened."""
+
+
 class Refused(ClientError):
     """The authorization server refused; `code` is its error code (RFC 6749 §5.2). Only printable ASCII is kept of code and description."""
 

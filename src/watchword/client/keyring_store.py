@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from watchword.client.errors import ClientError
+from watchword.client.errors import NoKeyring
 from watchword.client.store import Record, file_lock
 from watchword.extras import needing
 
@@ -15,10 +15,6 @@ with needing("keyring", "keyring"):
     from keyring.errors import KeyringError, PasswordDeleteError
 
 SERVICE = "watchword"
-
-
-class NoKeyring(ClientError):
-    """There is no key ring here, or it cannot be opened."""
 
 
 class KeyringStore:

@@ -186,6 +186,35 @@ async def test_ad_07_a_link_of_an_account_that_was_disabled_stays_dead(server: S
     assert (await server.http.get(await link())).status_code == 200
 
 
+async def test_what_is_so_already_is_no_change_in_the_audit_trail(server: Server) -> None:
+    power = await headers(server, "watchword:admin")
+    given = {"username": "kim", "email": "kim@example.com", "email_verified": True}
+    so: dict[str, object] = {
+        "display_name": "Kim",
+        "email": "kim@example.com",
+        "email_verified": True,
+        "attributes": {"floor": 3},
+        "groups": ["staff"],
+        "is_admin": True,
+    }
+    made = (await server.http.post("/api/v1/users", json=given, headers=power)).json()
+    account = f"/api/v1/users/{made['id']}"
+
+    async def updates(wish: dict[str, object]) -> int:
+        answer = await server.http.patch(account, json=wish, headers=power)
+        assert answer.status_code == 200
+        trail = await server.runtime.database.read(list_events, target=made["id"], limit=50)
+        return [event.name for event in trail].count("user.updated")
+
+    assert await updates(so) == 1
+    server.clock.advance(60)
+    for wish in ({}, so, *({name: value} for name, value in so.items())):
+        assert await updates(wish) == 1, wish
+    assert await updates({"display_name": ""}) == 2
+    assert await updates({"display_name": ""}) == 2
+    assert await updates({"attributes": {}}) == 3
+
+
 async def test_an_account_that_is_disabled_or_enabled_already_is_left_as_it_is(server: Server) -> None:
     account, read, write = await make(server), server.runtime.database.read, server.runtime.database.write
     seen = []

@@ -10,6 +10,10 @@ from watchword.store.database import Transaction
 from watchword.store.user_changes import forget_links_of, set_email
 from watchword.store.users import get_user, is_last_admin, stored_groups
 
+PROFILE = (
+    "SELECT display_name, attributes, is_admin, groups, email, email_verified_at FROM users WHERE id = $1"
+)
+
 
 class Address(msgspec.Struct, frozen=True):
     """A new address of an account, as for `set_email`."""
@@ -47,41 +51,37 @@ async def update_profile(
     """
     if is_admin is False and await is_last_admin(tx, user_id):
         return "last"
-    was_admin = is_admin is not None and await _administers(tx, user_id)
+    before = await tx.one(f"{PROFILE} FOR UPDATE", user_id)  # so that no token is made with a right that ends
+    if before is None:
+        return "unknown"
     if address is not None:
         outcome = await set_email(tx, user_id, **msgspec.structs.asdict(address), actor=actor, now=now)
         if outcome != "changed":
             return outcome
-    row = await tx.one(
+    await tx.run(
         "UPDATE users SET display_name = NULLIF(COALESCE(CAST($1 AS TEXT), display_name), ''), "
         "attributes = COALESCE(CAST($2 AS TEXT), attributes), is_admin = COALESCE(CAST($3 AS BIGINT), is_admin) "
-        "WHERE id = $4 RETURNING is_admin",
+        "WHERE id = $4",
         display_name,
         None if attributes is None else msgspec.json.encode(attributes).decode(),
         None if is_admin is None else int(is_admin),
         user_id,
     )
-    if row is None:
-        return "unknown"
-    if is_admin and not was_admin:
+    if is_admin and not before["is_admin"]:
         # A link made while the account was ordinary must not open an administrator's account.
         await forget_links_of(tx, user_id)
-    if was_admin and not is_admin:
+    if is_admin is False and before["is_admin"]:
         await _end_tokens(tx, user_id, is_reserved, "no longer an administrator", actor=actor, now=now)
     if groups is not None:
         await _set_groups(tx, user_id, groups, actor=actor, now=now)
-    await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(row["is_admin"]))
+    after = await tx.one(PROFILE, user_id)
+    if after is not None and tuple(after) != tuple(before):
+        await tx.record("user.updated", actor=actor, target=user_id, at=now, admin=bool(after["is_admin"]))
     return "changed"
 
 
-async def _administers(tx: Transaction, user_id: str) -> bool:
-    """Whether a person has the right of an administrator; holds the row, so that no token is made with it meanwhile."""
-    row = await tx.one("SELECT is_admin FROM users WHERE id = $1 FOR UPDATE", user_id)
-    return bool(row and row["is_admin"])
-
-
 async def _set_groups(tx: Transaction, user_id: str, groups: Membership, *, actor: str, now: int) -> None:
-    before = await get_user(tx, user_id)  # the row is locked by the update before
+    before = await get_user(tx, user_id)  # the row is locked
     if before is None or before.groups == groups.names:
         return
     await tx.run("UPDATE users SET groups = $1 WHERE id = $2", stored_groups(groups.names), user_id)

@@ -5,11 +5,13 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.attacks.guesses import WRONG, at, guess, server
-from tests.fixtures.accounts import EMAIL, OTHER, add_passkey, make, options_in
+from tests.fixtures.accounts import EMAIL, OTHER, add_passkey, make, options_in, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server, open_server
 
 from watchword.credentials import password as passwords
+from watchword.flows import sign_in
+from watchword.flows.throttle import Throttled
 
 __all__ = ["server"]
 
@@ -147,6 +149,16 @@ async def test_lg_05_two_nodes_count_together(server: Server, tmp_path: Path) ->
         answers = [await guess(at((server, second)[n % 2], "198.51.100.7")) for n in range(12)]
     assert answers.count(401) == 10
     assert answers[-1] == 429
+
+
+async def test_lg_03_who_confirms_with_the_right_password_is_not_slowed(server: Server) -> None:
+    user = await user_of(server)
+    for _ in range(12):
+        assert await sign_in.confirm_password(server.runtime, user, PASSWORD)
+    for _ in range(10):
+        assert not await sign_in.confirm_password(server.runtime, user, WRONG)
+    with pytest.raises(Throttled):
+        await sign_in.confirm_password(server.runtime, user, PASSWORD)
 
 
 @pytest.mark.parametrize("way", ["password", "step-up"])

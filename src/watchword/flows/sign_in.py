@@ -5,13 +5,17 @@ The answer and its time are the same for a name that exists and one that does no
 
 import os
 
+import msgspec
+
 from watchword.credentials import names
 from watchword.credentials import password as passwords
 from watchword.credentials.names import NameRefused
 from watchword.flows import hashing, throttle
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source
+from watchword.store import attempts
 from watchword.store import users as store
+from watchword.store.attempts import Bucket
 from watchword.store.users import User
 
 
@@ -41,11 +45,16 @@ async def by_password(runtime: Runtime, identifier: str, password: str, source: 
 async def confirm_password(runtime: Runtime, user: User, password: str) -> bool:
     """Whether this is the password of somebody who is signed in; raise Throttled.
 
-    Counted separately from sign-ins: only somebody with a session gets here, so strangers cannot exhaust it.
+    Counted separately from sign-ins: only somebody with a session gets here, so strangers cannot exhaust it. The right one gives back
+    what it took (LG-03).
     """
-    await throttle.throttle(runtime, f"confirm password {user.id}", *throttle.ACCOUNT)
+    bucket = Bucket(f"confirm password {user.id}", *throttle.ACCOUNT)
+    await throttle.throttle(runtime, *msgspec.structs.astuple(bucket))
     stored = await runtime.database.read(store.find_password, user.id)
-    return stored is not None and await hashing.run(passwords.verify_password, stored, password)
+    right = stored is not None and await hashing.run(passwords.verify_password, stored, password)
+    if right:
+        await runtime.database.write(attempts.give_back, bucket)
+    return right
 
 
 def canonical(identifier: str) -> tuple[str, str | None]:

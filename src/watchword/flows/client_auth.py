@@ -129,7 +129,11 @@ def _form_decode(text: str) -> str:
 
 
 def refused(detail: str, *, basic: bool) -> OAuthError:
-    """Return the one error for every failed client authentication, with a challenge when `Authorization` was used (§5.2)."""
+    """Return the one error for every failed client authentication, with a challenge when `Authorization` was used (§5.2).
+
+    Not otherwise, although RFC 9110 §15.5.2 asks for one with every 401: for a challenge, oauth4webapi reports no `invalid_client`, and
+    a browser at the server's own origin asks its person for a name and a password.
+    """
     return OAuthError(
         "invalid_client",
         "Client authentication failed.",

@@ -13,7 +13,7 @@ import pytest_asyncio
 from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import backup, move, schema_state, start
+from watchword.flows import backup, schema_state, start
 from watchword.flows.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
@@ -268,40 +268,6 @@ async def test_a_database_with_something_in_it_is_left_alone_unless_asked(
         assert not await active(again, later.secret)
         if not server.settings.is_postgres:
             assert again.runtime.database.version() > before
-
-
-async def _users(target: Store) -> int:
-    """Return how many users a table of that name has, which is another program's."""
-    bulk = await store.open_bulk(target.address, create=True)
-    try:
-        await bulk.begin()
-        if not await bulk.has_table("users"):
-            await bulk.run("CREATE TABLE users (login TEXT)")
-            await bulk.run("INSERT INTO users VALUES ('grace')")
-        found = await bulk.all("SELECT login FROM users")
-        await bulk.commit()
-        return len(found)
-    finally:
-        await bulk.close()
-
-
-async def test_the_tables_of_another_program_are_left_alone_even_when_asked(
-    tmp_path: Path, target: Store
-) -> None:
-    assert await _users(target) == 1
-    async with open_server(tmp_path) as server:
-        masters, kept = existing_master_keys(server.settings), tmp_path / "b.gz"
-        await backup.write_backup(server.settings, kept, NOW)
-        into = settings_of(server, database=target.address, key_file=f"{server.settings.database}.key")
-        for replace in (False, True):
-            with pytest.raises(OAuthError, match="conflict") as refused:
-                await backup.restore_backup(into, kept, NOW, replace=replace)
-            assert "table users of something else" in refused.value.description
-            with pytest.raises(OAuthError, match="conflict") as refused:
-                await move.move(server.settings.database, target.address, masters, replace=replace)
-            assert "table users of something else" in refused.value.description
-        assert not await move.abandon(server.settings.database), "none had begun"
-    assert await _users(target) == 1
 
 
 async def test_a_database_that_is_served_is_not_restored(server: Server, tmp_path: Path) -> None:

@@ -187,7 +187,7 @@ async def _begin(
     begun, fills = await capture.identity(source), await copying.filling(target)
     if begun is not None and begun == fills and not replace:
         return begun
-    if not replace and await target.has_table(schema.VERSIONS):
+    if not replace and await store.is_ours(target):
         raise OAuthError("conflict", "The target is not empty: give --replace to remove what is there.")
     await store.refuse_others(target)
     identity = secrets.token_hex(8)

@@ -53,6 +53,9 @@ class Bulk(Transaction, Protocol):
     async def has_table(self, name: str) -> bool:
         """Whether a table of this name is there."""
 
+    async def has_versions(self) -> bool:
+        """Whether the table of the schema's versions is there, with the columns that ours has."""
+
     def adapt(self, statement: str) -> str:
         """Return a statement of a migration as this database needs it."""
 
@@ -82,9 +85,16 @@ async def open_bulk(
     return SqliteBulk.connect(path, Chain(), audit_key, create=create, alone=alone)
 
 
+async def is_ours(bulk: Bulk) -> bool:
+    """Whether a database is one of ours, and not of another program that has a table of the same name for its versions."""
+    if not await bulk.has_versions():
+        return False
+    return migrate.is_ours([tuple(row) for row in await bulk.all(migrate.VERSIONS)])
+
+
 async def version(bulk: Bulk) -> int:
     """Return the schema version of a database, 0 when it holds nothing of ours."""
-    if not await bulk.has_table(schema.VERSIONS):
+    if not await is_ours(bulk):
         return 0
     row = await bulk.one(f"SELECT COALESCE(MAX(version), 0) AS version FROM {schema.VERSIONS}")  # noqa: S608 - a literal
     return int(row["version"]) if row else 0
@@ -122,9 +132,9 @@ async def drop_tables(bulk: Bulk) -> None:
 
 async def refuse_others(bulk: Bulk) -> None:
     """Raise `conflict` where a table has the name of one of ours and is another program's: whoever makes room for ours would drop it."""
-    if await bulk.has_table(schema.VERSIONS):
+    if await is_ours(bulk):
         return
-    for name in _ours():
+    for name in (*_ours(), schema.VERSIONS):
         if await bulk.has_table(name):
             raise OAuthError("conflict", OTHERS.format(name))
 

@@ -127,6 +127,10 @@ class PostgresBulk(PostgresTransaction):
         row = await self.one("SELECT to_regclass($1) AS found", name)
         return row is not None and row["found"] is not None
 
+    async def has_versions(self) -> bool:
+        """Whether the table of the schema's versions is there, with the columns that ours has."""
+        return {row["name"] for row in await self.all(migrate.COLUMNS)} == migrate.NAMES
+
     def adapt(self, statement: str) -> str:
         """Return a statement of a migration whose text columns are compared byte by byte."""
         return migrate.for_postgres(statement)

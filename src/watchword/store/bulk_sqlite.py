@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Sequence
 
+from watchword.store import migrate
 from watchword.store.bulk import Values, not_there
 from watchword.store.chain import Chain
 from watchword.store.database import Row, StorageUnavailable, check_values
@@ -110,6 +111,10 @@ class SqliteBulk(SqliteTransaction):
     async def has_table(self, name: str) -> bool:
         """Whether a table of this name is there."""
         return bool(await self.all("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = $1", name))
+
+    async def has_versions(self) -> bool:
+        """Whether the table of the schema's versions is there, with the columns that ours has."""
+        return {row["name"] for row in await self.all(migrate.SQLITE_COLUMNS)} == migrate.NAMES
 
     def adapt(self, statement: str) -> str:
         """Return a statement of a migration as it is."""

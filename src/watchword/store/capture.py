@@ -7,7 +7,7 @@ know of it. The fence is a trigger as well: it refuses every change, even from a
 
 import msgspec
 
-from watchword.store.bulk import CHANGES, IDENTITY, Bulk, Values
+from watchword.store.bulk import CHANGES, IDENTITY, Bulk, Values, is_ours
 from watchword.store.migrate import MOVED
 from watchword.store.schema import VERSIONS, Table
 
@@ -150,7 +150,7 @@ async def identity(bulk: Bulk) -> str | None:
 
 async def moved(bulk: Bulk) -> str | None:
     """Return the identifier of the move by which a source was moved away, or None."""
-    if not await bulk.has_table(VERSIONS):
+    if not await is_ours(bulk):
         return None
     row = await bulk.one(f"SELECT name FROM {VERSIONS} WHERE version = $1", MOVED)  # noqa: S608 - a literal
     return str(row["name"]) if row else None

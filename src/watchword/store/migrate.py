@@ -25,6 +25,17 @@ TABLE = (
     "(version BIGINT PRIMARY KEY, name TEXT NOT NULL, applied_at BIGINT NOT NULL)"
 )
 
+NAMES = {"version", "name", "applied_at"}
+COLUMNS = (
+    "SELECT attname AS name FROM pg_attribute WHERE attrelid = to_regclass('schema_versions') "
+    "AND attnum > 0 AND NOT attisdropped"
+)
+SQLITE_COLUMNS = "SELECT name FROM pragma_table_info('schema_versions')"
+OTHERS = (
+    "the database holds a table schema_versions of something else: name a database that is Watchword's alone, "
+    "or on PostgreSQL a schema of its own (?search_path=…)"
+)
+
 # Versions that no release has: no node opens a database that is being filled, or that was moved away.
 FILLING = 2**31
 MOVED = FILLING + 1
@@ -71,6 +82,11 @@ def for_postgres(statement: str) -> str:
     return _TEXT_COLUMN.sub(r'\1 TEXT COLLATE "C"', statement)
 
 
+def is_ours(applied: Applied) -> bool:
+    """Whether the rows of a table with the columns of ours are ours: none yet, or the first migration among them."""
+    return not applied or any(row[:2] == migrations()[0][:2] for row in applied)
+
+
 def refuse_newer(current: int) -> None:
     """Raise StorageUnavailable when the database was written by a newer release."""
     newest = migrations()[-1][0]
@@ -102,7 +118,11 @@ def apply_sqlite(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         connection.execute(TABLE)
-        current = check_applied([tuple(row) for row in connection.execute(VERSIONS)], time.time())
+        columns = {name for (name,) in connection.execute(SQLITE_COLUMNS)}
+        rows = [tuple(row) for row in connection.execute(VERSIONS)] if columns == NAMES else []
+        if columns != NAMES or not is_ours(rows):
+            raise StorageUnavailable(OTHERS)
+        current = check_applied(rows, time.time())
         for number, name, body in migrations():
             if number <= current:
                 continue
@@ -158,8 +178,12 @@ def _pause(error: Exception, attempt: int, until: float) -> float:
 async def _expand(connection: Any) -> None:
     if await connection.fetchval("SELECT to_regclass('schema_versions')") is None:
         await connection.execute(TABLE)
-    elif check_applied(await _applied(connection), time.time()) >= migrations()[-1][0]:
-        return
+    else:
+        columns = {row["name"] for row in await connection.fetch(COLUMNS)}
+        if columns != NAMES or not is_ours(applied := await _applied(connection)):
+            raise StorageUnavailable(OTHERS)
+        if check_applied(applied, time.time()) >= migrations()[-1][0]:
+            return
     async with connection.transaction(isolation="read_committed"):
         await connection.execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
         await connection.execute(CLAIM)

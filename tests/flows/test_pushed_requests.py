@@ -1,10 +1,13 @@
 """RFC 9126: a pushed request is used up with what comes of it: a sign-in under way, a consent page, a code, a refusal."""
 
+from typing import Any
+
 import pytest
 from tests.fixtures.code_flow import answer_of
 from tests.fixtures.servers import Server
 from tests.flows.test_fapi2 import Bank
 
+from watchword.flows import account_access, authorization, sessions
 from watchword.store import faults
 
 
@@ -34,3 +37,27 @@ async def test_a_pushed_request_that_the_database_failed_is_there_when_the_page_
     assert outcomes[-1] == 303, "every commit of the request failed once"
     # PostgreSQL commits the single statement of a refusal by itself.
     assert outcomes[0] == 503 or wants == "a refusal"
+
+
+@pytest.mark.parametrize(
+    ("taken_back", "error"), [("the consent", "consent_required"), ("the sign-in", "login_required")]
+)
+async def test_a_pushed_request_is_refused_once_by_what_is_taken_back_while_it_is_answered(
+    server: Server, taken_back: str, error: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bank = await Bank(server).register()
+    await bank.code()
+    honest, late = [(await bank.push(prompt="none")).json()["request_uri"] for _ in range(2)]
+    assert "code" in answer_of(await bank.begin(honest))
+    answer = authorization.answer_pushed
+
+    async def taken_back_just_now(runtime: Any, pushed: Any, asked: Any, session: Any, agreed: Any) -> Any:
+        if taken_back == "the consent":
+            await account_access.withdraw(runtime, session.user_id, asked.client_id, session=session)
+        else:
+            await sessions.end(runtime, session)
+        return await answer(runtime, pushed, asked, session, agreed)
+
+    monkeypatch.setattr(authorization, "answer_pushed", taken_back_just_now)
+    assert answer_of(await bank.begin(late))["error"] == error
+    assert (await bank.begin(late)).status_code == 400, "PA-51"

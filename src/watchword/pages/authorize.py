@@ -294,7 +294,7 @@ async def _answer(
     # Signed out or withdrawn in between, and nobody is there to read a page.
     if code is None and "none" in asked.prompt:
         still, _user = await _who(request)
-        return await _answer_error(request, asked, None, silently("consent" if still else "sign_in"))
+        return await _answer_error(request, asked, kept, silently("consent" if still else "sign_in"))
     if code is None:
         return _gone(request)
     return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)

@@ -45,6 +45,9 @@ HTML_TYPE = (b"content-type", b"text/html; charset=utf-8")
 SECURITY: Headers = ((b"x-content-type-options", b"nosniff"),)
 HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
+# RFC 7521 §4.1.1, §4.2.1: one that is not valid "for any reason" is refused so, hence also one that is no text or too long.
+ASSERTIONS = {"client_assertion": "invalid_client", "assertion": "invalid_grant"}
+
 _encode = msgspec.json.Encoder().encode
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
@@ -54,9 +57,9 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 class Unreadable(OAuthError):
     """A malformed parameter; its name is repeated only when it looks like the name of a parameter, not whatever was sent."""
 
-    def __init__(self, description: str, name: str) -> None:
+    def __init__(self, description: str, name: str, code: str = "invalid_request") -> None:
         nameable = name if _NAME.fullmatch(name) else None
-        super().__init__("invalid_request", description, detail=f"parameter {nameable}", field=nameable)
+        super().__init__(code, description, detail=f"parameter {nameable}", field=nameable)
 
 
 class Form:
@@ -140,14 +143,18 @@ def _decode(raw: bytes, of: str = "") -> str:
     if b"+" in raw or b"%" in raw:
         raw = unquote_to_bytes(raw.replace(b"+", b" "))
     if len(raw) > MAX_VALUE:
-        raise Unreadable("A parameter is too long.", of)
+        raise _unreadable("A parameter is too long.", of)
     try:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
-        raise Unreadable("A parameter is not valid UTF-8.", of) from None
+        raise _unreadable("A parameter is not valid UTF-8.", of) from None
     if "\x00" in text:
-        raise Unreadable("A parameter has a NUL character.", of)
+        raise _unreadable("A parameter has a NUL character.", of)
     return text
+
+
+def _unreadable(description: str, of: str) -> Unreadable:
+    return Unreadable(description, of, ASSERTIONS.get(of, "invalid_request"))
 
 
 class Request(msgspec.Struct):

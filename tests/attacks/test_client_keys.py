@@ -107,9 +107,9 @@ async def test_ca_04_no_key_that_an_assertion_brings_along_is_believed(
     for header in headers:
         bare = Key(None, "ES256", attacker.kty, attacker.public, attacker.private, attacker.thumbprint)
         token = jws.sign(bare, header, json.dumps(claims_for(server, client_id)).encode())
-        await is_refused(server, sent(token), 400, 401)
+        await is_refused(server, sent(token))
     number = b64encode(b'{"alg":"ES256","kid":7}')
-    await is_refused(server, sent(number + token[token.index(".") :]), 400, 401)
+    await is_refused(server, sent(number + token[token.index(".") :]))
     assert not documents.asked, "nothing was fetched"
 
 

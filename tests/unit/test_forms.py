@@ -43,6 +43,21 @@ def test_what_cannot_be_text_is_refused_beside_what_can(part: bytes) -> None:
         assert refused.value.code == "invalid_request"
 
 
+@pytest.mark.parametrize(
+    "value", [b"b" * (MAX_VALUE + 1), b"%00", b"\x00", b"%ff", b"\xff"], ids=lambda value: ascii(value[:4])
+)
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("client_assertion", "invalid_client"), ("assertion", "invalid_grant"), ("scope", "invalid_request")],
+)
+def test_an_assertion_that_cannot_be_read_is_refused_as_any_that_is_not_valid(
+    name: str, code: str, value: bytes
+) -> None:
+    with pytest.raises(OAuthError) as refused:
+        parse_pairs(name.encode() + b"=" + value)
+    assert (refused.value.code, refused.value.field) == (code, name), "RFC 7521 §4.1.1, §4.2.1"
+
+
 @pytest.mark.parametrize("more", [b"", b"%20"], ids=["plain", "encoded"])
 def test_a_form_is_read_up_to_its_limits(more: bytes) -> None:
     assert len(parse_pairs(b"&".join([b"a=b" + more] * MAX_FIELDS))) == MAX_FIELDS

@@ -37,7 +37,7 @@ MEANINGS = {
     "access_token_lifetime": "Lifetime of OAuth access tokens; a client may have its own.",
     "api_token_lifetime": "Lifetime of API tokens for which none was given.",
     "api_token_max_lifetime": "The longest lifetime that an API token may have.",
-    "api_token_allow_never": "Allow API tokens that never expire.",
+    "api_token_allow_never": "Allow API tokens that never expire, for whoever asks for `never`. Without it they are allowed as long as `api_token_max_lifetime` is not lowered.",
     "token_expiry_notice": "How long before its expiry an API token is reported (`token.expiring`) and marked on its owner's page.",
     "exposed_tokens": "What happens to a valid token, or a session, that was sent over plain HTTP to a guarded API: `record` it, or `revoke` it at once.",
     "default_resource": "Audience of tokens for which no resource was requested; by default the issuer.",

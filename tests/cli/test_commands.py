@@ -145,9 +145,9 @@ TRUST = ["trust", "create", "x", "--issuer", "https://ci.example.com", "--scope"
         (["token", "create", "x", "--owner", "me", "--scope", ""], 1, "scope"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--expires", "soon"], 2, "--expires"),
         (
-            ["token", "create", "x", "--owner", "me", "--scope", "a", "--expires", "never"],
+            ["token", "create", "x", "--owner", "me", "--scope", "a", "--expires", "400d"],
             1,
-            "api_token_allow_never",
+            "api_token_max_lifetime",
         ),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--resource", "not a uri"], 1, "resource"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--bind", "short"], 1, "jkt"),

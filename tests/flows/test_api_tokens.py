@@ -115,18 +115,6 @@ async def test_a_token_expires_after_90_days_by_default(server: Server) -> None:
     assert await reason(server, token) == "expired"
 
 
-@pytest.mark.parametrize(
-    ("expires_in", "field"),
-    [("never", "expires_in"), (366 * DAY, "expires_in")],
-    ids=["never", "beyond the maximum"],
-)
-async def test_a_life_beyond_the_policy_is_refused(server: Server, expires_in: Any, field: str) -> None:
-    with pytest.raises(OAuthError) as refused:
-        await server.token(expires_in=expires_in)
-    assert refused.value.field == field
-    assert "api_token" in refused.value.description
-
-
 @pytest.mark.parametrize("said", ["never\n", "NEVER", "", "90d", 1.5, True, 0], ids=repr)
 async def test_a_life_is_a_number_or_never_and_nothing_else(server: Server, said: object) -> None:
     power = bearer(await server.token("watchword:admin"))

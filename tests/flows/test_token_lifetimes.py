@@ -1,17 +1,22 @@
-"""The lifetimes that forms offer for a token: what the settings allow, the usual one among them and chosen."""
+"""The lifetimes of API tokens: what the settings allow, and which of them forms offer, the usual one among them and chosen."""
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.fixtures.accounts import add_totp, another, make
 from tests.fixtures.people import Person
-from tests.fixtures.servers import open_server
+from tests.fixtures.servers import Server, open_server
 
+from watchword.flows import token_verification
+from watchword.flows.token_verification import Use
+from watchword.oauth.errors import OAuthError
 from watchword.settings import ScopeText
 from watchword.store import api_tokens as store
 
 DAY = 86_400
+LOWERED = {"api_token_max_lifetime": 90 * DAY}
 OWN = ("/account/tokens/new", {"name": "mine", "scope": "notes:read"})
 ANY = ("/console/tokens/new", {"name": "any", "owner": "ci", "scope": "notes:read"})
 
@@ -59,3 +64,48 @@ async def test_the_usual_lifetime_is_offered_and_chosen(
             store.list_tokens, after="", limit=2, now=server.runtime.now()
         )
         assert token.expires_at == token.created_at + usual
+
+
+async def test_a_token_without_an_end_is_made_only_where_never_is_spelled_out(server: Server) -> None:
+    endless = await server.token(expires_in="never")
+    assert endless.token.expires_at is None
+    server.clock.advance(10 * 365 * DAY)
+    found = await token_verification.verify(server.runtime, endless.secret, Use())
+    assert found.reason == "active"
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_the_console_offers_a_life_without_end_where_it_is_allowed(
+    tmp_path: Path, allowed: bool
+) -> None:
+    async with open_server(tmp_path, api_token_allow_never=allowed) as server, another(server) as browser:
+        await make(server, is_admin=True)
+        person = Person(server, browser)
+        await person.sign_in()
+        server.extra["totp"] = await add_totp(person)
+        page = await person.open(ANY[0])
+        assert ('value="never"' in page.text) is allowed
+        await person.send(ANY[1] | {"days": "never"})
+        assert ("shown only now" in person.text) is allowed
+
+
+@pytest.mark.parametrize(
+    ("policy", "allowed", "refused"),
+    [
+        pytest.param({}, 365 * DAY, 366 * DAY, id="the usual one"),
+        pytest.param(LOWERED, 90 * DAY, 91 * DAY, id="a lower one"),
+        pytest.param(LOWERED, 90 * DAY, "never", id="a lower one, which has an end"),
+        pytest.param(LOWERED | {"api_token_allow_never": True}, "never", 91 * DAY, id="a lower one, or none"),
+        pytest.param({"api_token_allow_never": False}, 365 * DAY, "never", id="always with an end"),
+    ],
+)
+async def test_a_life_beyond_the_policy_is_refused(
+    tmp_path: Path, policy: dict[str, Any], allowed: Any, refused: Any
+) -> None:
+    async with open_server(tmp_path, **policy) as server:
+        lives = (await server.token(expires_in=allowed)).token
+        assert lives.expires_at == (None if allowed == "never" else lives.created_at + allowed)
+        with pytest.raises(OAuthError) as caught:
+            await server.token(expires_in=refused)
+    assert (caught.value.code, caught.value.field) == ("invalid_request", "expires_in")
+    assert "api_token" in caught.value.description

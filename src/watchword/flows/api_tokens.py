@@ -234,7 +234,7 @@ async def _store(
 def _expiry(runtime: Runtime, expires_in: int | str | None, now: int) -> int | None:
     settings = runtime.settings
     if expires_in == NEVER:
-        if not settings.api_token_allow_never:
+        if not settings.lets_api_tokens_live_for_ever:
             raise OAuthError(
                 "invalid_request",
                 "Tokens that never expire are not allowed here: set api_token_allow_never to allow them.",

@@ -204,7 +204,7 @@ def _new(
         "action": console.address(request, "tokens", "new"),
         "resources": [scopes.resource(request, uri) for uri in request.runtime.settings.apis],
         "days": offered,
-        "never": settings.api_token_allow_never,
+        "never": settings.lets_api_tokens_live_for_ever,
         "values": {**typed, "days": int(days) if days in map(str, offered) else days},
         "errors": errors or {},
         "hidden": once.field(),

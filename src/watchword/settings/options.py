@@ -7,6 +7,7 @@ import msgspec
 from watchword.networks import split_hosts
 
 DAY = 86_400
+LONGEST_API_TOKEN = 365 * DAY  # seconds, where no setting says otherwise
 Seconds = Annotated[int, msgspec.Meta(ge=1, le=3650 * DAY)]
 
 
@@ -116,8 +117,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     signing_key_overlap: Seconds = 2 * DAY
     access_token_lifetime: Annotated[int, msgspec.Meta(ge=1, le=DAY)] = 600
     api_token_lifetime: Seconds = 90 * DAY
-    api_token_max_lifetime: Seconds = 365 * DAY
-    api_token_allow_never: bool = False
+    api_token_max_lifetime: Seconds = LONGEST_API_TOKEN
+    api_token_allow_never: bool | None = None
     token_expiry_notice: Seconds = 7 * DAY
     exposed_tokens: Literal["record", "revoke"] = "record"
     default_resource: str | None = None
@@ -210,6 +211,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     def resource(self) -> str:
         """The audience of tokens for which no resource was named."""
         return self.default_resource or self.issuer
+
+    @property
+    def lets_api_tokens_live_for_ever(self) -> bool:
+        """Whether an API token may be made without an expiry: as said, or else where the longest lifetime was not lowered."""
+        if self.api_token_allow_never is None:
+            return self.api_token_max_lifetime >= LONGEST_API_TOKEN
+        return self.api_token_allow_never
 
     @property
     def apis(self) -> tuple[str, ...]:

@@ -262,6 +262,8 @@ class App:
             home = browser.homeward(request) if route.page else None
             response = home or await route.endpoint(request)
             faults.reach("answer.made", path)
+        except browser.Diverted as diverted:
+            response = diverted.response
         except Exception as error:
             # The route's template: a path that a caller made up must not become a label or a log value.
             described, reference = refusals.described(error, route.path)

@@ -42,27 +42,27 @@ T = TypeVar("T")
 NAME_INVALID = Problem("name_invalid", {"maximum": MAX_DISPLAY})
 
 
-async def require(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session and its person, or a redirect to the sign-in page that leads `back`: to the page itself unless it is named."""
-    runtime = request.runtime
-    session = await visit.current(request)
-    user = await runtime.database.read(users.get_user, session.user_id) if session else None
-    if session is None or user is None:
-        place = returning.seal_return(runtime, back or returning.place_of(request))
+async def require(request: Request, back: str | None = None) -> Person:
+    """Return the session and its person; divert to the sign-in page, which leads `back`: to the page itself unless it is named."""
+    found = await visit.visitor(request)
+    if found is None:
+        place = returning.seal_return(request.runtime, back or returning.place_of(request))
         # The form's contents are lost on the way: the page says that nothing has been done.
         notice = "&notice=signed_out" if request.method == "POST" else ""
-        return redirect(f"{runtime.settings.issuer}/sign-in?return={place}{notice}")
-    return session, user
+        issuer = request.runtime.settings.issuer
+        raise browser.Diverted(redirect(f"{issuer}/sign-in?return={place}{notice}"))
+    return found
 
 
-async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session and its person when they authenticated recently; otherwise a redirect to do so that leads back (SE-02)."""
+async def require_fresh(request: Request, back: str | None = None) -> Person:
+    """Return the session and its person when they authenticated recently; otherwise divert to do so, which leads back (SE-02)."""
     found = await require(request, back)
-    if isinstance(found, Response) or await step_up.is_proved(request, *found):
+    if await step_up.is_proved(request, *found):
         return found
     place = back or returning.place_of(request)
     # The form's contents are lost on the way: the page says that nothing has been done yet.
-    return step_up.ask(request, f"{place}?notice=confirmed" if request.method == "POST" else place)
+    told = f"{place}?notice=confirmed" if request.method == "POST" else place
+    raise browser.Diverted(step_up.ask(request, told))
 
 
 def sections(request: Request) -> list[str]:
@@ -194,8 +194,7 @@ async def end_elsewhere(request: Request, person: Person) -> None:
 
 async def overview(request: Request) -> Response:
     """Show the profile."""
-    found = await require(request)
-    return found if isinstance(found, Response) else await show_overview(request, found)
+    return await show_overview(request, await require(request))
 
 
 async def show_overview(
@@ -270,8 +269,6 @@ async def _advice(request: Request, user: User, have: Enrolled) -> list[str]:
 async def save_profile(request: Request) -> Response:
     """Change the name that people see."""
     found = await require(request)
-    if isinstance(found, Response):
-        return found
     form = form_of(request, found)
     typed = (form.get("name") or "").strip()
     try:
@@ -286,8 +283,7 @@ async def save_profile(request: Request) -> Response:
 
 async def show_email(request: Request) -> Response:
     """Show the form for another address."""
-    found = await require_fresh(request)
-    return found if isinstance(found, Response) else _email(request, found)
+    return _email(request, await require_fresh(request))
 
 
 def _email(request: Request, person: Person, typed: str = "", problem: object = None) -> Response:
@@ -304,8 +300,6 @@ def _email(request: Request, person: Person, typed: str = "", problem: object = 
 async def change_email(request: Request) -> Response:
     """Send a link to the new address; it counts once it is confirmed."""
     found = await require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = form_of(request, found)
     email = (form.get("email") or "").strip()[:320]
     runtime, (session, user) = request.runtime, found
@@ -328,8 +322,7 @@ async def change_email(request: Request) -> Response:
 
 async def show_delete(request: Request) -> Response:
     """Say what ends with the account and ask for its name."""
-    found = await require_fresh(request)
-    return found if isinstance(found, Response) else await _delete(request, found)
+    return await _delete(request, await require_fresh(request))
 
 
 async def _delete(
@@ -348,8 +341,6 @@ async def _delete(
 async def delete(request: Request) -> Response:
     """Delete the account when its name was typed."""
     found = await require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = form_of(request, found)
     user = found[1]
     if (form.get("identifier") or "").strip() != user.username:

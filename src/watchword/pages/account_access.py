@@ -12,8 +12,6 @@ from watchword.store.sessions import Session
 async def show_sessions(request: Request) -> Response:
     """List one's own sessions, this one first."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     current, user = found
     runtime = request.runtime
     listed = await runtime.database.read(store.list_sessions, user_id=user.id, now=runtime.now())
@@ -44,8 +42,6 @@ def _visit(request: Request, session: Session, current: Session) -> dict[str, ob
 async def end_sessions(request: Request) -> Response:
     """End one of one's own sessions, or all others."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     current, user = found
     runtime = request.runtime
@@ -78,8 +74,6 @@ async def end_sessions(request: Request) -> Response:
 async def show_applications(request: Request) -> Response:
     """List the applications that may act for the person."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     runtime = request.runtime
     after = account.after(request, "applications")
     granted = await account_access.applications(runtime, found[1].id, after=after, limit=account.PAGE + 1)
@@ -107,8 +101,6 @@ async def show_applications(request: Request) -> Response:
 async def revoke_application(request: Request) -> Response:
     """Withdraw what was granted to an application: its grants end, and the consent is asked for again."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     (session, user), which = found, form.get("application") or ""
     await account_access.withdraw(request.runtime, user.id, which, session=session)

@@ -32,8 +32,7 @@ def _changing(
 
 async def show_password(request: Request) -> Response:
     """Show the form for another password."""
-    found = await account.require(request)
-    return found if isinstance(found, Response) else await _password(request, found)
+    return await _password(request, await account.require(request))
 
 
 async def _password(
@@ -53,8 +52,6 @@ async def _password(
 async def change_password(request: Request) -> Response:
     """Change the password, ending other sessions if asked to. An account without a password requires recent authentication."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     session, user = found
     form = account.form_of(request, found)
     runtime = request.runtime
@@ -87,8 +84,7 @@ async def change_password(request: Request) -> Response:
 
 async def show_passkeys(request: Request) -> Response:
     """List one's own passkeys, with the form for another."""
-    found = await account.require_fresh(request)
-    return found if isinstance(found, Response) else await _passkeys(request, found)
+    return await _passkeys(request, await account.require_fresh(request))
 
 
 async def _passkeys(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
@@ -119,8 +115,6 @@ async def _passkeys(request: Request, person: Person, errors: dict[str, object] 
 async def change_passkeys(request: Request) -> Response:
     """Add, rename or remove a passkey."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     what = form.get("do")
     if what == "add" and _takes(request, "passkey"):
@@ -192,8 +186,6 @@ def _takes(request: Request, factor: str) -> bool:
 async def show_factors(request: Request) -> Response:
     """Show which second factors there are."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     runtime, user = request.runtime, found[1]
     settings = runtime.settings
     have = await runtime.database.read(store.enrolled, user.id)
@@ -221,8 +213,6 @@ async def show_factors(request: Request) -> Response:
 async def change_factors(request: Request) -> Response:
     """Remove the authenticator application, switch codes by mail on or off, or make recovery codes."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     session, what = found[0], form.get("do") or ""
     if what in _SETS_UP and not _takes(request, _SETS_UP[what]):
@@ -257,8 +247,6 @@ async def change_factors(request: Request) -> Response:
 async def show_totp(request: Request) -> Response:
     """Show a fresh key for an authenticator application; nothing is kept until its first code was right."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     if not _takes(request, "totp"):
         return account.done(request, "second_factors", "")
     key, sealed = factors.begin_totp(request.runtime, found[1])
@@ -283,8 +271,6 @@ def _totp(request: Request, person: Person, key: bytes, sealed: str, problem: ob
 async def add_totp(request: Request) -> Response:
     """Store the authenticator application when its code is right, and raise the session's level."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     sealed = form.get("key") or ""
     key = factors.open_totp(request.runtime, found[1], sealed) if _takes(request, "totp") else None

@@ -20,8 +20,6 @@ NAME_INVALID = Problem("name_invalid", {"maximum": MAX_NAME})
 async def show(request: Request) -> Response:
     """List one's own tokens."""
     found = await account.require(request)
-    if isinstance(found, Response):
-        return found
     runtime, user = request.runtime, found[1]
     after = account.after(request, "tokens")
     own = await personal_tokens.own(runtime, user, after=after, limit=account.PAGE + 1)
@@ -69,8 +67,6 @@ def state_of(token: ApiToken, now: int, notice: int) -> str:
 async def change(request: Request) -> Response:
     """Rotate or revoke one of one's own tokens."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     runtime, user, what = request.runtime, found[1], form.get("do")
     if what not in ("rotate", "revoke"):
@@ -113,16 +109,15 @@ def _secret(request: Request, person: Person, issued: Issued, made: str, old_unt
 
 async def show_new(request: Request) -> Response:
     """Show the form for a token."""
-    found = await _require(request)
-    return found if isinstance(found, Response) else await _new(request, found)
+    return await _new(request, await _require(request))
 
 
-async def _require(request: Request) -> Person | Response:
-    """Return the person as `account.require_fresh` does, or a redirect also when they lack a demanded second factor."""
+async def _require(request: Request) -> Person:
+    """Return the person as `account.require_fresh` does; divert also when they lack a demanded second factor."""
     found = await account.require_fresh(request)
-    if isinstance(found, Response) or not await demanded.is_lacking(request, found[1]):
-        return found
-    return demanded.set_up(request)
+    if await demanded.is_lacking(request, found[1]):
+        raise browser.Diverted(demanded.set_up(request))
+    return found
 
 
 async def _new(
@@ -171,8 +166,6 @@ def _days(settings: Settings, form: Form) -> int | None:
 async def create(request: Request) -> Response:
     """Create a token and show it this once."""
     found = await _require(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found, repeatable=frozenset({"scope"}))
     chosen, resource = form.all("scope"), form.get("resource") or None
     if not chosen:

@@ -125,6 +125,14 @@ def own_origin(settings: Settings) -> str:
     return f"{scheme}://{rest.partition('/')[0]}"
 
 
+class Diverted(Exception):
+    """Another page comes first, such as the sign-in page: `response` is answered in place of what was asked for."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
+
+
 def homeward(request: Request) -> Response | None:
     """In development, redirect a browser that used another name of this machine to the issuer's: forms and cookies work only there."""
     settings = request.runtime.settings

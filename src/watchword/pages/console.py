@@ -40,37 +40,34 @@ PAGE = 50
 T = TypeVar("T")
 
 
-async def require(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session of an administrator, or the page on which they prove more; raise `not_found` or `access_denied`.
+async def require(request: Request, back: str | None = None) -> Person:
+    """Return the session of an administrator; divert to where they prove more, or raise `not_found` or `access_denied`.
 
-    `back` is where that page leads to afterwards: the page itself unless it is named.
+    `back` is where that leads to afterwards: the page itself unless it is named.
     """
     runtime = request.runtime
     if not runtime.settings.console:
         raise OAuthError("not_found", "There is nothing at this address.")
-    found = await account.require(request, back)
-    if isinstance(found, Response):
-        return found
-    session, user = found
+    session, user = await account.require(request, back)
     if not user.is_admin:
         raise OAuthError("access_denied", NO_ADMINISTRATOR, status=403)
     # A code by mail does not count: whoever reads the mailbox can reset the password as well.
     if runtime.settings.mode != "development" and not factors.holds_second(session.amr, by_mail=False):
-        return await _second_needed(request, found)
+        raise browser.Diverted(await _second_needed(request, (session, user)))
     if runtime.now() - max(session.authenticated_at, session.confirmed_at) >= LASTS:
-        return step_up.ask(request, back or returning.place_of(request))
-    return found
+        raise browser.Diverted(step_up.ask(request, back or returning.place_of(request)))
+    return session, user
 
 
-async def require_fresh(request: Request, back: str | None = None) -> Person | Response:
-    """Return the session of an administrator who authenticated recently; otherwise a redirect to do so that leads back (SE-02)."""
+async def require_fresh(request: Request, back: str | None = None) -> Person:
+    """Return the session of an administrator who authenticated recently; otherwise divert to do so, which leads back (SE-02)."""
     found = await require(request, back)
-    if isinstance(found, Response) or await step_up.is_proved(request, *found):
+    if await step_up.is_proved(request, *found):
         return found
     place = back or returning.place_of(request)
     # The form's contents are lost on the way: the page says that nothing has been done yet.
     told = f"{place}{'&' if '?' in place else '?'}notice=confirmed"
-    return step_up.ask(request, told if request.method == "POST" else place)
+    raise browser.Diverted(step_up.ask(request, told if request.method == "POST" else place))
 
 
 async def _second_needed(request: Request, person: Person) -> Response:

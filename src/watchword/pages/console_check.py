@@ -23,16 +23,13 @@ _encode = msgspec.json.Encoder().encode
 
 async def show(request: Request) -> Response:
     """Show the form."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else _page(request, found)
+    return _page(request, await console.require(request))
 
 
 async def examine(request: Request) -> Response:
     """Say what the text of the form is, and end it where that was asked for."""
     ends = request.form().get("do") == "end"
     found = await (console.require_fresh if ends else console.require)(request)
-    if isinstance(found, Response):
-        return found
     text = (account.form_of(request, found).get("credential") or "").strip()
     if not text:
         return _page(request, found, errors={"credential": "required"}, status=400)

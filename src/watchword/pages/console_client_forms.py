@@ -46,8 +46,7 @@ Errors = Mapping[str, object]
 
 async def show_new(request: Request) -> Response:
     """Show the form for one kind of client."""
-    found = await console.require_fresh(request)
-    return found if isinstance(found, Response) else _new(request, found)
+    return _new(request, await console.require_fresh(request))
 
 
 def _new(
@@ -95,8 +94,6 @@ def _offered(request: Request, form: Form | None, client: Client | None = None) 
 async def create(request: Request) -> Response:
     """Register a client; its secret is shown this once."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form, kind, (session, user) = _form(request, found), _kind(request), found
     wrong = _wrong(request, form, redirects=kind != "service")
     if wrong:
@@ -158,10 +155,7 @@ def _field(error: OAuthError) -> str:
 
 async def show_edit(request: Request) -> Response:
     """Show the form by which a client is changed."""
-    asked = await console_clients.find_to_change(request)
-    if isinstance(asked, Response):
-        return asked
-    found, client = asked
+    found, client = await console_clients.find_to_change(request)
     return _edit(request, found, client)
 
 
@@ -199,10 +193,7 @@ def _edit(
 
 async def edit(request: Request) -> Response:
     """Change a client, unless somebody else did meanwhile."""
-    asked = await console_clients.find_to_change(request)
-    if isinstance(asked, Response):
-        return asked
-    found, client = asked
+    found, client = await console_clients.find_to_change(request)
     form = _form(request, found)
     wrong = _wrong(request, form, client, redirects=client.may("authorization_code"))
     if wrong:

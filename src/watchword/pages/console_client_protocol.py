@@ -76,10 +76,7 @@ MAX_JSON = 64 * 1024
 
 async def show(request: Request) -> Response:
     """Show the form."""
-    asked = await console_clients.find_to_change(request)
-    if isinstance(asked, Response):
-        return asked
-    found, client = asked
+    found, client = await console_clients.find_to_change(request)
     return _page(request, found, client)
 
 
@@ -146,10 +143,7 @@ def _input(client: Client) -> dict[str, object]:
 
 async def change(request: Request) -> Response:
     """Change a client, unless somebody else did meanwhile."""
-    asked = await console_clients.find_to_change(request)
-    if isinstance(asked, Response):
-        return asked
-    found, client = asked
+    found, client = await console_clients.find_to_change(request)
     form = account.form_of(request, found)
     said, wrong = _read(form)
     if wrong:

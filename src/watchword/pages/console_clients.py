@@ -20,8 +20,7 @@ NAMES = {uri: name for name, uri in SHORT_GRANTS.items()}
 
 async def show(request: Request) -> Response:
     """List clients."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await answer_list(request, found)
+    return await answer_list(request, await console.require(request))
 
 
 async def answer_list(
@@ -67,8 +66,7 @@ def _kind_of(client: Client) -> str:
 
 async def show_one(request: Request) -> Response:
     """Show one client: its metadata, its secrets, and the actions on it."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await answer_one(request, found)
+    return await answer_one(request, await console.require(request))
 
 
 async def answer_one(
@@ -108,14 +106,12 @@ async def find(request: Request) -> ClientFacts:
     return found
 
 
-async def find_to_change(request: Request) -> tuple[Person, Client] | Response:
-    """Return the recently authenticated administrator and the client that the path names; otherwise the page that says what prevents it."""
+async def find_to_change(request: Request) -> tuple[Person, Client]:
+    """Return the recently authenticated administrator and the client that the path names; otherwise divert to what prevents it."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     client = (await find(request)).client
     if client.origin == "document":
-        return await answer_one(request, found, "client_document", 409)
+        raise browser.Diverted(await answer_one(request, found, "client_document", 409))
     return found, client
 
 
@@ -181,8 +177,6 @@ def _where(request: Request) -> dict[str, str]:
 async def change(request: Request) -> Response:
     """Give a client a secret or end one, or disable or enable it."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     client, what = (await find(request)).client, form.get("do")
     if what == "add_secret":
@@ -262,8 +256,7 @@ def refused(error: OAuthError) -> str | Problem:
 
 async def show_delete(request: Request) -> Response:
     """Say what ends with a client and ask for its name."""
-    found = await console.require_fresh(request)
-    return found if isinstance(found, Response) else await _delete(request, found)
+    return await _delete(request, await console.require_fresh(request))
 
 
 async def _delete(request: Request, person: Person, problem: str | None = None) -> Response:
@@ -283,8 +276,6 @@ async def _delete(request: Request, person: Person, problem: str | None = None) 
 async def delete(request: Request) -> Response:
     """Delete a client when its name was typed."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     client, typed = (await find(request)).client, (form.get("name") or "").split()
     if typed not in (client.name.split(), [client.client_id]):

@@ -29,8 +29,6 @@ FILE_HEADERS = (
 async def show(request: Request) -> Response:
     """List events."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     filters = {name: console.filter_of(request, name) for name in FILTERS}
     before = events.position_of(console.after(request, "events"))
     meant = await _meant(request, filters)
@@ -54,9 +52,7 @@ async def show(request: Request) -> Response:
 
 async def file(request: Request) -> Response:
     """Answer the newest events that match the filters, one JSON document a line: a spreadsheet cannot mistake that for a formula."""
-    found = await console.require(request, console.path("events"))
-    if isinstance(found, Response):
-        return found
+    await console.require(request, console.path("events"))
     filters = await _meant(request, {name: console.filter_of(request, name) for name in FILTERS})
 
     async def read(place: str = "") -> Found:

@@ -41,8 +41,6 @@ async def answer(request: Request, error: OAuthError) -> Response:
     if section not in LISTS or not request.runtime.settings.console:
         raise error
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     identifier = next(iter(request.path_params.values()))
     if await _is_gone(request, section, identifier):
         return console.done(request, "gone", section)

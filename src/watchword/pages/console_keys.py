@@ -12,8 +12,7 @@ TYPED = 6  # characters of a key's identifier to type for its revocation
 
 async def show(request: Request) -> Response:
     """List the published keys by algorithm."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await answer_list(request, found)
+    return await answer_list(request, await console.require(request))
 
 
 async def answer_list(
@@ -74,8 +73,6 @@ def _view(request: Request, key: StoredKey, state: str) -> dict[str, object]:
 async def rotate(request: Request) -> Response:
     """Let the next key of an algorithm take over."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form, keyring = account.form_of(request, found), request.runtime.keyring
     algorithm = form.get("algorithm") or ""
     if algorithm not in request.runtime.settings.signing_algorithms:
@@ -92,8 +89,7 @@ async def rotate(request: Request) -> Response:
 
 async def show_one(request: Request) -> Response:
     """Show one key, with the form that revokes it."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await _one(request, found)
+    return await _one(request, await console.require(request))
 
 
 async def _one(
@@ -122,8 +118,6 @@ async def _find(request: Request) -> tuple[StoredKey, str]:
 async def withdraw(request: Request) -> Response:
     """Revoke a leaked key, if the beginning of its identifier was typed."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     key, _ = await _find(request)
     typed = (form.get("beginning") or "").strip()

@@ -13,8 +13,6 @@ LATEST = 12
 async def show(request: Request) -> Response:
     """Show the first page."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     runtime, now = request.runtime, request.runtime.now()
     numbers = await runtime.lists.read(overview.count_everything, now, now + SOON)
     latest = await runtime.lists.read(events.list_events, limit=LATEST)

@@ -17,8 +17,7 @@ FIELDS = {"email": "address"}
 
 async def show(request: Request) -> Response:
     """List people."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await answer_list(request, found)
+    return await answer_list(request, await console.require(request))
 
 
 async def answer_list(
@@ -64,8 +63,7 @@ def view(request: Request, user: User) -> dict[str, object]:
 
 async def show_new(request: Request) -> Response:
     """Show the forms that invite somebody and that create an account."""
-    found = await console.require_fresh(request)
-    return found if isinstance(found, Response) else _new(request, found)
+    return _new(request, await console.require_fresh(request))
 
 
 def _new(
@@ -93,8 +91,6 @@ def _new(
 async def create(request: Request) -> Response:
     """Invite somebody, and show the link this once; or create an account."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     making = form.get("do") == "create"
     wanted = "username" if making else "email"

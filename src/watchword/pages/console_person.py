@@ -23,8 +23,7 @@ FIELDS = {"email_verified": "email"}
 
 async def show(request: Request) -> Response:
     """Show a person."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await _one(request, found)
+    return await _one(request, await console.require(request))
 
 
 async def _one(
@@ -109,8 +108,6 @@ def _offered(request: Request, user: User, have: Enrolled) -> list[str]:
 async def change(request: Request) -> Response:
     """Change a person's account, or end one of their sessions."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     user, do = await _find(request), form.get("do") or ""
     if do == "end":
@@ -219,8 +216,6 @@ CHANGES: dict[str, Callable[[Request, Person, User, Form], Awaitable[Response]]]
 async def show_delete(request: Request) -> Response:
     """Say what ends with an account and ask for its name; one's own is deleted under `/account`."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     user = await _find(request)
     if user.id == found[1].id:
         return redirect(f"{request.runtime.settings.issuer}/account/delete")
@@ -247,8 +242,6 @@ async def _delete(
 async def delete(request: Request) -> Response:
     """Delete an account when its name was typed."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     user, own = await _find(request), found[1]
     if user.id == own.id:

@@ -27,8 +27,6 @@ STATE_BYTES = 18
 async def show(request: Request) -> Response:
     """Show the forms, or what an authorization brought back."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     query = request.query()
     received = [{"name": name, "value": value} for name in RECEIVED if (value := query.get(name))]
     if not query.has("code") and not query.has("error"):
@@ -40,8 +38,6 @@ async def show(request: Request) -> Response:
 async def run(request: Request) -> Response:
     """Set the playground up, prepare an authorization, check an MCP server, or take a step."""
     found = await console.require_fresh(request, _way_back(request))
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     client, do = await playground.find(request.runtime), form.get("do") or ""
     if do == "setup":

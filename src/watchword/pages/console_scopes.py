@@ -15,8 +15,6 @@ from watchword.store import clients
 async def show(request: Request) -> Response:
     """List the APIs, the scopes, and the types of rich requests."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     settings, locale = request.runtime.settings, browser.locale_of(request)
     context = {
         "resources": _resources(request, settings),

@@ -22,8 +22,6 @@ LEVELS = {
 async def show(request: Request) -> Response:
     """List live sessions."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     filters, errors = {"user": console.filter_of(request, "user", 320)}, {}
     rows: list[Session] = []
     try:
@@ -71,8 +69,6 @@ def view(request: Request, session: Session, person: Person, names: Mapping[str,
 async def end_one(request: Request) -> Response:
     """End a session."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     leaving = await end(request, found, form)
     if leaving is not None:

@@ -21,8 +21,6 @@ _encode = msgspec.json.Encoder().encode
 async def show(request: Request) -> Response:
     """Show the settings in force."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     settings = request.runtime.settings
     looks = branding.branding_of(settings)
     options = _options(settings)

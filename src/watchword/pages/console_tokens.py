@@ -20,8 +20,7 @@ FIELDS = {"expires_in": "days"}
 
 async def show(request: Request) -> Response:
     """List tokens."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await answer_list(request, found)
+    return await answer_list(request, await console.require(request))
 
 
 async def answer_list(
@@ -81,8 +80,7 @@ def _view(request: Request, token: ApiToken) -> dict[str, object]:
 
 async def show_one(request: Request) -> Response:
     """Show one token: its rights, its use, and the actions on it."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await _one(request, found)
+    return await _one(request, await console.require(request))
 
 
 async def _one(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
@@ -138,8 +136,6 @@ def _outcomes(uses: list[SecretUse]) -> list[dict[str, object]]:
 async def change(request: Request) -> Response:
     """Rotate or revoke a token."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     token, what = await _find(request), form.get("do")
     if what == "rotate":
@@ -189,8 +185,7 @@ def _secret(
 
 async def show_new(request: Request) -> Response:
     """Show the form for a token."""
-    found = await console.require_fresh(request)
-    return found if isinstance(found, Response) else _new(request, found)
+    return _new(request, await console.require_fresh(request))
 
 
 def _new(
@@ -217,8 +212,6 @@ def _new(
 async def create(request: Request) -> Response:
     """Create a token for an application, a client or a person, and show it this once."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     runtime, (session, user) = request.runtime, found
     wrong = _wrong(request, form)

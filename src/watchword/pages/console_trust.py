@@ -26,8 +26,7 @@ LIFETIMES = {"max_lifetime": (300, 3600, 86_400), "token_lifetime": (300, 600, 3
 
 async def show(request: Request) -> Response:
     """List the rules."""
-    found = await console.require(request)
-    return found if isinstance(found, Response) else await answer_list(request, found)
+    return await answer_list(request, await console.require(request))
 
 
 async def answer_list(
@@ -61,8 +60,6 @@ def _view(request: Request, rule: Rule) -> dict[str, object]:
 async def show_one(request: Request) -> Response:
     """Show one rule in full."""
     found = await console.require(request)
-    if isinstance(found, Response):
-        return found
     rule = await trust_rules.show(request.runtime, request.path_params["id"])
     places = await console_places.find(request, [rule.created_by])
     context = {
@@ -95,8 +92,6 @@ def _facts(request: Request, rule: Rule) -> dict[str, object]:
 async def delete(request: Request) -> Response:
     """Delete a rule; the tokens that were issued by it are revoked."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     account.form_of(request, found)
     await trust_rules.delete(console.acting(request, found), request.path_params["id"], actor=found[1].id)
     return console.done(request, "trust_deleted", "trust")
@@ -104,8 +99,7 @@ async def delete(request: Request) -> Response:
 
 async def show_new(request: Request) -> Response:
     """Show the form for a rule of the kind that the address names."""
-    found = await console.require_fresh(request)
-    return found if isinstance(found, Response) else _new(request, found)
+    return _new(request, await console.require_fresh(request))
 
 
 def _new(
@@ -137,8 +131,6 @@ def _choices(name: str) -> set[str]:
 async def create(request: Request) -> Response:
     """Make a rule."""
     found = await console.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     kind = KINDS[request.path.rpartition("/")[2]]
     wrong = _wrong(form, kind)

@@ -17,17 +17,19 @@ from watchword.store.sessions import Session
 async def show(request: Request) -> Response:
     """Ask for the code; a link may fill it in, for the person to check and send."""
     typed = _clean(request.query().get("user_code"))
-    found = await _require(request, typed)
-    return found if isinstance(found, Response) else _form(request, typed)
+    await _require(request, typed)
+    return _form(request, typed)
 
 
-async def _require(request: Request, typed: str) -> Session | Response:
-    """Return the session of somebody who may let a device in, or the redirect that leads there."""
+async def _require(request: Request, typed: str) -> Session:
+    """Return the session of somebody who may let a device in; divert to where they sign in, or set up what is demanded."""
     who = await visit.visitor(request)
     if who is None:
-        return _to_sign_in(request, typed)
+        raise browser.Diverted(_to_sign_in(request, typed))
     session, user = who
-    return demanded.set_up(request, _here(typed)) if await demanded.is_lacking(request, user) else session
+    if await demanded.is_lacking(request, user):
+        raise browser.Diverted(demanded.set_up(request, _here(typed)))
+    return session
 
 
 def _clean(typed: str | None) -> str:
@@ -59,8 +61,6 @@ async def enter(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     typed = form.get("user_code") or ""
     session, own = await _require(request, _clean(typed)), browser.browser_of(request)
-    if isinstance(session, Response):
-        return session
     if own is None:
         return _to_sign_in(request, _clean(typed))
     try:
@@ -121,8 +121,6 @@ async def confirm(request: Request) -> Response:
     browser.check_csrf(request, form.get("csrf"))
     typed = _clean(form.get("user_code"))
     session, own = await _require(request, typed), browser.browser_of(request)
-    if isinstance(session, Response):
-        return session
     if own is None:
         return _to_sign_in(request, typed)
     try:

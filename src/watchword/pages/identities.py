@@ -115,8 +115,6 @@ async def show(request: Request) -> Response:
     """List one's own identities, with the form for another."""
     _check_allowed(request)
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     return await _page(request, *found)
 
 
@@ -157,8 +155,6 @@ async def change(request: Request) -> Response:
     """Register an identity by its holder's proof, or revoke one of one's own."""
     _check_allowed(request)
     found = await account.require_fresh(request)
-    if isinstance(found, Response):
-        return found
     session, user = found
     form = account.form_of(request, found)
     here = f"{request.runtime.settings.issuer}{flow.PAGE}"

@@ -99,8 +99,6 @@ async def begin(request: Request) -> Response:
     if ticket is None:
         return await _send(request, name, query.get("return") or "")
     found = await account.require_fresh(request, back=returning.DEFAULT)
-    if isinstance(found, Response):
-        return found
     upstream.check_ticket(request.runtime, found[0].id, name, ticket)
     back = returning.seal_return(request.runtime, returning.DEFAULT)
     return await _send(request, name, back, link_to=found[1].id)
@@ -117,8 +115,6 @@ async def _enrol(request: Request, name: str, ticket: str) -> Response:
 async def unlink(request: Request) -> Response:
     """My account: unlink a provider."""
     found = await account.require_fresh(request, back=returning.DEFAULT)
-    if isinstance(found, Response):
-        return found
     form = account.form_of(request, found)
     within, headers = account.changing(request, found, form, "removed", "/account", "upstream_unlinked")
     outcome = await ways_in.unlink(within, found[0], form.get("provider") or "")
@@ -175,8 +171,8 @@ async def _failed(request: Request, name: str, refused: UpstreamRefused, left: L
     problem = Problem(known.get(refused.reason, "upstream_failed"), {"provider": title})
     if left.enrol:
         return await _enrol_again(request, left.enrol, problem)
-    person = await account.require(request) if left.linking else None
-    if isinstance(person, tuple):
+    person = await visit.visitor(request) if left.linking else None
+    if person is not None:
         return await account.show_overview(request, person, {"form": problem})
     return await sign_in_page.form_page(request, left.back or None, problem=problem, status=400)
 

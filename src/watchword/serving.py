@@ -59,7 +59,7 @@ _contexts: list[ssl.SSLContext] = []  # of this process: uvicorn makes it just b
 
 
 def tls_context(_config: uvicorn.Config, make: Callable[[], ssl.SSLContext]) -> ssl.SSLContext:
-    """Make the TLS context of one worker, without session tickets: a session resumed by one does not tell the chain of a client's certificate."""
+    """Make the TLS context of one worker, without session tickets: a resumed session does not tell the chain of a client's certificate."""
     try:
         context = make()
     except OSError:  # which `ssl.SSLError` is as well

@@ -1,7 +1,12 @@
-"""Databases that write under a condition, which is checked in the same transaction.
+"""Runtimes whose writes are conditional: the condition is checked in the same transaction.
 
-Four conditions: the session in which somebody acts is still live (its identifier goes into the audit trail), the token by which somebody
-calls the admin API is, the account to be changed is still not an administrator's, and the form that asks is sent for the first time. What is done by a link has no condition beside the link, and its address in the trail; `runtime_with` adds to a write what comes with it. Flows know nothing of either: they are given a runtime with such a database.
+- `runtime_in`: the administrator's session is live, and its person still an administrator; the audit trail names the session.
+- `runtime_held`: the token by which the admin API is called is live.
+- `runtime_on_ordinary`: the account to be changed is still not an administrator's.
+- `runtime_once`: the form is sent for the first time.
+
+Two add something instead: `runtime_from` puts the address of a link's holder into the audit trail, and `runtime_with` does a further
+write in the same transaction. Flows need not know of any of this: they are given a runtime with such a database.
 """
 
 import copy
@@ -140,9 +145,9 @@ class Bound:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run an operation under the condition; that a mail is to be sent is noted without.
+        """Run an operation under the condition; raise the refusal where that does not hold.
 
-        It tells of a change that was made, and that may have ended what the condition asks for.
+        A mail is put into the outbox without it: it tells of a change that was made, which may have ended the session or token itself.
         """
         write: Any = self._database.write
         within = () if operation is add_mail else (self._within, *self._given())

@@ -349,7 +349,10 @@ async def change(
     disabled: bool | None = None,
     actor: str,
 ) -> Client:
-    """Replace a client's metadata; disabling it revokes its tokens, a method without secrets ends its secrets. Raise `not_found`, `precondition_failed` or as `register`."""
+    """Replace a client's metadata; disabling it revokes its tokens, a method without secrets ends its secrets.
+
+    Raises `not_found`, `precondition_failed`, or as `register`.
+    """
     existing = await find(runtime, client_id)
     if existing is None:
         raise OAuthError("not_found", "There is no such client.")

@@ -1,9 +1,9 @@
 """What an access token was derived from, so that it ends with its parents.
 
-A token that was obtained by exchange names its parents in the claim `parents`: an API token by its identifier, a self-contained access
-token by its `jti` and the key that signed it, an opaque one by its digest, and the client that held it. A token that was issued for
-another issuer's assertion names the trust rule, and a person's token without a grant the account. Introspection checks that none of them has ended; resource
-servers that verify offline learn of it from the revocation feed.
+The claim `parents` of a token names what it depends on. If it was obtained by exchange, that is the token before it (an API token by
+its identifier, a self-contained access token by its `jti` and the key that signed it, an opaque one by its digest) and the client that
+held it; if it was issued for another issuer's assertion, the trust rule; if it is a person's without a grant, the account.
+Introspection checks that none of them has ended. Resource servers that verify offline learn of it from the revocation feed.
 """
 
 from collections.abc import Mapping

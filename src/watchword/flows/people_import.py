@@ -132,7 +132,8 @@ async def run(
 ) -> tuple[Imported, bool]:
     """Create the accounts of an export, in the order of its lines; nothing with `check`, or where a line can't be unless told to go on.
 
-    Returns with it whether anything was to be stored. `lines` begins to read: anew where all is checked before. Raises `conflict` for what is not the same then.
+    Returns with it whether anything was to be stored. `lines` opens the file, a second time where everything is checked first; raises
+    `conflict` when it is not the same then.
     """
     refused: list[Refusal] = []
     if not keep_going or check:

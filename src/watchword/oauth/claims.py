@@ -94,7 +94,7 @@ def half_hash(value: str, alg: str) -> str:
 
 
 class Authentication(msgspec.Struct, frozen=True):
-    """How and when a person was authenticated, None where that is unknown; times are Unix seconds, `sid` is the session's name for this client."""
+    """How and when a person was authenticated, None where that is unknown; `auth_time` in Unix seconds, `sid` as this client knows it."""
 
     subject: str
     auth_time: int | None

@@ -65,7 +65,7 @@ def mark(kind: str, identifier: str) -> str:
 
 
 def account_handle(key: bytes, user_id: str) -> str:
-    """Return a keyed name of an account for its marks: only its tokens reveal it, so knowing the account does not help to find it in the feed."""
+    """Return a keyed name of an account for its marks: its tokens reveal it, and whoever only knows the account does not find it in the feed."""
     return hmac.new(key, f"account:{user_id}".encode(), hashlib.sha256).hexdigest()[:32]
 
 

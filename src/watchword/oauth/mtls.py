@@ -114,7 +114,7 @@ def read_header(value: str) -> bytes:
 
 
 def is_issued(chain: Sequence[bytes], authorities: Sequence[x509.Certificate]) -> bool:
-    """Whether a certificate, verified in a handshake, chains to one of the authorities, and not to a certificate that a client registered (§2.1).
+    """Whether a certificate that a handshake verified chains to one of the authorities, and not to one that a client registered (§2.1).
 
     `chain` (DER) begins with the certificate; after a resumed handshake it has nothing more.
     """

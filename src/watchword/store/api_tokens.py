@@ -81,13 +81,15 @@ _T_COLUMNS = ", ".join(f"t.{name}" for name in _NAMES)
 _decode_addresses = documents.reader(tuple[str, ...])
 _decode_metadata = documents.reader(dict[str, str])
 _OWNER_DISABLED = (
-    "CASE t.owner_kind WHEN 'user' THEN COALESCE((SELECT CASE WHEN u.disabled_at IS NULL THEN 0 ELSE 1 END FROM users u WHERE u.id = t.owner_id), 1) "
+    "CASE t.owner_kind "
+    "WHEN 'user' THEN COALESCE((SELECT CASE WHEN u.disabled_at IS NULL THEN 0 ELSE 1 END FROM users u WHERE u.id = t.owner_id), 1) "
     "WHEN 'client' THEN COALESCE((SELECT CASE WHEN c.disabled_at IS NULL THEN 0 ELSE 1 END FROM clients c WHERE c.client_id = t.owner_id), 1) "
     "ELSE 0 END"
 )
 _FIND = (
     f"SELECT {_T_COLUMNS}, s.id AS secret_id, s.expires_at AS secret_expires_at, {_OWNER_DISABLED} AS owner_disabled, "  # noqa: S608 - literals
-    "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used, "
+    "CASE WHEN t.quota IS NULL AND t.rate_limit IS NULL THEN 0 "
+    "ELSE (SELECT COALESCE(SUM(count), 0) FROM token_usage x WHERE x.token_id = t.id AND x.outcome = 'active') END AS used, "
     "CASE t.owner_kind WHEN 'user' THEN (SELECT u.groups FROM users u WHERE u.id = t.owner_id) END AS owner_groups "
     "FROM api_token_secrets s JOIN api_tokens t ON t.id = s.token_id WHERE s.digest = $1"
 )

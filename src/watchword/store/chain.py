@@ -4,8 +4,8 @@ Theory of operation. Every writer (a process on SQLite, a connection on PostgreS
 auditing never serialises writers. An event's hash is an HMAC over its content and its predecessor's hash, under a key that
 lives outside the database: who can write to the database cannot forge an event. The first event of a chain and every
 `LINK_EVERY`-th after it carries a link to the newest event of another chain, looked for once a second at most, so that cutting the
-end off one chain shows in another. Removing, reordering or editing an event breaks its chain. A writer never goes on with a chain that was idle for long, so
-that the last trace of a chain can be forgotten once all its events are.
+end off one chain shows in another. Removing, reordering or editing an event breaks its chain. A writer never goes on with a chain that
+was idle for long, so that the last trace of a chain can be forgotten once all its events are.
 """
 
 import hashlib
@@ -107,7 +107,8 @@ def written(rows: Iterable[tuple[object, ...]]) -> None:
 async def _link(tx: Transaction, chain: Chain, at: int) -> str:
     if chain.seq and at == chain.linked_at:
         return chain.link
-    # Nothing older than the last look-up can be newer than what it found; without this bound, a busy chain of our own would be scanned to its start.
+    # Nothing older than the last look-up is newer than what that found. Without this bound, a busy chain of our own would be scanned to
+    # its start.
     rows = await tx.all_as_kept(
         "SELECT chain, seq, hash FROM events WHERE at >= $1 AND chain <> $2 ORDER BY at DESC, chain, seq DESC LIMIT 1",
         chain.linked_at,

@@ -1,11 +1,14 @@
 """The condition on a change that the holder of a token asks for: the token is alive when the change commits.
 
 Theory of operation. The rows on which the token depends are locked before the change: an end that was committed before is seen, and one
-that comes later waits. The owner comes first, as wherever an owner's tokens end. No lock is shared: two calls that share one and then change
-the row wait for each other, as when a person's token makes tokens of that person, and who calls without a pause would keep the end waiting.
-So the calls of one owner come one after another. A self-contained token has no row; its identifier is put among the revoked ones and taken
-out again, for which whoever revokes it waits. People grant nobody power over this server, so an access token is a client's; what one was
-exchanged from, and whose it is then, is checked with the request only.
+that comes later waits. The owner's row is locked first, as wherever an owner's tokens end.
+
+The locks are exclusive, so the calls of one owner come one after another. With shared locks, two calls that go on to change the row that
+they share would be a deadlock, as when a person's token makes tokens of that person; and whoever calls without a pause could keep the end
+waiting for ever.
+
+A self-contained token has no row. Its identifier is put among the revoked ones and taken out again: whoever revokes it waits for that.
+People grant nobody power over this server, so an access token is a client's; what one was exchanged from is checked with the request only.
 """
 
 from collections.abc import Awaitable, Callable

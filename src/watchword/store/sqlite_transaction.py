@@ -32,7 +32,7 @@ def stepped(change: str) -> str:
     return change.partition(" RETURNING ")[0]
 
 
-# Python 3.12 warns, until 3.12.4, with every `?1` that it is given the value of by its place: a release to come would refuse that, which none does.
+# Python 3.12, until 3.12.4, warns of every `?1` whose value is given by its place: a later release was to refuse that, which none does.
 NAMED = (3, 12) <= sys.version_info < (3, 12, 4)
 
 

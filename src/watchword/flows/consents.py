@@ -85,15 +85,12 @@ async def earlier(
         return None
     agreed = set(found.scope.split())
     left_out = {one for one in found.declined.split() if is_optional(runtime.settings, one)}
-    if not set(request.scope) <= agreed | left_out or not _covers(request, found):
+    details = detail_types.read(found.authorization_details)
+    if not set(request.scope) <= agreed | left_out or not is_within(request.authorization_details, details):
         return None
     scope = tuple(one for one in request.scope if one in agreed)
     given = Agreed(scope, request.authorization_details, found.noted)
     return given if given.answers(request) else None
-
-
-def _covers(request: AuthorizationRequest, found: store.Consent) -> bool:
-    return is_within(request.authorization_details, detail_types.read(found.authorization_details))
 
 
 def _is_once(settings: Settings, detail: Detail) -> bool:

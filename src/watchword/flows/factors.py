@@ -36,7 +36,6 @@ MAIL_CAPACITY, MAIL_PER_SECOND = 6.0, 1 / 600
 # What is offered first.
 ORDER = ("passkey", "totp", "email_code", "recovery_code")
 
-
 # Uses a proof up, in the transaction of what it was given for: where the database fails, the person can send the same code again.
 Spend = Callable[[Transaction], Awaitable[None]]
 Checked = tuple[Method, Spend]
@@ -183,7 +182,6 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
     code = email_code.generate(os.urandom(email_code.RANDOM_BYTES))
     digest = _email_digest(runtime, user.id, code)
     until = now + email_code.LIFETIME
-    keep = store.keep_email_code
     context: dict[str, object] = {
         "code": email_code.grouped(code),
         "minutes": email_code.LIFETIME // 60,
@@ -194,7 +192,7 @@ async def send_email_code(runtime: Runtime, user: User, origin: Origin, *, again
     message = Message(user.email, "code", origin.locale, context)
     within = mail.telling(runtime, {True: message}, email_code.LIFETIME)
     sent: bool = await within.database.write(
-        keep, user.id, SIGN_IN, digest, email=user.email, expires_at=until
+        store.keep_email_code, user.id, SIGN_IN, digest, email=user.email, expires_at=until
     )
     return sent  # False with another address meanwhile
 
@@ -224,14 +222,8 @@ CHECKS = {"totp": check_totp, "recovery_code": check_recovery_code, "email_code"
 
 def begin_totp(runtime: Runtime, user: User) -> tuple[bytes, str]:
     """Return a new key and its sealed form for the set-up page; nothing is stored until a code of it was correct."""
-    key = totp.secret_from(os.urandom(totp.SECRET_BYTES))
-    return key, seal_totp(runtime, user, key)
-
-
-def seal_totp(runtime: Runtime, user: User, key: bytes) -> str:
-    """Seal a key for the set-up form of one person."""
-    moment = runtime.now().to_bytes(8, "big")
-    return runtime.root.seal(SETUP_PURPOSE, user.id, moment + key).hex()
+    key, moment = totp.secret_from(os.urandom(totp.SECRET_BYTES)), runtime.now().to_bytes(8, "big")
+    return key, runtime.root.seal(SETUP_PURPOSE, user.id, moment + key).hex()
 
 
 def open_totp(runtime: Runtime, user: User, sealed: str) -> bytes | None:

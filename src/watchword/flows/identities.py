@@ -41,7 +41,6 @@ PURPOSES = (SIGN_IN, TOKEN, CLIENT)
 # Failed attempts from one address: a burst of 120, then four a second.
 CAPACITY, PER_SECOND = 120.0, 4.0
 
-
 PAGE = "/account/identities"
 NOT_ACCEPTED = "This service does not accept identities for signing in."
 

@@ -163,8 +163,4 @@ async def _store(runtime: Runtime, ready: Iterator[Ready], refused: list[Refusal
         existing += [one.line for one, outcome in zip(some, made, strict=True) if outcome == "existing"]
         alike = [one.line for one, outcome in zip(some, made, strict=True) if outcome == "alike"]
         refused += [Refusal(line, "conflict", ALIKE, "username") for line in alike]
-    return Imported(created, existing, sorted(refused, key=_line))
-
-
-def _line(refused: Refusal) -> int:
-    return refused.line
+    return Imported(created, existing, sorted(refused, key=lambda one: one.line))

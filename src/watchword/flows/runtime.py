@@ -50,10 +50,8 @@ class Runtime:
     shared: str | None = None
     # Decoded rows by kind and key, each with the database version at which it was read.
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
-
     # Metadata of other servers by address, each with its expiry (Unix seconds).
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
-
     # Unauthenticated requests by address.
     anonymous: LocalBuckets = field(init=False)
     feed: RevocationFeed = field(init=False)

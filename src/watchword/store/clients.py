@@ -218,8 +218,8 @@ async def update_client(
     if row is None:
         return None
     if kill:
-        await tx.run(END_DEVICE_CODES, now, client.client_id)
-        await tx.run(END_GRANTS, now, client.client_id)
+        for statement in ENDED_WITH_CLIENT:
+            await tx.run(statement, now, client.client_id)
     await tx.record(
         "client.updated",
         actor=actor,
@@ -257,9 +257,10 @@ async def hold_client(tx: Transaction, client_id: str) -> bool:
 
 
 # Device codes end before grants: the order in which a code is redeemed.
-END_GRANTS = "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL"
-END_DEVICE_CODES = "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1"
-ENDED_WITH_CLIENT = (END_DEVICE_CODES, END_GRANTS)
+ENDED_WITH_CLIENT = (
+    "UPDATE device_codes SET expires_at = $1 WHERE client_id = $2 AND expires_at > $1",
+    "UPDATE grants SET ended_at = $1 WHERE client_id = $2 AND ended_at IS NULL",
+)
 FORGET_CONSENTS = "DELETE FROM consents WHERE client_id = $1"
 # Whatever their dates, which another node's clock may have set.
 FORGOTTEN_WITH_CLIENT = (

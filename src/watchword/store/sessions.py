@@ -56,6 +56,7 @@ class Session(msgspec.Struct, frozen=True):
 
 _NAMES = Session.__struct_fields__
 _COLUMNS = ", ".join(_NAMES)
+_PLACES = ", ".join(f"${number}" for number in range(1, len(_NAMES) + 2))  # the digest's first
 _AMR, _REMEMBERED, _BROWSER = (_NAMES.index(name) for name in ("amr", "remembered", "browser"))
 _decode_amr = documents.reader(tuple[str, ...])
 
@@ -93,26 +94,12 @@ async def create_session(
     # One after another: those that begin at the same time would not see each other, and exceed the limit together.
     if not await hold_user(tx, session.user_id, proof_epoch, alone=True):
         return False
-    await tx.run(
-        f"INSERT INTO sessions (digest, {_COLUMNS}) "  # noqa: S608 - literals
-        "VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
-        digest,
-        session.id,
-        session.user_id,
-        session.created_at,
-        session.authenticated_at,
-        session.last_seen_at,
-        session.idle_expires_at,
-        session.expires_at,
-        session.acr,
-        msgspec.json.encode(session.amr).decode(),
-        session.user_agent,
-        session.address,
-        int(session.remembered),
-        None,
-        session.confirmed_at,
-        session.browser,
-    )
+    kept = msgspec.structs.asdict(session) | {
+        "amr": msgspec.json.encode(session.amr).decode(),
+        "remembered": int(session.remembered),
+    }
+    insert = f"INSERT INTO sessions (digest, {_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608 - literals
+    await tx.run(insert, digest, *kept.values())
     await note_upstream(tx, session.id, came_from)
     crowded_out = await tx.all(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL AND id NOT IN "

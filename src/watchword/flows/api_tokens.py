@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.flows import membership, sessions, token_limits, token_notices
-from watchword.flows.client_registry import check_resource, check_text
 from watchword.flows.identifiers import LONGEST, new_id
+from watchword.flows.inputs import Text, check_resource, check_text
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import token_format
@@ -29,7 +29,6 @@ COMPROMISED = "compromised"  # of this reason the owner is told
 MAX_APPLICATION = 200  # characters: of a name that nobody else has checked
 APPLICATION = "application:"  # the prefix of owners that are neither people nor clients
 
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 Lifetime = Annotated[int, msgspec.Meta(ge=1, le=3650 * 86_400)]
 Limit = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
 

@@ -10,6 +10,7 @@ from watchword.credentials import names
 from watchword.fetch import FetchError, split_address
 from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
+from watchword.flows.inputs import Text, Uri, check_resource
 from watchword.flows.runtime import Runtime
 from watchword.loopback import is_loopback
 from watchword.oauth import assertion, logout_addresses, mtls, redirect_uri, request_object, token_format
@@ -32,16 +33,12 @@ from watchword.oauth.clients import (
 )
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import is_reserved, parse_scope
-from watchword.settings import is_resource
 from watchword.store import clients as store
 from watchword.store.clients import ClientFacts, ClientSecret
 
 SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
 # RFC 6749 §A.1, without the space, and without `.` and `..`, which no address of the admin API can name (RFC 3986 §5.2.4).
 CHOSEN_ID = re.compile(r"(?!\.+\Z)[\x21-\x7e]{1,200}")
-
-Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-Uri = Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
 
 
 class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -165,22 +162,6 @@ def to_client(given: ClientInput, client_id: str, *, origin: Origin = "registere
         token_exchange=_exchange(given, grants),
         origin=origin,
     )
-
-
-def check_resource(resource: str) -> str:
-    """Return an absolute URI that can be a resource indicator (RFC 8707 §2); raise `invalid_target`."""
-    if not is_resource(resource):
-        raise OAuthError(
-            "invalid_target", "A resource must be an absolute URI without a fragment.", field="resource"
-        )
-    return resource
-
-
-def check_text(field: str, text: str) -> str:
-    """Return a text that people will read; raise `invalid_request` for invisible characters, piles of marks, or spaces around it."""
-    if flaw := names.flaw(field, text):
-        raise OAuthError("invalid_request", flaw, field=field)
-    return text
 
 
 def check_name(field: str, name: str) -> None:

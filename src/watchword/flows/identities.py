@@ -15,7 +15,7 @@ import msgspec
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import factors, mail, sessions
-from watchword.flows.client_registry import check_text
+from watchword.flows.inputs import check_text
 from watchword.flows.mail import Origin
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network, take

@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.fetch import FetchError, parse_target
-from watchword.flows.client_registry import Text, Uri, check_resource, check_text
 from watchword.flows.identifiers import new_id
+from watchword.flows.inputs import Text, Uri, check_resource, check_text
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import own_name

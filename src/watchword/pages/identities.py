@@ -8,7 +8,7 @@ from watchword.credentials.methods import Method
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities as flow
 from watchword.flows import proofs, sessions, ways_in
-from watchword.flows.client_registry import check_text
+from watchword.flows.inputs import check_text
 from watchword.flows.runtime import Runtime
 from watchword.http import NO_STORE, Form, Request, Response, json_response, redirect
 from watchword.oauth.errors import OAuthError

@@ -1,5 +1,6 @@
 """`watchword zero sign-in` and `submit`: where they send something, and what they are told to get."""
 
+import gzip
 import json
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -169,6 +170,7 @@ ANSWERS = {
     "what is no text": (200, b'"\xff"', "service does"),
     "nested too deeply": (200, b"[" * 100_000, "service does"),
     "more than anybody reads": (200, b" " * 300_000, "is too long"),
+    "what is compressed twice": (200, gzip.compress(gzip.compress(b"{}")), "answers compressed"),
     "an object": (200, b"{}", ("not a challenge", "did not confirm", "answered 200")),
     "a redirection": (302, b"", "answered 302"),
     "a list as an error": (400, b"[1]", "answered 400"),
@@ -201,6 +203,8 @@ def test_another_server_at_the_address_has_done_nothing(
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
         handler.send_response(status)
+        if body.startswith(b"\x1f\x8b"):
+            handler.send_header("content-encoding", "gzip, gzip")
         handler.send_header("content-length", str(len(body)))
         handler.end_headers()
         handler.wfile.write(body)

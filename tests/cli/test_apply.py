@@ -1,14 +1,19 @@
 """Clients and trust rules in a file: `watchword apply` makes them so, `watchword export` writes them down."""
 
+import fcntl
 import json
+import os
 import stat
+import subprocess
+import sys
+import time
 import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.cli.test_commands import document
-from tests.fixtures.commands import run_cli
+from tests.fixtures.commands import environment, run_cli
 
 FILE = """
 [[clients]]
@@ -115,6 +120,23 @@ def test_a_secret_is_made_into_a_file_of_its_owner_alone_and_only_where_there_is
     assert len(document(tmp_path, "client", "show", "billing")["secrets"]) == 1
     assert document(tmp_path, "apply", file, "--secrets", "keep")["changes"] == []
     assert [entry.name for entry in (tmp_path / "keep").iterdir()] == ["billing.secret"]
+
+
+def test_who_makes_secrets_while_another_does_waits_and_finds_them_made(tmp_path: Path) -> None:
+    file, keep, locks = write(tmp_path, FILE), tmp_path / "keep", Path("/proc/locks")
+    document(tmp_path, "apply", file)
+    keep.mkdir()
+    held = os.open(keep, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)  # as by another that is at it
+    command = [sys.executable, "-m", "watchword", "apply", file, "--secrets", "keep", "--json"]
+    with subprocess.Popen(command, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE) as waiting:
+        while waiting.poll() is None and f"-> FLOCK  ADVISORY  WRITE {waiting.pid} " not in locks.read_text():
+            time.sleep(0.01)
+        document(tmp_path, "client", "rotate-secret", "billing")
+        os.close(held)
+        told, _ = waiting.communicate(timeout=60)
+    assert json.loads(told)["changes"] == []
+    assert len(document(tmp_path, "client", "show", "billing")["secrets"]) == 1
 
 
 def test_no_secret_is_printed(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 """`watchword apply` and `watchword export`: clients and trust rules described in a file, under version control."""
 
+import contextlib
+import fcntl
 import os
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -87,7 +90,8 @@ def apply(
             await state.perform(planned)
         return planned
 
-    planned = session.run(work, database=database, config=config, as_json=as_json, makes=not check)
+    with contextlib.nullcontext() if folder is None or check else _alone(folder):
+        planned = session.run(work, database=database, config=config, as_json=as_json, makes=not check)
     if as_json:
         session.print_json(
             Applied([_change(step) for step in planned.steps], planned.unchanged, not check, made)
@@ -140,6 +144,18 @@ def _folder(folder: Path) -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         session.usage(f"--secrets {folder}: files cannot be made there")
     return folder
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder of the secrets: whoever else makes some there waits, and then finds that they are made."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems lock no folder
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _tell(planned: Plan) -> None:

@@ -62,6 +62,28 @@ def test_a_file_is_applied_once_and_then_nothing_is_left_to_do(tmp_path: Path) -
     assert document(tmp_path, "apply", file, "--check")["applied"] is False
 
 
+def test_what_is_possible_and_probably_not_meant_is_told(tmp_path: Path) -> None:
+    made_first = document(tmp_path, "apply", write(tmp_path, FILE))["changes"]
+    assert not any(change.get("warnings") for change in made_first), "as it is meant"
+    clients = 'clients = ["new", "biling", "https://a.example/client"]'
+    named = (
+        FILE.replace("claims = {", f"{clients}\nclaims = {{") + '[[clients]]\nclient_id = "new"\nname = "N"\n'
+    )
+    idle = named.replace('grant_types = ["authorization_code", "refresh_token"]\n', "")
+    idle = idle.replace('"none"', '"client_secret_basic"')
+    told = {change["name"]: change.get("warnings", []) for change in document(
+        tmp_path, "apply", write(tmp_path, idle), "--check", code=3)["changes"]}  # fmt: skip
+    assert "authorization_code" in told["web"][0]
+    assert told["deploy"] == ["the rule names a client that is not there: biling"], "one is in the same file"
+    said = run_cli(tmp_path, "apply", write(tmp_path, idle)).stdout
+    assert told["web"][0] in said.replace("\n", " ")
+    assert told["deploy"][0] in said
+    options = ["--issuer", "https://b.example", "--scope", "b", "--subject", "b:{r}", "--claim", "r=b/*"]
+    made = run_cli(tmp_path, "trust", "create", "b", *options, "--client", "billing", "--client", "bling")
+    assert made.returncode == 0
+    assert made.stderr.strip() == "the rule names a client that is not there: bling"
+
+
 def test_a_check_tells_what_differs_and_changes_nothing(tmp_path: Path) -> None:
     document(tmp_path, "apply", write(tmp_path, FILE))
     file = write(tmp_path, FILE.replace("orders:read", "orders:write").replace("acme/*", "acme/shop"))

@@ -29,7 +29,7 @@ SIGNS = {"create": "+", "change": "~", "delete": "-"}
 class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     """One change as programs see it; `fields` are those that differ, `before` and `after` their values.
 
-    `lacks_secret` marks a client that has no secret.
+    `lacks_secret` marks a client that has no secret, `warnings` say what is probably not meant.
     """
 
     kind: str
@@ -40,6 +40,7 @@ class Change(msgspec.Struct, frozen=True, omit_defaults=True):
     after: dict[str, Any] = {}
     makes_secret: bool = False
     lacks_secret: bool = False
+    warnings: tuple[str, ...] = ()
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -115,6 +116,7 @@ def _change(step: Step) -> Change:
         after=step.differences.after,
         makes_secret=step.makes_secret,
         lacks_secret=step.lacks_secret,
+        warnings=step.warnings,
     )
 
 
@@ -166,6 +168,8 @@ def _tell(planned: Plan) -> None:
             session.out.print(f"    {name}: {_shown(before)} -> {_shown(after)}", markup=False)
         if step.makes_secret:
             session.out.print("    client_secret: a new one", markup=False)
+        for warning in step.warnings:
+            session.out.print(f"    {warning}", markup=False, style="yellow")
     session.out.print(f"{len(planned.steps)} to change, {planned.unchanged} as described", style="dim")
 
 

@@ -1,5 +1,6 @@
 """`watchword trust …`: trust rules: which issuers' assertions get which tokens."""
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -100,10 +101,16 @@ def create(
         **_jwks(jwks),
     }
 
-    async def work(runtime: Runtime) -> Rule:
-        return await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
+    work = partial(_create, given)
+    rule, unknown = session.run(work, database=database, config=config, as_json=as_json, makes=True)
+    _print(rule, as_json)
+    for one in unknown:
+        session.err.print(trust_rules.UNKNOWN.format(one), style="yellow", markup=False)
 
-    _print(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)
+
+async def _create(given: dict[str, object], runtime: Runtime) -> tuple[Rule, list[str]]:
+    made = await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
+    return made, await trust_rules.unknown_clients(runtime, made)
 
 
 def _print(rule: Rule, as_json: bool) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.fetch import FetchError, parse_target
+from watchword.flows import client_registry
 from watchword.flows.identifiers import new_id
 from watchword.flows.inputs import Text, Uri, check_resource, check_text
 from watchword.flows.runtime import Runtime
@@ -22,6 +23,7 @@ from watchword.store import trust as store
 from watchword.store.trust import Rule
 
 MAX_LIFETIME = 3600
+UNKNOWN = "the rule names a client that is not there: {}"
 # The prefixes of our own subjects: another issuer must not be able to name one of them.
 OURS = ("application:", "http:", "https:", "user_", "client_")
 # Never reachable: an administrator of this service is not necessarily one of its machine or network.
@@ -190,6 +192,15 @@ async def create(runtime: Runtime, given: TrustInput, *, actor: str) -> Rule:
     if not await runtime.database.write(store.create_rule, rule):
         raise OAuthError("conflict", "There is a rule of this name.", field="name")
     return rule
+
+
+async def unknown_clients(runtime: Runtime, rule: Rule) -> list[str]:
+    """Return the identifiers among a rule's clients that nobody has; what is the address of a metadata document may come at any time."""
+    return [
+        client
+        for client in rule.clients
+        if not client.startswith("https://") and await client_registry.find(runtime, client) is None
+    ]
 
 
 async def replace(runtime: Runtime, existing: Rule, given: TrustInput, *, actor: str) -> Rule:

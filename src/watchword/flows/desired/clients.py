@@ -15,6 +15,9 @@ from watchword.oauth.errors import OAuthError
 from watchword.store import clients as store
 
 PAGE = 200
+NOT_USED = (
+    "its redirect_uris lead nowhere: grant_types (left out, client_credentials) has no authorization_code"
+)
 
 # Receives a client's identifier and its new secret, before the secret is stored.
 Keep = Callable[[str, str], None]
@@ -58,6 +61,7 @@ async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor
         differences=found,
         makes_secret=keeps is not None,
         lacks_secret=lacks_secret and keeps is None,
+        warnings=(NOT_USED,) if wanted.redirect_uris and not wanted.may("authorization_code") else (),
         perform=partial(_perform, runtime, given, existing, bool(found.after), keeps, actor),
     )
 

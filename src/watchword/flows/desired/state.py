@@ -93,7 +93,8 @@ async def plan(runtime: Runtime, state: State, *, prune: bool, keep: Keep | None
         for given in state.clients or ()
     ] + [
         await _in_context(
-            f"trust {given.name}", trust.step(runtime, given, rules.get(given.name), actor=actor)
+            f"trust {given.name}",
+            trust.step(runtime, given, rules.get(given.name), described=named[0], actor=actor),
         )
         for given in state.trust or ()
     ]

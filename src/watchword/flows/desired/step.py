@@ -14,7 +14,8 @@ class Differences(msgspec.Struct, frozen=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One change; `lacks_secret` says that the client will have no secret afterwards, and cannot be used before it gets one.
+    """One change; `lacks_secret` says that the client will have no secret afterwards, and cannot be used before it gets one, `warnings`
+    what is possible and probably not meant.
 
     `perform` makes the change; it raises OAuthError when somebody else has changed the same thing meanwhile.
     """
@@ -25,6 +26,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     differences: Differences = Differences()
     makes_secret: bool = False
     lacks_secret: bool = False
+    warnings: tuple[str, ...] = ()
     perform: Callable[[], Awaitable[object]]
 
 

@@ -13,8 +13,13 @@ from watchword.store.trust import Rule
 PAGE = 200
 
 
-async def step(runtime: Runtime, given: TrustInput, existing: Rule | None, *, actor: str) -> Step | None:
-    """Return the change that a rule needs, None when it is as described; raise OAuthError for an impossible description."""
+async def step(
+    runtime: Runtime, given: TrustInput, existing: Rule | None, *, described: Container[str], actor: str
+) -> Step | None:
+    """Return the change that a rule needs, None when it is as described; raise OAuthError for an impossible description.
+
+    `described` are the identifiers of the clients that will be there as well.
+    """
     wanted = trust_rules.to_rule(runtime, given, actor=actor)
     found = Differences()
     if existing is not None:
@@ -26,6 +31,11 @@ async def step(runtime: Runtime, given: TrustInput, existing: Rule | None, *, ac
         name=given.name,
         action="change" if existing else "create",
         differences=found,
+        warnings=tuple(
+            trust_rules.UNKNOWN.format(client)
+            for client in await trust_rules.unknown_clients(runtime, wanted)
+            if client not in described
+        ),
         perform=partial(_perform, runtime, given, existing, actor),
     )
 

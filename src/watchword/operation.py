@@ -94,7 +94,7 @@ def convert(given: object, wanted: type[msgspec.Struct], *, strict: bool = True)
     try:
         checked = msgspec.convert(given, wanted, strict=strict)
     except (msgspec.ValidationError, ValueError, OverflowError) as error:
-        wrong = malformed.explain(error, wanted)
+        wrong = malformed.explain(error, wanted, given)
         raise OAuthError("invalid_request", wrong.description, field=wrong.field) from None
     for field in wanted.__struct_fields__:
         _check_characters(field, getattr(checked, field))

@@ -37,6 +37,10 @@ REFUSED: dict[str, tuple[str, object, str]] = {
         "scopes", {"read": {}, "orders:write": {"risk": "great"}},
         r"^scopes\['orders:write'\]\.risk is not valid: .*'great', instead of elevated or high or low$"
     ),
+    "a text in one of several languages": (
+        "authorization_details", {"pay": {"sentence": "Pay", "labels": {"to": {"en": "To", "de": 5}}}},
+        r"^authorization_details\['pay'\]\.labels\['to'\]\['de'\] is not valid: .*str"
+    ),
     "a slip within one of several scopes": (
         "scopes", {"read": {}, "orders:write": {"sentense": "x"}}, r"^scopes\['orders:write'\] is not valid: .*`sentense`"
     ),

@@ -5,9 +5,12 @@ Owns the translation of the decoder's message into a sentence that names the fie
 
 import re
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
+
+from watchword import members
 
 # At the end only: what was sent may precede it, and look the same
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`\Z")
@@ -23,10 +26,10 @@ class Malformed(msgspec.Struct, frozen=True):
     field: str | None
 
 
-def explain(error: Exception, wanted: type) -> Malformed:
+def explain(error: Exception, wanted: type, given: object = None) -> Malformed:
     """Return what to tell the caller about a failed conversion to a type, without repeating what was sent.
 
-    A member inside a field is named by its path: `client.scope`, `items[2].name`.
+    A member inside a field is named by its path: `client.scope`, `items[2].name`, and that of a table by its key where it is `given`.
     """
     message = str(error)
     place, member = _PLACE.search(message), _MISSING.search(message) or _UNKNOWN.search(message)
@@ -36,6 +39,8 @@ def explain(error: Exception, wanted: type) -> Malformed:
     if path and what.startswith("Invalid enum value"):
         choices = ", ".join(_choices(_kind_of(wanted, path)))
         what = f"Expected one of {choices}" if choices else "Invalid enum value"
+    if "[...]" in path:
+        path = members.named(path, given, message, partial(msgspec.convert, type=wanted))
     return Malformed(printable(f"{path}: {what}" if path else what), printable(field) or None)
 
 

@@ -13,7 +13,7 @@ from watchword.pages.render import Problem
 
 BEGINS = "problem.reason."
 _PLACE = re.compile(r"\\\{([a-z_]+)\\\}")
-_FIELD = r"(?P<field>[\w.\[\]]+): "
+_FIELD = r"(?P<field>[\w.]+(?:\[.*?\][\w.]*)*): "
 SHAPES: Mapping[str, str] = {
     "shape_longest": rf"{_FIELD}Expected str of length <= (?P<most>\d+)",
     "shape_shortest": rf"{_FIELD}Expected str of length >= (?P<least>\d+)",

@@ -9,11 +9,13 @@ import re
 import stat
 import tomllib
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
 from msgspec import inspect
 
+from watchword import members
 from watchword.settings.checks import check
 from watchword.settings.options import Settings, SettingsError
 
@@ -107,19 +109,9 @@ def _convert(merged: dict[str, object]) -> Settings:
     except msgspec.ValidationError as error:
         what, _, place = str(error).partition(" - at ")
         name = place.rpartition("$.")[2].strip("`") or "an option"  # `key` in `$.…` for that of a table
-        raise SettingsError(f"{_of_which(name, merged)} is not valid: {what}{_instead(name, what)}") from None
-
-
-def _of_which(name: str, merged: Mapping[str, object]) -> str:
-    """Return the name of an invalid option with the key of its table, which msgspec shows as three dots."""
-    option, dots, rest = name.partition("[...]")
-    table = merged.get(option)
-    for key, value in table.items() if dots and isinstance(table, Mapping) else ():
-        try:
-            msgspec.convert({option: {key: value}}, Settings, strict=False)
-        except msgspec.ValidationError:
-            return f"{option}[{key!r}]{rest}"
-    return name
+        instead = _instead(name, what)
+        where = members.named(name, merged, str(error), partial(msgspec.convert, type=Settings, strict=False))
+        raise SettingsError(f"{where} is not valid: {what}{instead}") from None
 
 
 def _instead(name: str, what: str) -> str:

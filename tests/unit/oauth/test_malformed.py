@@ -19,6 +19,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
     level: Annotated[int, msgspec.Meta(ge=1)] = 1
     inner: Inner | None = None
     listed: list[Inner] | None = None
+    table: dict[str, dict[str, int]] = {}
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,16 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
         ({"inner": {"other": 1}}, "inner", "inner.other: Object contains unknown field other"),
         ({"listed": [{}, {"kind": "SENT"}]}, "listed", "listed[1].kind: Expected one of p, q"),
         ({"listed": [{"other": 1}]}, "listed", "listed[0].other: Object contains unknown field other"),
+        (
+            {"table": {"a": {}, "b c": {"d": 1, "e": "SENT"}}},
+            "table",
+            "table['b c']['e']: Expected int, got str",
+        ),
+        (
+            {"table": {str(n): {"d": 1} for n in range(200)} | {"z": 5}},
+            "table",
+            "table[...]: Expected object, got int",
+        ),
         ({"level": 0}, "level", "level: Expected int >= 1"),
         ({"level": "SENT"}, "level", "level: Expected int, got str"),
         ({"other": 1}, "other", "other: Object contains unknown field other"),
@@ -44,7 +55,7 @@ def test_a_refusal_names_the_field_and_what_it_must_be_and_repeats_no_value(
     assert msgspec.convert({"state": "open", "several": ["x"]}, Wanted).state == "open", "the honest variant"
     with pytest.raises(msgspec.ValidationError) as refused:
         msgspec.convert(given, Wanted)
-    told = malformed.explain(refused.value, Wanted)
+    told = malformed.explain(refused.value, Wanted, given)
     assert (told.field, told.description) == (field, said)
     assert "SENT" not in told.description
 

@@ -57,7 +57,7 @@ def _entries(section: str, given: object) -> tuple[Any, ...]:
         try:
             entries.append(msgspec.convert(entry, kind))
         except (msgspec.ValidationError, ValueError, OverflowError) as error:
-            wrong = malformed.explain(error, kind)
+            wrong = malformed.explain(error, kind, entry)
             name = entry.get(key) if isinstance(entry, dict) else None
             where = f"{section}, entry {number}" + (f" ({name})" if name else "")
             raise _wrong(f"{where}: {wrong.description}{_hint(wrong.field, kind)}", wrong.field) from None

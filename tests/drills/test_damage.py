@@ -74,7 +74,8 @@ def originals(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Originals]:
     place = tmp_path_factory.mktemp("damage")
     folder, drill = place / "originals", Drill(place, Ledger(place / "ledger.jsonl"), None)
     folder.mkdir()
-    with new_world(place) as world, contextlib.closing(drill.ledger):
+    # What expires before the last copy is examined would be refused whatever was damaged.
+    with new_world(place, ACCESS_TOKEN_LIFETIME="86400") as world, contextlib.closing(drill.ledger):
         node = world.node()
         node.start()
         with drill.load(world, 2, seed=20) as load:

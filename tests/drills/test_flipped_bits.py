@@ -34,6 +34,7 @@ from watchword.store.sessions import Session
 from watchword.store.users import User
 
 OF_EACH_ROW = 400 if HEAVY else 1
+LASTING = 86_400  # what expires before the last copy is asked would be refused whatever was flipped
 LIVE = "(SELECT id FROM grants WHERE ended_at IS NULL)"
 ROWS: dict[str, tuple[str, str]] = {
     "an API token": ("api_tokens", "name = 'narrow'"),
@@ -83,7 +84,8 @@ async def original(tmp_path: Path) -> Original:
     """A database with a live and an ended one of everything."""
     made = Original(tmp_path / "original")
     made.folder.mkdir()
-    async with open_server(made.folder, key_file=str(made.folder / "key")) as server:
+    key = str(made.folder / "key")
+    async with open_server(made.folder, key_file=key, access_token_lifetime=LASTING) as server:
         await _api_tokens(server, made)
         await _people(server, made)
     (made.folder / NAME).chmod(0o600)
@@ -93,7 +95,7 @@ async def original(tmp_path: Path) -> Original:
 async def _api_tokens(server: Server, made: Original) -> None:
     made.admin = (await server.token("watchword:admin", name="admin")).secret
     for name in ("narrow", "revoked"):
-        issued = await server.token(name=name, expires_in=3600, addresses=["127.0.0.0/8"])
+        issued = await server.token(name=name, expires_in=LASTING, addresses=["127.0.0.0/8"])
         made.tokens[name] = issued.secret
         made.seen[f"the API token {name}"] = f"/api/v1/tokens/{issued.token.id}"
     await api_tokens.revoke(server.runtime, issued.token.id, actor="test")

@@ -342,21 +342,6 @@ async def test_nothing_is_moved_or_restored_into_a_database_that_no_server_would
     postgres_cluster.sql("DROP DATABASE narrow")
 
 
-async def test_a_database_that_was_moved_away_takes_no_backup_and_only_what_is_moved_back(
-    tmp_path: Path,
-) -> None:
-    async with open_server(tmp_path) as server:
-        settings, token = server.settings, await server.token()
-        await backup.write_backup(settings, tmp_path / "backup.gz", 0)
-    masters, elsewhere = existing_master_keys(settings), f"sqlite:///{tmp_path}/elsewhere.db"
-    await move.move(f"sqlite:///{settings.database}", elsewhere, masters)
-    with pytest.raises(StorageUnavailable, match="use the one that it was moved to"):
-        await backup.restore_backup(settings, tmp_path / "backup.gz", 0, replace=True)
-    await move.move(elsewhere, f"sqlite:///{settings.database}", masters, replace=True)
-    async with open_server(tmp_path) as server:
-        assert await active(server, token.secret)
-
-
 async def test_nothing_is_moved_under_a_key_that_does_not_belong_to_the_source(
     server: Server, target: Store
 ) -> None:

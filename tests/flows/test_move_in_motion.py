@@ -1,4 +1,4 @@
-"""Moving a database while its rows change, and while another operator moves it as well (F-19)."""
+"""Moving a database while its rows change, while another operator moves it as well (F-19), and restoring it when it has moved."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -188,3 +188,21 @@ async def test_a_restore_into_a_database_that_is_being_moved_ends_the_move(tmp_p
             await asyncio.to_thread(go_on, replace=False)
         await asyncio.to_thread(go_on, replace=True)
     assert await is_used(tmp_path / "target.db", user.id, STEP)
+
+
+async def test_a_database_that_was_moved_away_takes_no_backup_and_only_what_is_moved_back(
+    tmp_path: Path,
+) -> None:
+    async with open_server(tmp_path) as server:
+        settings, token = server.settings, await server.token()
+        await backup.write_backup(settings, tmp_path / "backup.gz", 0)
+    masters, elsewhere = existing_master_keys(settings), f"sqlite:///{tmp_path}/elsewhere.db"
+    await move.move(f"sqlite:///{settings.database}", elsewhere, masters)
+    with pytest.raises(StorageUnavailable, match="use the one that it was moved to"):
+        await backup.restore_backup(settings, tmp_path / "backup.gz", 0, replace=True)
+    await move.move(elsewhere, f"sqlite:///{settings.database}", masters, replace=True)
+    async with open_server(tmp_path) as server:
+        answer = await server.http.get(
+            "/api/v1/tokens/self", headers={"authorization": f"Bearer {token.secret}"}
+        )
+        assert answer.status_code == 200

@@ -133,13 +133,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
     "an address of the API with half a bracket": (
         lambda given: Guard(ISSUER, api_address=given), "https://[::1", "api_address must be an address"
     ),
-    "an algorithm of proofs that nobody knows": (
-        lambda given: Guard(ISSUER, dpop_algorithms=given), ("HS256",), "dpop_algorithms: name some of ES256, .*, not HS256"
-    ),
-    "no algorithm for proofs": (lambda given: Guard(ISSUER, dpop_algorithms=given), (), "dpop_algorithms: .* not none"),
-    "one algorithm of proofs by itself": (
-        lambda given: Guard(ISSUER, dpop_algorithms=given), "ES256", "dpop_algorithms: name each by itself"
-    ),
+    "no known algorithm of proofs": (lambda given: Guard(ISSUER, dpop_algorithms=given), ("HS256",), "dpop_algorithms: .*not HS256"),
     "an issuer with a space": (lambda given: Guard(given), "https://auth example.com", "must be an https address"),
     "one issuer twice": (lambda given: Guard(given), [ISSUER, Trusted(issuer=ISSUER)], "named twice"),
     "metadata in place of its issuer": (

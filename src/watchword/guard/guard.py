@@ -21,7 +21,7 @@ from watchword.guard.principal import Principal
 from watchword.guard.remembered import remember
 from watchword.guard.replays import Replays, check_replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
-from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_algorithms, read_issuers
+from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_issuers
 from watchword.guard.verifier import (
     ELSEWHERE,
     Invalid,
@@ -124,8 +124,7 @@ class Guard:
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
         self._logged: dict[str, float] = {}
-        algorithms = read_algorithms("dpop_algorithms", dpop_algorithms)
-        self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address, algorithms)
+        self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address, dpop_algorithms)
         self._here = [one for one in given if not isinstance(one, Trusted)]
         self._own_replays = replays
         # A memory that is still empty may be false.

@@ -12,6 +12,7 @@ from watchword.guard import once
 from watchword.guard.misuse import shown, split_address
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.trusted import read_algorithms
 from watchword.oauth import dpop, mtls
 from watchword.oauth.bearer import PresentedToken
 from watchword.oauth.dpop import DPoPProof
@@ -54,8 +55,8 @@ class Possession:
         address: str | None,
         algorithms: Collection[str] = dpop.ALGORITHMS,
     ) -> None:
-        self.algs = dpop.names_of(algorithms)
-        self._algorithms = algorithms
+        self._algorithms = read_algorithms("dpop_algorithms", algorithms)
+        self.algs = dpop.names_of(self._algorithms)
         self._clock = clock
         self._nonce_key = nonce_key
         self._address = address

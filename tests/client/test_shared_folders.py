@@ -1,0 +1,25 @@
+"""Tokens kept in a folder that others can write to as well."""
+
+import os
+import threading
+from pathlib import Path
+
+from watchword.client import FileStore
+from watchword.client.store import Record
+
+
+def test_nothing_is_written_to_what_others_put_into_a_shared_folder(tmp_path: Path) -> None:
+    """Whoever foresaw the temporary name would read the tokens, or have another file of ours overwritten."""
+    store, ours = FileStore(tmp_path / "token.json"), tmp_path / "ours"
+    ours.write_text("ours")
+    named = tmp_path / f"token.json.{os.getpid()}.{threading.get_ident()}"
+    for put in (lambda: named.hardlink_to(ours), lambda: named.symlink_to(ours), lambda: os.mkfifo(named)):
+        put()
+        with store.room():
+            store.save(Record("ada", access_token="secret"))
+            store.save(Record("ada", access_token="again"))
+        assert (record := store.load()) is not None
+        assert record.access_token == "again"
+        assert ours.read_text() == "ours"
+        named.unlink()
+    assert {path.name for path in tmp_path.iterdir()} == {"ours", "token.json"}

@@ -97,7 +97,7 @@ async def create_client(
     )
     if row is None:
         return False
-    await begin_after_ends(tx, client.client_id)
+    await begin_after_ends(tx, client.client_id, is_new=True)
     await tx.record(
         "client.created", actor=actor, target=client.client_id, at=now,
         name=client.name, origin=client.origin, document=fingerprint(document),
@@ -239,11 +239,15 @@ async def update_client(
     return _client(row)
 
 
-async def begin_after_ends(tx: Transaction, client_id: str) -> None:
-    """Let a client's tokens count that are issued after the last end of what had its identifier. Its row is held already: whoever was just
-    ending that is done, as it is not before the row is inserted."""
+async def begin_after_ends(tx: Transaction, client_id: str, *, is_new: bool = False) -> None:
+    """Let a client's tokens count that are issued after the last end of what had its identifier, and date a new one after that. Its row is
+    held already: whoever was just ending that is done, as it is not before the row is inserted."""
     ends = await ended.ended_before(tx, "client", client_id)
     await tx.run("UPDATE clients SET valid_from = $1 WHERE client_id = $2", ends, client_id)
+    if is_new:  # otherwise it may be as old as what had its identifier, and be given that one's status list
+        await tx.run(
+            "UPDATE clients SET created_at = $1 WHERE client_id = $2 AND created_at < $1", ends, client_id
+        )
 
 
 async def hold_client(tx: Transaction, client_id: str) -> bool:

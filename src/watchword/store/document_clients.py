@@ -43,7 +43,7 @@ async def keep_reading(
         fresh_until,
     )
     if added:
-        await begin_after_ends(tx, client.client_id)
+        await begin_after_ends(tx, client.client_id, is_new=True)
         await _record(tx, "client.created", client, document, now)
         return await find_reading(tx, client.client_id)
     held = (

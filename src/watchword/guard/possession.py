@@ -77,9 +77,8 @@ class Possession:
 
         Raises NotProven when a bound token comes without its key or certificate, and when an unbound one comes with scheme DPoP.
         """
-        if principal.x5t is not None and not mtls.is_bound(
-            presented.certificate, principal.x5t
-        ):  # RFC 8705 §3
+        # RFC 8705 §3
+        if principal.x5t is not None and not mtls.is_bound(presented.certificate, principal.x5t):
             raise NotProven("invalid_token", "The token is bound to another certificate.", "Bearer")
         if principal.jkt is None:
             if found.scheme == "dpop":

@@ -196,26 +196,31 @@ def _check_people(settings: Settings) -> None:
     names = [provider.name for provider in settings.upstream]
     if len(set(names)) != len(names):
         raise SettingsError("upstream: every provider needs a name of its own")
-    if "link" in names:  # /upstream/link is where an account is proved before it is linked
-        raise SettingsError("upstream 'link': this name is taken by a page of the server, choose another")
     for provider in settings.upstream:
-        if (provider.kind == "openid") != (provider.issuer is not None):
-            raise SettingsError(
-                f"upstream {provider.name!r}: give an issuer for an OpenID provider, and none for GitHub or Apple"
-            )
-        _check_apple(provider)
-        if provider.kind == "openid" and "openid" not in provider.scopes:  # Core §3.1.2.1
-            raise SettingsError(f"upstream {provider.name!r}: scopes must hold openid")
-        if provider.kind == "github" and provider.response_mode != "query":
-            raise SettingsError(
-                f"upstream {provider.name!r}: GitHub answers in the address, leave response_mode out"
-            )
-        if provider.kind == "github" and provider.tells_auth_time:
-            raise SettingsError(
-                f"upstream {provider.name!r}: GitHub has no auth_time, leave tells_auth_time out"
-            )
-        _check_networks(f"upstream {provider.name!r}: networks", provider.networks)
-        _check_hosts(f"upstream {provider.name!r}: hosts", provider.hosts)
+        _check_provider(provider)
+
+
+def _check_provider(provider: Upstream) -> None:
+    where = f"upstream {provider.name!r}"
+    if provider.name == "link":  # /upstream/link is where an account is proved before it is linked
+        raise SettingsError(f"{where}: this name is taken by a page of the server, choose another")
+    if (provider.kind == "openid") != (provider.issuer is not None):
+        raise SettingsError(f"{where}: give an issuer for an OpenID provider, and none for GitHub or Apple")
+    apple = (provider.team_id, provider.key_id, provider.private_key_file)
+    if provider.kind == "apple" and (not all(apple) or provider.client_secret is not None):
+        raise SettingsError(
+            f"{where}: Apple needs team_id, key_id and private_key_file, from which its secret is made"
+        )
+    if provider.kind != "apple" and any(apple):
+        raise SettingsError(f'{where}: team_id, key_id and private_key_file are for kind = "apple"')
+    if provider.kind == "openid" and "openid" not in provider.scopes:  # Core §3.1.2.1
+        raise SettingsError(f"{where}: scopes must hold openid")
+    if provider.kind == "github" and provider.response_mode != "query":
+        raise SettingsError(f"{where}: GitHub answers in the address, leave response_mode out")
+    if provider.kind == "github" and provider.tells_auth_time:
+        raise SettingsError(f"{where}: GitHub has no auth_time, leave tells_auth_time out")
+    _check_networks(f"{where}: networks", provider.networks)
+    _check_hosts(f"{where}: hosts", provider.hosts)
 
 
 def _check_mail_server(address: str) -> None:
@@ -258,18 +263,6 @@ def _lacks_a_host(address: str) -> bool:
     named = [place.partition("/")[0].rpartition("@")[2], *parse_qs(query).get("host", [])]
     several = [one for hosts in named if "," in hosts for one in hosts.split(",")]
     return any(not one or one.startswith(":") for one in several)
-
-
-def _check_apple(provider: Upstream) -> None:
-    named = (provider.team_id, provider.key_id, provider.private_key_file)
-    if provider.kind == "apple" and (not all(named) or provider.client_secret is not None):
-        raise SettingsError(
-            f"upstream {provider.name!r}: Apple needs team_id, key_id and private_key_file, from which its secret is made"
-        )
-    if provider.kind != "apple" and any(named):
-        raise SettingsError(
-            f'upstream {provider.name!r}: team_id, key_id and private_key_file are for kind = "apple"'
-        )
 
 
 def with_issuer(settings: Settings, remembered: str | None = None) -> Settings:

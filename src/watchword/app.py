@@ -83,7 +83,9 @@ class App:
         runtime.trust_certificate = self.trust_certificate
         runtime.shared = self.shared
         if self.shared is not None:
-            self._jobs.append(asyncio.create_task(_publish(self.shared), name="publish_counters"))
+            self._jobs.append(
+                asyncio.create_task(siblings.keep_publishing(self.shared), name="publish_counters")
+            )
         self._jobs += jobs.start(runtime)
         return runtime
 
@@ -380,12 +382,6 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
-
-
-async def _publish(shared: str) -> None:
-    while True:
-        siblings.publish(shared)
-        await asyncio.sleep(siblings.INTERVAL)
 
 
 def check_files(settings: Settings) -> None:

@@ -4,6 +4,7 @@ Owns the folder and its files, one for each process. The counts of a killed work
 at most what it counted since its last write is lost.
 """
 
+import asyncio
 import contextlib
 import os
 import shutil
@@ -36,6 +37,13 @@ def publish(shared: str) -> None:
     with contextlib.suppress(OSError):  # on a full disk the sum is stale, but every request is answered
         part.write_bytes(msgspec.json.encode(own_tally()))
         part.replace(mine)
+
+
+async def keep_publishing(shared: str) -> None:
+    """Write again and again, until this is cancelled."""
+    while True:
+        publish(shared)
+        await asyncio.sleep(INTERVAL)
 
 
 def total(shared: str | None) -> Tally:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watchword.http import MAX_BODY, MAX_FIELDS, MAX_NAME, MAX_VALUE, parse_pairs, read_body
+from watchword.forms import MAX_FIELDS, MAX_NAME, MAX_VALUE, parse_pairs
+from watchword.http import MAX_BODY, read_body
 from watchword.oauth.authorization_response import response_location
 from watchword.oauth.errors import OAuthError
 

@@ -2,7 +2,8 @@
 
 from watchword.flows import personal_tokens
 from watchword.flows.api_tokens import Issued
-from watchword.http import Form, Request, Response
+from watchword.forms import Form
+from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, demanded, once, scopes
 from watchword.pages.account import Person

@@ -9,7 +9,8 @@ import msgspec
 
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput
-from watchword.http import Form, Request, Response
+from watchword.forms import Form
+from watchword.http import Request, Response
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert

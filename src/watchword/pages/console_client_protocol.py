@@ -10,7 +10,8 @@ import msgspec
 
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput
-from watchword.http import Form, Request, Response
+from watchword.forms import Form
+from watchword.http import Request, Response
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import AUTH_METHODS, Client
 from watchword.oauth.errors import OAuthError

@@ -2,7 +2,8 @@
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import NEVER, Issued, TokenInput
-from watchword.http import Form, Request, Response
+from watchword.forms import Form
+from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
 from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes

@@ -5,7 +5,8 @@ Rare options (keys from a file, private networks, chosen algorithms) are left to
 
 from watchword.flows import trust_rules
 from watchword.flows.trust_rules import TrustInput
-from watchword.http import Form, Request, Response
+from watchword.forms import Form
+from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
 from watchword.operation import convert
 from watchword.pages import account, console, console_places, scopes

@@ -2,7 +2,8 @@
 
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, acting, start
-from watchword.http import Form, Request, Response
+from watchword.forms import Form
+from watchword.http import Request, Response
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, enrolment, errors, passwords, refused_proof

@@ -245,9 +245,8 @@ async def begin_after_ends(tx: Transaction, client_id: str, *, is_new: bool = Fa
     ends = await ended.ended_before(tx, "client", client_id)
     await tx.run("UPDATE clients SET valid_from = $1 WHERE client_id = $2", ends, client_id)
     if is_new:  # otherwise it may be as old as what had its identifier, and be given that one's status list
-        await tx.run(
-            "UPDATE clients SET created_at = $1 WHERE client_id = $2 AND created_at < $1", ends, client_id
-        )
+        later = "UPDATE clients SET created_at = $1 WHERE client_id = $2 AND created_at < $1"
+        await tx.run(later, ends, client_id)
 
 
 async def hold_client(tx: Transaction, client_id: str) -> bool:

@@ -288,6 +288,16 @@ async def test_ps_04_another_persons_passkey_is_no_second_proof_of_mine(ada: Per
         assert eve.path == path
 
 
+@pytest.mark.parametrize(("name", "shown"), [("", "ada"), ("Ada L", "Ada L")])
+async def test_a_device_is_told_the_name_that_a_person_goes_by(server: Server, name: str, shown: str) -> None:
+    await people.change(
+        server.runtime, await user_of(server), people.Changes(display_name=name), actor="test"
+    )
+    options = await flow.creation_options(server.runtime, "browser", await user_of(server))
+    assert options is not None
+    assert json.loads(options[0])["user"]["displayName"] == shown
+
+
 async def test_ps_05_a_link_of_an_administrator_works_once_and_proves_no_second_factor(ada: Person) -> None:
     server = ada.server
     link = await people.reset_link(server.runtime, await user_of(server), actor="test")

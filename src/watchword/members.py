@@ -10,12 +10,14 @@ from typing import Any
 
 import msgspec
 
+LONGEST = 100  # characters of a key that is named: a longer one would leave no room for what is wrong
 MOST = 100  # members that are looked at: each is converted with all the rest, which strangers may have sent
 _STEP = re.compile(r"(\[\.\.\.\])|\[(\d+)\]|\.?([^.\[]+)")
 
 
 def named(path: str, given: object, message: str, convert: Callable[[Any], object]) -> str:
-    """Return the place of an error with the keys of tables in it; as it is where the conversion fails with this message for none of them.
+    """Return the place of an error with the keys of tables in it, unless they are long; as it is where the conversion fails with this
+    message for none of them.
 
     `convert` is what failed with the message for what was given.
     """
@@ -29,7 +31,8 @@ def named(path: str, given: object, message: str, convert: Callable[[Any], objec
                     key for key in islice(here, MOST) if _fails(_only(given, known, key), message, convert)
                 )
                 known.append(next(wrong))
-                text += f"[{known[-1]!r}]"
+                key = repr(known[-1])
+                text += f"[{key}]" if len(key) <= LONGEST else step[0]
             else:
                 known.append(int(step[2]) if step[2] else step[3])
                 text += step[0]

@@ -13,7 +13,8 @@ from watchword.pages.render import Problem
 
 BEGINS = "problem.reason."
 _PLACE = re.compile(r"\\\{([a-z_]+)\\\}")
-_FIELD = r"(?P<field>[\w.]+(?:\[.*?\][\w.]*)*): "
+# A key of a table may have brackets in it: a group for each pair of them would try every way to share these out.
+_FIELD = r"(?P<field>[\w.]+(?:\[.*\][\w.]*)?): "
 SHAPES: Mapping[str, str] = {
     "shape_longest": rf"{_FIELD}Expected str of length <= (?P<most>\d+)",
     "shape_shortest": rf"{_FIELD}Expected str of length >= (?P<least>\d+)",

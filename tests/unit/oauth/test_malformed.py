@@ -43,6 +43,7 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
             "table",
             "table[...]: Expected object, got int",
         ),
+        ({"table": {"k" * 300: 5}}, "table", "table[...]: Expected object, got int"),
         ({"level": 0}, "level", "level: Expected int >= 1"),
         ({"level": "SENT"}, "level", "level: Expected int, got str"),
         ({"other": 1}, "other", "other: Object contains unknown field other"),

@@ -105,3 +105,17 @@ def test_what_the_decoder_says_is_put_into_words(given: dict[str, object], expec
     assert problem is not None, refused.value.description
     german = languages.available()["de"]
     assert languages.fill_text(german, f"problem.{problem.name}", **problem.values) == expected
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        pytest.param("claims['repository']", id="a key"),
+        pytest.param("rules[2].claims['a b']['c'].pattern", id="keys, indexes and members"),
+        pytest.param(f"claims['{'][' * 60}']", id="a key of many brackets, which could be shared out in countless ways"),
+    ],
+)  # fmt: skip
+def test_a_member_of_a_table_is_put_into_words_by_its_key(field: str) -> None:
+    problem = reasons.find(f"{field}: Expected int, got str")
+    assert problem is not None
+    assert (problem.name, problem.values) == ("reason.shape_other", {"field": field})

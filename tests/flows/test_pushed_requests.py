@@ -49,15 +49,17 @@ async def test_a_pushed_request_is_refused_once_by_what_is_taken_back_while_it_i
     await bank.code()
     honest, late = [(await bank.push(prompt="none")).json()["request_uri"] for _ in range(2)]
     assert "code" in answer_of(await bank.begin(honest))
-    answer = authorization.answer_pushed
+    answer = authorization.answer
 
-    async def taken_back_just_now(runtime: Any, pushed: Any, asked: Any, session: Any, agreed: Any) -> Any:
+    async def taken_back_just_now(
+        runtime: Any, pushed: Any, asked: Any, session: Any, agreed: Any, remember: Any
+    ) -> Any:
         if taken_back == "the consent":
             await account_access.withdraw(runtime, session.user_id, asked.client_id, session=session)
         else:
             await sessions.end(runtime, session)
-        return await answer(runtime, pushed, asked, session, agreed)
+        return await answer(runtime, pushed, asked, session, agreed, remember)
 
-    monkeypatch.setattr(authorization, "answer_pushed", taken_back_just_now)
+    monkeypatch.setattr(authorization, "answer", taken_back_just_now)
     assert answer_of(await bank.begin(late))["error"] == error
     assert (await bank.begin(late)).status_code == 400, "PA-51"

@@ -127,12 +127,7 @@ async def disable_client(database: Database) -> object:
 
 
 async def move_client(database: Database) -> object:
-    moved = {
-        "expected_version": 1,
-        "secret": None,
-        "keeps_consents": False,
-        "now": NOW,
-    }
+    moved = {"expected_version": 1, "secret": None, "keeps_consents": False, "now": NOW}
     return await database.write(registrations.replace_registration, client(), **moved)
 
 
@@ -266,6 +261,15 @@ async def move(database: Database) -> None:
     assert await move_client(database)
 
 
+async def make_recognized(database: Database) -> None:
+    """Change a client so that consent to it begins to be remembered."""
+    told = msgspec.structs.replace(client(), redirect_uris=("https://a.example/", "https://b.example/"))
+    changed = {"disabled_at": None, "kill": False, "actor": "a", "now": NOW}
+    native = msgspec.structs.replace(told, application_type="native")
+    assert await database.write(clients.update_client, native, expected_version=1, **changed)
+    assert await database.write(clients.update_client, told, expected_version=2, **changed)
+
+
 async def note_use(database: Database) -> None:
     await database.write(clients.flush_client_usage, [("s", NOW, "192.0.2.1")], [("cl_1", NOW)])
 
@@ -280,6 +284,7 @@ async def note_use(database: Database) -> None:
         pytest.param(change_password, "sessions FOR UPDATE", "one_time_links", id="a password is changed, where a session ends"),
         pytest.param(end_elsewhere, "sessions FOR UPDATE", "one_time_links", id="all sessions are ended, where one ends"),
         pytest.param(move, "clients FOR KEY SHARE", "consents", id="a client moves, where something is granted by a consent"),
+        pytest.param(make_recognized, "clients FOR KEY SHARE", "consents", id="a client is recognized, where something is granted by one"),
     ],
 )  # fmt: skip
 async def test_rows_are_locked_in_one_order(

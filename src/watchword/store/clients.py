@@ -199,12 +199,15 @@ async def update_client(
     none, its secrets end: they would work again, unnoticed, once it is changed back. When consent to it begins to be remembered, what people
     agreed to before is forgotten: it was for that one time (DC-07).
     """
-    if kill:  # whatever is being granted right now is committed first, and ended below; see `hold_client`
-        await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
     changed = "SELECT document FROM clients WHERE client_id = $1 AND version = $2"
     kept = await tx.one(changed, client.client_id, expected_version)
     if kept is None:
         return None
+    forgets = client.is_recognized and not _decode(kept["document"]).is_recognized
+    if kill or forgets:
+        # Whatever is being granted right now is committed first, and ended below; see `hold_client`. By consents, too: whoever does that
+        # has locked the client before them.
+        await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
     row = await tx.one(
         "UPDATE clients SET document = $1, name = $2, disabled_at = $3, updated_at = $4, version = version + 1 "
         "WHERE client_id = $5 AND version = $6 RETURNING document, created_at, disabled_at, version",
@@ -221,18 +224,13 @@ async def update_client(
         for statement in ENDED_WITH_CLIENT:
             await tx.run(statement, now, client.client_id)
     await tx.record(
-        "client.updated",
-        actor=actor,
-        target=client.client_id,
-        at=now,
-        disabled=disabled_at is not None,
-        ended_tokens=kill,
-        document=fingerprint(row["document"]),
-    )
+        "client.updated", actor=actor, target=client.client_id, at=now,
+        disabled=disabled_at is not None, ended_tokens=kill, document=fingerprint(row["document"]),
+    )  # fmt: skip
     if client.token_endpoint_auth_method not in SECRET_METHODS:
         for secret in await list_secrets(tx, client.client_id):
             await delete_secret(tx, client.client_id, secret.id, actor=actor, now=now)
-    if client.is_recognized and not _decode(kept["document"]).is_recognized:
+    if forgets:
         await tx.run(FORGET_CONSENTS, client.client_id)
     if kill:  # exactly what the revocation feed says has ended
         await begin_after_ends(tx, client.client_id)

@@ -233,7 +233,8 @@ def verify_assertion(
 ) -> Assertion:
     """Return what an assertion by a stored passkey proves; raise PasskeyRefused (PS-01, PS-04, PS-07).
 
-    The caller refuses it if its counter has `regressed` (PS-03). `named` is the handle of the account whose name was typed; without it the assertion itself must say whose it is.
+    The caller refuses it if its counter has `regressed` (PS-03). `named` is the handle of the account whose name was typed; without it the
+    assertion itself must say whose it is.
     """
     _check_owner(presented, passkey, named)
     document, parts = presented.document, _members(presented.document["response"])

@@ -72,9 +72,8 @@ def b64decode(text: str) -> bytes:
     if not _BASE64URL.fullmatch(text):
         raise JoseError("malformed")
     over = len(text) % 4
-    if over and text[-1] not in _LAST.get(
-        over, ""
-    ):  # otherwise one signature could be written in several ways
+    # Otherwise one signature could be written in several ways.
+    if over and text[-1] not in _LAST.get(over, ""):
         raise JoseError("malformed")
     return a2b_base64(text.encode("ascii").translate(_FROM_URL) + b"=" * (-over % 4))
 

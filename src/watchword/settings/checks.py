@@ -46,9 +46,8 @@ def check(settings: Settings) -> Settings:
         )
     if settings.is_postgres:
         _check_address("database", settings.database)
-    if settings.is_postgres and _lacks_a_host(
-        settings.database
-    ):  # the driver would connect to this machine instead
+    # The driver would connect to this machine instead.
+    if settings.is_postgres and _lacks_a_host(settings.database):
         raise SettingsError("database names no host between two commas, or beside one")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")

@@ -45,7 +45,7 @@ def named(path: str, given: object, message: str, convert: Callable[[Any], objec
 def _fails(value: object, message: str, convert: Callable[[Any], object]) -> bool:
     try:
         convert(value)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, ValueError, OverflowError) as error:
         return str(error) == message
     return False
 

@@ -43,6 +43,12 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
             "table",
             "table[...]: Expected object, got int",
         ),
+        (
+            # An argument of a command, of bytes that are not UTF-8, which cannot be read either.
+            {"table": {"a": {}, "b": 5}, "state": "\udcff"},
+            "table",
+            "table['b']: Expected object, got int",
+        ),
         ({"table": {"k" * 300: 5}}, "table", "table[...]: Expected object, got int"),
         ({"level": 0}, "level", "level: Expected int >= 1"),
         ({"level": "SENT"}, "level", "level: Expected int, got str"),

@@ -221,6 +221,7 @@ def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any)
     try:
         with deadline, http.stream("POST", path, **content, **deadline.sent) as streamed:
             body = _body(streamed)
+            deadline.check()
             headers = [pair for pair in streamed.headers.multi_items() if pair[0] != "content-encoding"]
             answer = httpx.Response(
                 streamed.status_code, headers=headers, content=body, request=streamed.request

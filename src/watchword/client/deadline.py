@@ -35,6 +35,11 @@ class Deadline:
     def __exit__(self, *_: object) -> None:
         self._timer.cancel()
 
+    def check(self) -> None:
+        """Raise ReadTimeout when the time has passed: a body without a length ends with its connection, and may have been cut off here."""
+        if self.passed:
+            raise httpx.ReadTimeout("the answer takes too long")
+
     def _trace(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._made = info["return_value"].get_extra_info("socket")

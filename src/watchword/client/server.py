@@ -150,7 +150,9 @@ class AuthorizationServer:
                         return answer.status_code, answer.headers, document
                     if len(body) > MAX_ANSWER:
                         raise Unreachable(f"the answer of {self.issuer} is too long")
-                return answer.status_code, answer.headers, _document(body)
+                if (document := _document(body)) is None:
+                    deadline.check()
+                return answer.status_code, answer.headers, document
         except httpx.ConnectError as error:  # worded by this machine, unlike those below
             parts = urlsplit(address)
             raise Unreachable(f"no connection to {parts.scheme}://{parts.netloc}: {error}") from None

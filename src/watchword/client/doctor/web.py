@@ -149,6 +149,7 @@ class Web:
                         body += part
                         if len(body) > MAX_ANSWER:
                             return Seen(0, problem="the answer is too long")
+                deadline.check()
                 return Seen(answer.status_code, answer.headers, _document(body), address=address)
         except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
             if deadline.passed:

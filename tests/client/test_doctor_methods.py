@@ -1,14 +1,16 @@
 """`watchword doctor` at somebody else's server: which methods it takes, and what clients may read of its answers and make of them."""
 
+import socket
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import formatdate
 
 import httpx
 import pytest
 
 from watchword.client.doctor import Finding, examine
-from watchword.client.doctor.web import Web
+from watchword.client.doctor.web import INSIDE, Web
 from watchword.jose import jwk
 
 ISSUER, API = "https://auth.example.com", "https://api.example.com/mcp"
@@ -190,6 +192,31 @@ def test_nothing_inside_is_asked_because_a_server_outside_names_it(host: str, me
     assert set(asked) == {"auth.example.com"}
     faults(ISSUER, changed, INTERNAL | {"auth.example.com": "192.168.0.7"}, asked)
     assert len(set(asked)) == 2, "the network is that of who asks"
+
+
+def test_a_name_is_inside_where_it_is_connected_and_not_where_it_was_looked_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """DNS rebinding: whoever owns a name may answer the second question for it otherwise than the first."""
+    monkeypatch.setenv("NO_PROXY", "*")
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor() as thread:
+        listening.settimeout(10)
+        port = listening.getsockname()[1]
+
+        def ask(web: Web, host: str) -> tuple[bytes, str]:
+            asked = thread.submit(web.get, f"http://{host}:{port}/x")
+            with listening.accept()[0] as connection:
+                began = connection.recv(4)
+            return began, asked.result().problem
+
+        nothing_there = "http://0x7f.1:1/x"
+        inside, outside = Web(resolve=lambda _: ["10.0.0.5"]), Web(resolve=lambda _: ["9.9.9.9"])
+        for web in (inside, outside):
+            web.get(nothing_there)
+        assert ask(inside, "127.1")[0] == b"GET "
+        assert ask(outside, "127.1") == (b"", INSIDE)
+        connected = Web(resolve=lambda _: ["9.9.9.9"])
+        assert [ask(connected, host)[0] for host in ("127.1", "0x7f.1")] == [b"GET ", b"GET "]
 
 
 @pytest.mark.parametrize("named", ["authorization_servers", "resource_metadata"])

@@ -20,7 +20,7 @@ class Deadline:
 
     def __init__(self, seconds: float) -> None:
         self.passed = False
-        self.sent: dict[str, Any] = {"extensions": {"trace": self._trace}}
+        self.sent: dict[str, Any] = {"extensions": {"trace": self.trace}}
         self._made: socket.socket | None = None
         self._timer = threading.Timer(seconds, self._pass)
         self._timer.daemon = True
@@ -40,7 +40,8 @@ class Deadline:
         if self.passed:
             raise httpx.ReadTimeout("the answer takes too long")
 
-    def _trace(self, event: str, info: Mapping[str, Any]) -> None:
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        """Follow the request: httpx calls this with whatever happens to its connection."""
         if event.endswith((".connect_tcp.complete", ".start_tls.complete")):
             self._made = info["return_value"].get_extra_info("socket")
             if self.passed:

@@ -6,6 +6,7 @@ Whoever runs this names one server, and that one names all others: from outside 
 import socket
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeGuard
 from urllib.parse import urljoin, urlsplit
 
@@ -140,6 +141,8 @@ class Web:
         deadline = Deadline(self._patience)
         sent: dict[str, Any] = {"data": form, "json": json, "headers": headers, **deadline.sent}
         try:
+            way = _Way(httpx.URL(address), deadline, partial(self._may_stay, host))
+            sent["extensions"] = {"trace": way.trace}
             with deadline, http.stream(method, address, **sent) as answer:
                 if not is_readable(answer.headers):
                     return Seen(0, problem="the answer is compressed in a way that nobody asked for")
@@ -151,7 +154,9 @@ class Web:
                             return Seen(0, problem="the answer is too long")
                 deadline.check()
                 return Seen(answer.status_code, answer.headers, _document(body), address=address)
-        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:
+        except _LedInside:
+            return Seen(0, problem=INSIDE)
+        except (httpx.HTTPError, httpx.InvalidURL, UnicodeError, OSError) as error:
             if deadline.passed:
                 return Seen(0, problem=f"the answer had not ended after {self._patience:.0f} seconds")
             return Seen(0, problem=f"{type(error).__name__} {error}".strip()[:200])
@@ -164,6 +169,38 @@ class Web:
         if host not in self._inside:
             self._inside[host] = is_name_of_here(host) or not all(map(_is_outside, self._resolve(host)))
         return self._inside[host]
+
+    def _may_stay(self, host: str, address: str) -> bool:
+        """Whether to send anything to the address that a host was connected at: by now it may have another than when it was looked up (DNS
+        rebinding). Whether the first host is inside is known from its connection."""
+        is_inside = not _is_outside(address)
+        if host == self._first:
+            self._inside.setdefault(host, is_inside)
+        return not is_inside or self._is_inside(self._first)
+
+
+class _LedInside(Exception):
+    """A connection was made to an address inside, and closed before anything was sent."""
+
+
+class _Way:
+    """Follows a request as its deadline does, and raises _LedInside when its host is connected at an address where it may not stay."""
+
+    def __init__(self, asked: httpx.URL, deadline: Deadline, may_stay: Callable[[str], bool]) -> None:
+        self._host = asked.raw_host.decode("ascii")
+        self._deadline = deadline
+        self._may_stay = may_stay
+        self._is_direct = True
+
+    def trace(self, event: str, info: Mapping[str, Any]) -> None:
+        self._deadline.trace(event, info)
+        if event.endswith(".connect_tcp.started"):
+            self._is_direct = info["host"] == self._host  # otherwise to a proxy, which may be inside
+        elif event.endswith(".connect_tcp.complete") and self._is_direct:
+            made = info["return_value"]
+            if not self._may_stay(made.get_extra_info("server_addr")[0]):
+                made.close()
+                raise _LedInside
 
 
 def _is_outside(address: str) -> bool:

@@ -16,6 +16,7 @@ from tests.fixtures.forking import in_a_child
 from watchword.guard import Guard, Policy, Presented, Refused, Trusted
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.fastapi import Principal
+from watchword.guard.resource import Metadata
 from watchword.testing.kit import Auth, Kind, open_auth
 from watchword.testing.worker import Worker
 
@@ -219,7 +220,10 @@ def test_an_applications_own_guard_goes_back_to_its_issuer(auth: Auth) -> None:
     assert (guard.issuer, guard.audience) == (auth.issuer, auth.issuer)
     assert auth.guard(named).audience == "https://api.example.com"
     assert status(TestClient(make_api(guard)), auth.token("orders:read").headers) == 200
+    Metadata(guard)
+    assert guard.metadata is not None
     auth.cleanup.close()
+    assert guard.metadata is None
     assert vars(guard) == before
 
 

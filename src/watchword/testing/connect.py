@@ -37,4 +37,7 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
     try:
         yield guard
     finally:
-        vars(guard).update(before)  # in place, so that routes guarded meanwhile stay guarded
+        # In place, so that routes guarded meanwhile stay guarded.
+        for added in vars(guard).keys() - before.keys():
+            delattr(guard, added)
+        vars(guard).update(before)

@@ -13,7 +13,13 @@ def test_nothing_is_written_to_what_others_put_into_a_shared_folder(tmp_path: Pa
     store, ours = FileStore(tmp_path / "token.json"), tmp_path / "ours"
     ours.write_text("ours")
     named = tmp_path / f"token.json.{os.getpid()}.{threading.get_ident()}"
-    for put in (lambda: named.hardlink_to(ours), lambda: named.symlink_to(ours), lambda: os.mkfifo(named)):
+    for put in (
+        lambda: named.hardlink_to(ours),
+        lambda: named.symlink_to(ours),
+        lambda: named.symlink_to("nowhere"),
+        lambda: named.symlink_to(named),
+        lambda: os.mkfifo(named),
+    ):
         put()
         with store.room():
             store.save(Record("ada", access_token="secret"))

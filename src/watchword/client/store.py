@@ -157,8 +157,8 @@ class FileStore:
         """
         empty = bytes(ROOM)
         for other in self.path.parent.glob(f"{glob.escape(self.path.name)}.*.*"):
-            # In a folder that others can write to it may be somebody else's.
-            with contextlib.suppress(PermissionError):
+            # In a folder that others can write to it may be somebody else's, or a link that leads nowhere.
+            with contextlib.suppress(OSError):
                 if other.stat().st_size == ROOM and other.read_bytes() == empty:  # its process was killed
                     other.unlink(missing_ok=True)
         made = _rooms.held[self.path] = self._temporary()

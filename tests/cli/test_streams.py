@@ -263,9 +263,8 @@ def test_a_question_that_nobody_answers_ends_as_the_exit_codes_say(
     if how == "the end":
         os.write(terminal, b"\x04")
     while asking.poll() is None:
-        if (
-            how == "an interruption"
-        ):  # one that comes just before the system is asked to read waits for the next
+        # One that comes just before the system is asked to read is seen with the next.
+        if how == "an interruption":
             asking.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
             asking.wait(20)

@@ -247,9 +247,8 @@ def test_a_password_can_be_shown_and_is_hidden_again_before_it_is_sent(visit: Vi
     assert page.get_by_role("button", name="Show Password").aria_snapshot() == '- button "Show Password"'
     page.click("[data-reveal=password]")
     assert page.get_attribute("#password", "type") == "text"
-    hides = page.get_by_role(
-        "button", name="Hide Password"
-    )  # said once: "hide, pressed" would leave open which
+    # Said once: "hide, pressed" would leave open which.
+    hides = page.get_by_role("button", name="Hide Password")
     assert hides.aria_snapshot() == '- button "Hide Password"'
     page.click("button[type=submit]")
     page.wait_for_url(f"{ORIGIN}/step")

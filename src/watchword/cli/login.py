@@ -106,9 +106,8 @@ def _sign_in(login: Login, device: bool, redirect_uri: str) -> int | None:
         store.save(record)
     try:
         logins.save(login)
-    except (
-        OSError
-    ):  # no logout would find the secret; it is not revoked, which might end sign-ins on other machines
+    except OSError:
+        # No logout would find the secret; it is not revoked, which might end sign-ins on other machines.
         with contextlib.suppress(ClientError, OSError), store.lock():
             store.save(None)
         raise

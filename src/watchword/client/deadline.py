@@ -26,9 +26,8 @@ class Deadline:
         self._timer.daemon = True
 
     def __enter__(self) -> Self:
-        with contextlib.suppress(
-            RuntimeError
-        ):  # no thread is left, or the interpreter ends: better no limit than no answer
+        # No thread is left, or the interpreter ends: better no limit than no answer.
+        with contextlib.suppress(RuntimeError):
             self._timer.start()
         return self
 

@@ -23,9 +23,8 @@ DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 OFFLINE = "offline_access"
 PATIENCE = 300.0
 
-_opening = (
-    threading.Lock()
-)  # two at once would each save the other's redirected descriptor as standard output
+# Two at once would each save the other's redirected descriptor as standard output.
+_opening = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,9 +122,8 @@ class TokenSource:
         self.server = AuthorizationServer(issuer, self._clocks, http)
         self._client = client
         self._grant = grant
-        self._store: Store = (
-            MemoryStore() if store is None else store
-        )  # not `or`: an empty store may be falsy
+        # Not `or`: an empty store may be falsy.
+        self._store: Store = MemoryStore() if store is None else store
         self._dpop = dpop
         self._prover: Prover | None = None
         self._known: Record | None = None

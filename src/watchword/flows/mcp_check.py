@@ -40,9 +40,8 @@ async def check(runtime: Runtime, url: str) -> list[Finding]:
         target = parse_target(url)
     except FetchError:
         return [Finding("address", False, url)]
-    path = (
-        target.rest[1:] if target.rest[1:2] in ("", "?") else target.rest
-    )  # §3.1: without a slash that ends it
+    # §3.1: without a slash that ends it
+    path = target.rest[1:] if target.rest[1:2] in ("", "?") else target.rest
     address = f"{target.scheme}://{target.header}{WELL_KNOWN}{path}"  # inserted before path and query
     try:
         answer = await runtime.outbound.get(

@@ -53,10 +53,8 @@ def _running() -> asyncio.AbstractEventLoop:
     try:
         threading.Thread(target=serve, name="watchword-guard", daemon=True).start()
         runs.result()  # or every caller would wait for a loop that never runs
-    except (
-        RuntimeError
-    ):  # no thread can be started; unclosed, each attempt would leak the descriptors of a loop
-        loop.close()
+    except RuntimeError:  # no thread can be started
+        loop.close()  # or each attempt would leak the descriptors of a loop
         raise
     return loop
 

@@ -37,7 +37,7 @@ def connected(guard: G, app: App, clock: Clock) -> Iterator[G]:
     try:
         yield guard
     finally:
-        # In place, so that routes guarded meanwhile stay guarded.
-        for added in vars(guard).keys() - before.keys():
+        # In place, and no more than was changed above, so that routes guarded meanwhile stay guarded.
+        for added in vars(fresh).keys() - before.keys():
             delattr(guard, added)
         vars(guard).update(before)

@@ -78,10 +78,16 @@ def test_a_name_leads_to_the_address_that_answers() -> None:
     assert _run(connect()) == b"welcome"
 
 
-def test_a_name_is_what_the_certificate_has_to_be_for(tmp_path: Path) -> None:
+@pytest.fixture
+def tls(tmp_path: Path) -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """What this machine presents under its name, and what trusts that."""
     authority = certificates.make(tmp_path, "authority", is_authority=True)
     shown = certificates.make(tmp_path, "server", issuer=authority, names=certificates.LOCALHOST)
-    presented, trusting = certificates.serving(shown), certificates.trusting(authority)
+    return certificates.serving(shown), certificates.trusting(authority)
+
+
+def test_a_name_is_what_the_certificate_has_to_be_for(tls: tuple[ssl.SSLContext, ssl.SSLContext]) -> None:
+    presented, trusting = tls
 
     async def connect() -> bytes:
         server, port = await _serve("127.0.0.1", presented)
@@ -103,11 +109,9 @@ def test_nobody_at_any_address_is_a_refused_connection() -> None:
 
 
 def test_f_13_a_client_that_never_begins_its_handshake_is_cut_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tls: tuple[ssl.SSLContext, ssl.SSLContext], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    authority = certificates.make(tmp_path, "authority", is_authority=True)
-    shown = certificates.make(tmp_path, "server", issuer=authority, names=certificates.LOCALHOST)
-    presented, trusting = certificates.serving(shown), certificates.trusting(authority)
+    presented, trusting = tls
 
     async def connect() -> bytes:
         server, port = await _serve("127.0.0.1", presented)

@@ -10,16 +10,6 @@ from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
-# So common that they add nothing to a name: "alice-password-1" is not better than "alice".
-FILLERS = frozenset(
-    {
-        "password", "passwort", "passwd", "admin", "administrator", "root", "user", "login", "test",
-        "guest", "master", "default", "changeme", "letmein", "welcome", "willkommen", "hello", "hallo",
-        "secret", "geheim", "iloveyou", "qwerty", "qwertz", "asdf", "abc123", "trustno1", "dragon",
-        "monkey", "sunshine", "princess", "football", "baseball", "superman", "batman", "starwars",
-        "shadow", "whatever", "computer", "internet",
-    }
-)  # fmt: skip
 ROWS = (
     "abcdefghijklmnopqrstuvwxyz",
     "01234567890123456789",
@@ -60,10 +50,7 @@ def reason(password: str, context_words: Iterable[str]) -> str | None:
     unit = _unit(plain)
     if unit != plain and (len(unit) < MIN_UNIT or _is_listed(unit)):
         return "common"
-    names = _parts(context_words)
-    if _is_name_with_little(plain, names):
-        return "context"
-    return "common" if _is_name_with_little(plain, names | FILLERS) else None
+    return "context" if _is_name_with_little(plain, _parts(context_words)) else None
 
 
 def _is_little(text: str) -> bool:

@@ -37,6 +37,8 @@ def refusal(new: str, context: Iterable[str] = CONTEXT) -> str | None:
         pytest.param("vKq9 " * 12 + "the very end", id="more than 64 characters are accepted"),
         pytest.param("dragon kettle bridge lamp", id="a common word among others is accepted"),
         pytest.param("alice keeps nine bees in teal hats", id="a name within a long phrase is accepted"),
+        pytest.param("welcome secret kettle", id="common words in an uncommon row are accepted"),
+        pytest.param("admin shadow computer", id="nothing but common words is accepted: the whole is judged"),
         pytest.param("83649204718264907153", id="twenty random digits are accepted"),
     ],
 )
@@ -67,7 +69,6 @@ def test_a_good_password_is_accepted(new: str) -> None:
         pytest.param("987654321098765", "common", id="digits backwards"),
         pytest.param("kettle9kettle9kettle9", "common", id="a short thing repeated"),
         pytest.param("May the force be with you", "common", id="a famous phrase"),
-        pytest.param("welcome admin 2024!", "common", id="nothing but fillers"),
         pytest.param("alice@example.com", "context", id="the person's address"),
         pytest.param("Alice.Miller.1984", "context", id="the user name and a year"),
         pytest.param("alice-watchword-01012001", "context", id="name, service and a date"),

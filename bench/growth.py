@@ -34,8 +34,8 @@ from watchword.flows.binding import UNBOUND
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.forms import Form
 from watchword.grants import refresh_token
+from watchword.http.forms import Form
 from watchword.oauth.clients import Client
 from watchword.presence import unknown
 from watchword.store import limits

@@ -25,9 +25,9 @@ REQUEST = (
     b"grant_type=client_credentials&scope=read"
 )
 VARIANTS = {
-    "ours, hot": ("watchword.protocol:LeanProtocol", "/hot"),
-    "ours, hot, new heads": ("watchword.protocol:LeanProtocol", "/hot"),
-    "ours, in a task": ("watchword.protocol:LeanProtocol", "/task"),
+    "ours, hot": ("watchword.http_server.protocol:LeanProtocol", "/hot"),
+    "ours, hot, new heads": ("watchword.http_server.protocol:LeanProtocol", "/hot"),
+    "ours, in a task": ("watchword.http_server.protocol:LeanProtocol", "/task"),
     "uvicorn httptools": ("httptools", "/hot"),
     "uvicorn, new heads": ("httptools", "/hot"),
 }

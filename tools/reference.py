@@ -17,10 +17,10 @@ import typer
 from meanings import MEANINGS
 
 from watchword import settings
+from watchword.app.routes import OPERATIONS
 from watchword.cli.application import application
-from watchword.operation import BASE, Operation
+from watchword.http.operation import BASE, Operation
 from watchword.pages import render
-from watchword.routes import OPERATIONS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"

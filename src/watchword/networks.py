@@ -52,3 +52,13 @@ def split_hosts(address: str) -> SplitResult:
     if "[" in user or "]" in user:
         raise ValueError("a bracket before the host")
     return urlsplit(found["before"] + found["after"])._replace(netloc=user + at + ",".join(each))
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address can only be this machine, the only one that may be reached without TLS."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

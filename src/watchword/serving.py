@@ -22,17 +22,17 @@ import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
+from watchword import exhaustion
 from watchword import settings as settings_module
-from watchword import shortage, siblings
 from watchword.app import App, check_files
 from watchword.flows.runtime import Runtime
+from watchword.http_server.protocol import LeanProtocol
 from watchword.pages import render
 from watchword.pages.branding import branding_of
-from watchword.protocol import LeanProtocol
 from watchword.settings import PREFIX, Settings, SettingsError
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
-from watchword.telemetry import log
+from watchword.telemetry import log, workers
 
 GRACE = 20
 # Seconds. A worker that is starting does not answer yet: under load that takes longer than uvicorn's five seconds, and a supervisor
@@ -43,7 +43,7 @@ PAUSE = 1.0  # seconds before a worker that could not start is replaced
 LOGGING: dict[str, Any] = {
     "version": 1,
     "disable_existing_loggers": False,
-    "handlers": {"lines": {"class": "watchword.telemetry.Lines"}},
+    "handlers": {"lines": {"class": "watchword.telemetry.logs.Lines"}},
     "loggers": {
         name: {"handlers": ["lines"], "level": "WARNING"} for name in ("uvicorn", "asyncio", "watchword.http")
     },
@@ -85,7 +85,9 @@ class Worker(App):
         try:
             return await super().open()
         except Exception as error:
-            if not isinstance(error, StorageUnavailable | SettingsError) and not shortage.is_shortage(error):
+            if not isinstance(error, StorageUnavailable | SettingsError) and not exhaustion.is_shortage(
+                error
+            ):
                 raise
             _postpone(error)
 
@@ -135,8 +137,8 @@ def _postpone(reason: Exception) -> NoReturn:
 
 def _note_shortage(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
     """Ask for this worker's replacement when its connections fail for lack of memory; other errors of the loop are logged as usual."""
-    if (error := context.get("exception")) is not None and shortage.is_shortage(error):
-        shortage.step_down()
+    if (error := context.get("exception")) is not None and exhaustion.is_shortage(error):
+        exhaustion.step_down()
     loop.default_exception_handler(context)
 
 
@@ -219,7 +221,7 @@ def configuration(settings: Settings) -> uvicorn.Config:
         port=settings.port,
         workers=settings.workers,
         http=LeanProtocol,
-        loop="watchword.event_loop:EventLoop",
+        loop="watchword.http_server.event_loop:EventLoop",
         ws="none",
         lifespan="on",
         interface="asgi3",
@@ -282,7 +284,7 @@ def run(settings: Settings) -> None:
         if not server.started:
             raise SystemExit(1)
         return
-    with siblings.folder() as shared:
+    with workers.folder() as shared:
         os.environ[PREFIX + "WORKERS_FOLDER"] = shared
         supervisor = Supervisor(config, sockets=[config.bind_socket()])
         supervisor.run()

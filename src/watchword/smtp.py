@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 import msgspec
 
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 
 if TYPE_CHECKING:
     from email.message import EmailMessage

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from watchword import client, guard
-from watchword.routes import OPERATIONS, ROUTES
+from watchword.app.routes import OPERATIONS, ROUTES
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]

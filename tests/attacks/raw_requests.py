@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import pytest
 from tests.fixtures.loopback import LoopbackServer
 
-from watchword.protocol import LeanProtocol
-from watchword.protocol_exchange import Message, Scope
+from watchword.http_server.exchange import Message, Scope
+from watchword.http_server.protocol import LeanProtocol
 
 
 async def echo(scope: Scope, receive: Any, send: Any) -> None:

@@ -10,11 +10,11 @@ import pytest
 from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, open_server
 
+from watchword.app.routes import OPERATIONS
 from watchword.flows import account_changes, accounts, client_registry
 from watchword.flows.api_tokens import Issued
+from watchword.http.operation import BASE
 from watchword.oauth import token_format
-from watchword.operation import BASE
-from watchword.routes import OPERATIONS
 
 SCOPED = [one for one in OPERATIONS if one.scope is not None]
 SCOPES = sorted({str(one.scope) for one in SCOPED})

@@ -6,11 +6,11 @@ import pytest
 from tests.fixtures.holders import make_holder, refused
 from tests.fixtures.servers import Server, basic
 
+from watchword.app.routes import HOT, OPERATIONS, ROUTES
 from watchword.flows.client_auth import ASSERTION_TYPE
 from watchword.http import MAX_BODY
+from watchword.http.operation import BASE
 from watchword.jose.jwk import b64encode
-from watchword.operation import BASE
-from watchword.routes import HOT, OPERATIONS, ROUTES
 
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 JSON = {"content-type": "application/json"}

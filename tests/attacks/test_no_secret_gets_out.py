@@ -17,9 +17,9 @@ from tests.fixtures.servers import Server, open_server
 from tests.flows.conftest import stored  # noqa: F401 - a fixture
 from tests.flows.test_metrics import spans  # noqa: F401 - a fixture
 
+from watchword.app.routes import every_route
 from watchword.flows import start
 from watchword.oauth import token_format
-from watchword.routes import every_route
 from watchword.telemetry import log
 
 # Every parameter by which a secret may come, with what makes it one.

@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
 )
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.operation import openapi
-from watchword.routes import OPERATIONS
+from watchword.app.routes import OPERATIONS
+from watchword.http.operation import openapi
 
 
 class Running:

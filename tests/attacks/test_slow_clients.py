@@ -9,9 +9,9 @@ import pytest
 from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, echo, in_pieces, post, server, status
 from tests.fixtures.loopback import LoopbackServer, read_answer, read_to_end
 
-from watchword.protocol import LeanProtocol
-from watchword.protocol_exchange import Scope
-from watchword.protocol_pulse import Pulse
+from watchword.http_server.exchange import Scope
+from watchword.http_server.protocol import LeanProtocol
+from watchword.http_server.pulse import Pulse
 
 __all__ = ["server"]
 

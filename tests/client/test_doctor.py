@@ -15,8 +15,8 @@ from tests.fixtures.servers import free_port
 
 from watchword.client.doctor import Report, examine
 from watchword.client.doctor.web import well_known
+from watchword.http_server.exchange import Application
 from watchword.jose import jwk
-from watchword.protocol_exchange import Application
 
 Document = dict[str, Any]
 Message = MutableMapping[str, Any]

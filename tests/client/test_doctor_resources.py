@@ -13,7 +13,7 @@ from tests.fixtures.servers import free_port
 from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.client.doctor import Report, examine
-from watchword.protocol_exchange import Application
+from watchword.http_server.exchange import Application
 
 
 def broken(report: Report) -> set[str]:

@@ -13,9 +13,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from tests.fixtures.servers import Server, open_server
 
-from watchword import jobs, telemetry
+from watchword import jobs
 from watchword.endpoints import metrics
 from watchword.store import faults
+from watchword.telemetry import counters
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
 DASHBOARD = json.loads((DEPLOY / "grafana" / "watchword.json").read_text())
@@ -35,9 +36,9 @@ def queries() -> Iterator[str]:
 
 
 @pytest.fixture(autouse=True)
-def counters(monkeypatch: pytest.MonkeyPatch) -> None:
+def only_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only what this test makes happen is counted."""
-    monkeypatch.setattr(telemetry, "_counts", {})
+    monkeypatch.setattr(counters, "_counts", {})
 
 
 @pytest_asyncio.fixture
@@ -64,7 +65,7 @@ async def scrape(server: Server) -> dict[str, dict[str, set[str]]]:
         assert (await server.http.get("/.well-known/jwks.json")).status_code == 500
     for name, _, job in jobs.JOBS:
         await job(server.runtime)
-        telemetry.count("jobs", name, "done")
+        counters.count("jobs", name, "done")
     headers = {"authorization": f"Bearer {reader.secret}"}
     families = text_string_to_metric_families((await server.http.get("/metrics", headers=headers)).text)
     found: dict[str, dict[str, set[str]]] = {}

@@ -25,10 +25,10 @@ from tests.fixtures.people import Forms, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
+from watchword.app.routes import ROUTES
 from watchword.jose import jwk, jws
 from watchword.jose.jwk import Key, b64encode
 from watchword.jose.strict_json import encode
-from watchword.routes import ROUTES
 from watchword.settings import Upstream
 
 LONGEST = 10.0  # seconds that no answer takes, on however slow a machine this runs

@@ -22,7 +22,7 @@ from tests.fixtures.servers import Server, basic
 from uvicorn.server import ServerState
 
 from watchword.flows.client_registry import Registered
-from watchword.protocol import LeanProtocol
+from watchword.http_server.protocol import LeanProtocol
 
 PATIENCE = 30.0
 GRACE = 10  # seconds, the default of `refresh_token_grace`

@@ -217,7 +217,7 @@ async def test_ss_03_a_bad_endpoint_is_bounded_and_tried_again_later_and_later(
     answers = {"redirects": MOVED % relying_party.base.encode(), "huge": HUGE, "refuses": NO}
     relying_party.answers = {"/bad": answers[endpoint]} if endpoint in answers else {}
     if endpoint == "silent":
-        monkeypatch.setattr("watchword.fetch.TIMEOUT", 0.2)
+        monkeypatch.setattr("watchword.fetch.request.TIMEOUT", 0.2)
         bad = await application(server, backchannel_logout_uri=await silent_endpoint())
     for client in (honest, bad):
         await connect(ada, client)

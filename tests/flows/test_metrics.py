@@ -18,9 +18,9 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 from tests.fixtures.servers import Process, Server
 
-from watchword import tracing
 from watchword.guard import Guard
 from watchword.guard.guard import Presented
+from watchword.telemetry import tracing
 
 SCOPE = "watchword:metrics:read"
 NAME = re.compile(r"watchword_[a-z0-9_]+")

@@ -39,7 +39,7 @@ def issuer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     authority = make(tmp_path, "authority", is_authority=True)
     shown = make(tmp_path, HOST, issuer=authority, names=(x509.DNSName(HOST),))
     trusted: ssl.SSLContext = trusting(authority)
-    monkeypatch.setattr("watchword.fetch._trust", lambda: trusted)
+    monkeypatch.setattr("watchword.fetch.request._trust", lambda: trusted)
 
     class Inside(JsonHandler):
         def get(self) -> tuple[int, Any]:

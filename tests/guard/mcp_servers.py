@@ -9,7 +9,7 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 
 from watchword.guard.fastmcp import WatchwordAuth
 from watchword.guard.mcp_sdk import mcp_auth, protected
-from watchword.protocol_exchange import Application
+from watchword.http_server.exchange import Application
 
 SCOPES = ("weather:read",)
 

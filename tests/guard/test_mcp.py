@@ -26,7 +26,7 @@ from watchword.guard import Guard
 from watchword.guard.asgi import Scope, Send
 from watchword.guard.fastmcp import WatchwordAuth
 from watchword.guard.mcp import McpGuard, metadata, metadata_address
-from watchword.protocol_exchange import Application
+from watchword.http_server.exchange import Application
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "http://localhost:7777/callback"

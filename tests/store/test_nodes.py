@@ -9,8 +9,8 @@ import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
 from tests.store.made import NOW, breaks, count, digest, execute, note, select
 
+from watchword.http_server.exchange import run_hot
 from watchword.oauth.errors import OAuthError
-from watchword.protocol_exchange import run_hot
 from watchword.store import clients, keys, tokens
 from watchword.store.database import Change, Database, Entry, Transaction
 from watchword.store.sqlite import SqliteDatabase

@@ -18,8 +18,8 @@ from tests.fixtures import certificates
 from tests.fixtures.loopback import STEP, LoopbackServer, read_answer, read_to_end
 from tests.fixtures.protocol_application import post
 
-from watchword.protocol import LeanProtocol
-from watchword.protocol_exchange import Message, Respond, Scope
+from watchword.http_server.exchange import Message, Respond, Scope
+from watchword.http_server.protocol import LeanProtocol
 
 Send = Callable[[Message], Awaitable[None]]
 Receive = Callable[[], Awaitable[Message]]

@@ -14,11 +14,11 @@ import typer
 
 from watchword.cli import description, session
 from watchword.cli.session import ACTOR, Config, Database, Json
+from watchword.durable_files import replace, replace_private
 from watchword.flows.desired import state
 from watchword.flows.desired.state import Plan, State
 from watchword.flows.desired.step import Step
 from watchword.flows.runtime import Runtime
-from watchword.folders import replace, replace_private
 from watchword.oauth.errors import OAuthError
 
 # The exit code of a difference, which a drift check distinguishes from a refusal and from wrong usage

@@ -15,9 +15,9 @@ from watchword.endpoints.admin_clients import SecretInput
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.runtime import Runtime
+from watchword.http.operation import convert
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.operation import convert
 from watchword.store import clients as store
 
 app = typer.Typer(help="Register and manage OAuth clients.", no_args_is_help=True)

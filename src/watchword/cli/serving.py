@@ -12,7 +12,7 @@ from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens, start
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.runtime import Runtime
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store.database import StorageUnavailable
 
@@ -182,6 +182,6 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Tell the whole story on a throw-away database, step by step; exits 1 if anything differs from the story."""
-    from watchword.demo import tell
+    from watchword.demo.story import tell
 
     raise typer.Exit(tell(keep=keep, as_json=as_json))

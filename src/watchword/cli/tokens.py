@@ -17,8 +17,8 @@ from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.examination import Finding
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
+from watchword.http.operation import convert
 from watchword.oauth.scopes import parse_scope
-from watchword.operation import convert
 from watchword.pages import languages
 from watchword.store import api_tokens as store
 

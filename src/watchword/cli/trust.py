@@ -13,7 +13,7 @@ from watchword.endpoints.admin_trust import TrustView
 from watchword.flows import trust_rules
 from watchword.flows.runtime import Runtime
 from watchword.flows.trust_rules import TrustInput
-from watchword.operation import convert
+from watchword.http.operation import convert
 from watchword.store import trust as store
 from watchword.store.trust import Rule
 

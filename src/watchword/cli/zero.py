@@ -22,10 +22,10 @@ from watchword.client.server import MAX_ANSWER, NO_ANSWER, PATIENCE
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import account_changes, api_tokens, identities
 from watchword.flows.runtime import Runtime
+from watchword.http_clients import ACCEPTED, is_readable, unusable_environment_as
 from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import Key
 from watchword.oauth.errors import OAuthError
-from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 from watchword.store.identities import RegisteredIdentity
 from watchword.zero import agent as agents
 from watchword.zero import files

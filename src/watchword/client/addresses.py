@@ -3,7 +3,7 @@
 from urllib.parse import urlsplit
 
 from watchword.client.errors import WrongAddress
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 
 Origin = tuple[str, str, int]
 PORTS = {"https": 443, "http": 80}

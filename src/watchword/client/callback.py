@@ -16,7 +16,7 @@ from typing import Self
 from urllib.parse import parse_qs, urlsplit
 
 from watchword.client.errors import Refused, Unreachable
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 
 DEFAULT = "http://127.0.0.1/callback"
 PAGE = (

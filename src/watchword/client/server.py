@@ -17,8 +17,8 @@ from watchword.client.deadline import FRESH, Deadline
 from watchword.client.errors import AnswerLost, Refused, Unreachable, WrongAddress
 from watchword.client.identity import Identity
 from watchword.client.proofs import Clocks, Prover
+from watchword.http_clients import ACCEPTED, is_readable, unusable_environment_as
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 # Seconds without a byte: fewer than the grace period (10 by default) in which a server repeats the successor of a refresh token.
 TIMEOUT = 8.0

@@ -18,7 +18,7 @@ from weakref import WeakSet
 
 import msgspec
 
-from watchword.folders import settle
+from watchword.durable_files import settle
 
 ROOM = 32 * 1024  # bytes: more than the tokens of any usual server
 

@@ -8,10 +8,10 @@ from watchword.flows import client_registry, paging
 from watchword.flows.client_registry import ClientInput, Registered
 from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
+from watchword.http.operation import Call, Operation
 from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
-from watchword.operation import Call, Operation
 from watchword.store import clients as store
 from watchword.store.clients import ClientSecret
 

@@ -6,8 +6,8 @@ import msgspec
 
 from watchword.flows import paging
 from watchword.flows.identifiers import LONGEST
+from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
-from watchword.operation import Call, Operation
 from watchword.store import events
 from watchword.store.events import Event
 

@@ -7,7 +7,7 @@ import msgspec
 
 from watchword.flows import examination, leaks
 from watchword.flows.examination import Finding
-from watchword.operation import Call, Operation
+from watchword.http.operation import Call, Operation
 
 READ, WRITE = "watchword:tokens:read", "watchword:tokens:write"
 

@@ -9,9 +9,9 @@ from watchword.flows.api_tokens import Issued, NarrowInput, TokenInput
 from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
+from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
-from watchword.operation import Call, Operation
 from watchword.store import api_tokens as store
 from watchword.store.api_tokens import ApiToken, SecretUse
 

@@ -6,8 +6,8 @@ import msgspec
 
 from watchword.flows import caller, paging, trust_rules
 from watchword.flows.trust_rules import TrustInput
+from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
-from watchword.operation import Call, Operation
 from watchword.store import trust as store
 from watchword.store.trust import Rule
 

@@ -13,8 +13,8 @@ from watchword.flows import account_changes, accounts, acting, paging, people, s
 from watchword.flows.identifiers import LONGEST
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
+from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
-from watchword.operation import Call, Operation
 from watchword.store import users
 from watchword.store.factors import Enrolled
 from watchword.store.sessions import Session

@@ -5,8 +5,8 @@ import msgspec
 from watchword.flows import client_auth, introspection
 from watchword.flows.introspection import Answer
 from watchword.flows.token_verification import Use
-from watchword.forms import Form
 from watchword.http import JSON_NO_STORE, NO_STORE, Request, Response, wanted_types
+from watchword.http.forms import Form
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.telemetry import count

@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from watchword import siblings
 from watchword.flows import caller
 from watchword.flows.runtime import Runtime
 from watchword.http import NO_STORE, Request, Response
-from watchword.telemetry import BUCKETS, Tally
+from watchword.telemetry import BUCKETS, Tally, workers
 
 if TYPE_CHECKING:
     from prometheus_client import Metric
@@ -54,7 +53,7 @@ def _exposition(runtime: Runtime) -> bytes:
 
         def collect(self) -> Iterator["Metric"]:
             """Return every family."""
-            tally = siblings.total(runtime.shared)
+            tally = workers.total(runtime.shared)
             yield from _counters(tally)
             yield _durations(tally)
 

@@ -24,12 +24,12 @@ from typing import IO, Annotated
 import msgspec
 
 from watchword import __version__
+from watchword.durable_files import name_new, settle
 from watchword.flows import root_secret, schema_state
 from watchword.flows.key_file import Keys
 from watchword.flows.master_key import existing_master_keys
 from watchword.flows.root_secret import Opened
 from watchword.flows.secret import Secret
-from watchword.folders import name_new, settle
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk as store

@@ -14,7 +14,7 @@ from watchword.flows import client_checks, client_registry, stated_clients
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import take
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings

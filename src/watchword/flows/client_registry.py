@@ -12,7 +12,7 @@ from watchword.flows import client_checks, client_keys
 from watchword.flows.identifiers import new_id
 from watchword.flows.inputs import Text, Uri, check_resource
 from watchword.flows.runtime import Runtime
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 from watchword.oauth import assertion, logout_addresses, mtls, redirect_uri, request_object, token_format
 from watchword.oauth import fapi as fapi_rules
 from watchword.oauth.answers import AnswersInput, fields_of

@@ -11,8 +11,8 @@ import stat
 from collections.abc import Iterable
 from pathlib import Path
 
+from watchword.durable_files import UNFINISHED, name_new, replace_private, settle, write_beside
 from watchword.flows.secret import LENGTH, Secret
-from watchword.folders import UNFINISHED, name_new, replace_private, settle, write_beside
 from watchword.settings import SettingsError
 
 _HEX = re.compile(r"[0-9a-fA-F]{64}")

@@ -13,8 +13,7 @@ from watchword.flows.inputs import Text, Uri, check_resource, check_text
 from watchword.flows.runtime import Runtime
 from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import own_name
-from watchword.loopback import is_loopback
-from watchword.networks import read_network
+from watchword.networks import is_loopback, read_network
 from watchword.oauth import trust
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope

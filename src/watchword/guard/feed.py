@@ -22,10 +22,10 @@ from watchword.guard.ended import Ended
 from watchword.guard.issuer import Issuer
 from watchword.guard.keys import KeySet
 from watchword.guard.trusted import IssuerUnavailable
+from watchword.http_clients import is_readable
 from watchword.jose import jws, jwt
 from watchword.oauth import ended as pages
 from watchword.oauth.ended import EndedError, Page
-from watchword.outbound import is_readable
 
 CONNECT = 5.0
 QUIET = 3.0

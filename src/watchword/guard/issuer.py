@@ -18,8 +18,8 @@ from watchword.guard import tracing
 from watchword.guard.fetching import Fetching
 from watchword.guard.misuse import check_address
 from watchword.guard.trusted import IssuerUnavailable, Trusted
+from watchword.http_clients import ACCEPTED, is_readable, unusable_environment_as
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
 
 TIMEOUT = 5.0
 LONGEST = 10.0  # seconds for a whole answer, however slowly it trickles in

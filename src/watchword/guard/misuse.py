@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from urllib.parse import SplitResult, urlsplit
 
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 
 _NO_SCOPE = re.compile(r"[^\x21\x23-\x5b\x5d-\x7e]")  # RFC 6749 §3.3
 _NO_ADDRESS = re.compile(r"[^\x21-\x7e]|[\\\"<>]")

@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import msgspec
 
-from watchword import members
+from watchword import validation_paths
 
 # At the end only: what was sent may precede it, and look the same
 _PLACE = re.compile(r" - at `\$\.?([^`]*)`\Z")
@@ -40,7 +40,7 @@ def explain(error: Exception, wanted: type, given: object = None) -> Malformed:
         choices = ", ".join(_choices(_kind_of(wanted, path)))
         what = f"Expected one of {choices}" if choices else "Invalid enum value"
     if "[...]" in path:
-        path = members.named(path, given, message, partial(msgspec.convert, type=wanted))
+        path = validation_paths.named(path, given, message, partial(msgspec.convert, type=wanted))
     return Malformed(printable(f"{path}: {what}" if path else what), printable(field) or None)
 
 

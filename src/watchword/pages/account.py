@@ -10,8 +10,8 @@ from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
 from watchword.flows import account_changes, factors, mail, paging, sessions, upstream
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, reasons, refused_proof, returning, step_up, visit
 from watchword.pages.render import Problem

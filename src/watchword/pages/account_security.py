@@ -9,8 +9,8 @@ from watchword.flows.account_changes import PasswordWrong
 from watchword.flows.factors import FactorRefused
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, once, passwords, refused_proof, step_up, visit
 from watchword.pages.account import Person

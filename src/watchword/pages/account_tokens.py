@@ -2,8 +2,8 @@
 
 from watchword.flows import personal_tokens
 from watchword.flows.api_tokens import Issued
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, demanded, once, scopes
 from watchword.pages.account import Person

@@ -11,8 +11,8 @@ from watchword.credentials.methods import LEVELS
 from watchword.flows import anonymous, authorization, authorization_requests, consents, membership
 from watchword.flows.authorization_requests import Reference
 from watchword.flows.consents import Agreed
-from watchword.forms import REPEATABLE, Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import REPEATABLE, Form
 from watchword.oauth.authorization import AuthorizationRequest, RedirectError
 from watchword.oauth.authorization_response import response_location, response_parameters
 from watchword.oauth.clients import Client

@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from watchword.flows.throttle import Source
 from watchword.http import HTML_TYPE, NO_STORE, Request, Response, redirect
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 from watchword.oauth.errors import OAuthError
 from watchword.pages import assets, languages, render, returning, security, user_agents
 from watchword.pages.branding import branding_of

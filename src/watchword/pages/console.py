@@ -13,8 +13,8 @@ from watchword.flows import factors, paging
 from watchword.flows.acting import NO_ADMINISTRATOR, runtime_in
 from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, reasons, returning, step_up
 from watchword.pages.account import Person

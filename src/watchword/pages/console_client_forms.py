@@ -9,11 +9,11 @@ import msgspec
 
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
+from watchword.http.operation import convert
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.operation import convert
 from watchword.pages import account, consent, console, console_clients, once, scopes
 from watchword.pages.account import Person
 

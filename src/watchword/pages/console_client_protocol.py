@@ -10,12 +10,12 @@ import msgspec
 
 from watchword.flows import client_registry
 from watchword.flows.client_registry import ClientInput
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
+from watchword.http.operation import convert
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import AUTH_METHODS, Client
 from watchword.oauth.errors import OAuthError
-from watchword.operation import convert
 from watchword.pages import account, console, console_client_forms, console_clients
 from watchword.pages.account import Person
 

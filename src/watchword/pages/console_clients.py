@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 import msgspec
 
 from watchword.flows import client_registry
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth.clients import SECRET_METHODS, SHORT_GRANTS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, account_tokens, browser, consent, console, once, scopes

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 
 from watchword.flows import accounts, enrolment, sign_up
 from watchword.flows.runtime import Runtime
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, console, once
 from watchword.pages.account import Person

@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from watchword.flows import account_changes, enrolment, people, upstream
 from watchword.flows.people import Changes
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, console, console_people, console_sessions, once
 from watchword.pages.account import Person

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from watchword.flows import examination, mcp_check, playground
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, console, console_check, returning, scopes

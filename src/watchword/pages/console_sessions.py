@@ -5,8 +5,8 @@ from urllib.parse import urlencode
 
 from watchword.credentials import methods
 from watchword.flows import people, places
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, console
 from watchword.pages.account import Person

@@ -2,10 +2,10 @@
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import NEVER, Issued, TokenInput
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
+from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
-from watchword.operation import convert
 from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS

@@ -5,10 +5,10 @@ Rare options (keys from a file, private networks, chosen algorithms) are left to
 
 from watchword.flows import trust_rules
 from watchword.flows.trust_rules import TrustInput
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
+from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
-from watchword.operation import convert
 from watchword.pages import account, console, console_places, scopes
 from watchword.pages.account import Person
 from watchword.pages.render import Problem

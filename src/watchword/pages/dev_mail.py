@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from watchword.flows import mail
 from watchword.http import Request, Response
-from watchword.loopback import is_loopback
+from watchword.networks import is_loopback
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, render
 from watchword.pages.branding import branding_of

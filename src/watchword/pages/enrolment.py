@@ -6,8 +6,8 @@ from urllib.parse import quote
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, enrolment, one_time, passkeys, upstream_enrolment
 from watchword.flows.passkeys import DEFAULT_NAME
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.pages import asking, browser, errors, returning
 from watchword.store.passkeys import MadePasskey
 from watchword.store.users import User

@@ -1,7 +1,7 @@
 """Refusals shown to a person: a page instead of a JSON document."""
 
-from watchword.forms import Unreadable
 from watchword.http import Request, Response
+from watchword.http.forms import Unreadable
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, developer
 

@@ -10,8 +10,8 @@ from watchword.flows import identities as flow
 from watchword.flows import proofs, sessions, ways_in
 from watchword.flows.inputs import check_text
 from watchword.flows.runtime import Runtime
-from watchword.forms import Form
 from watchword.http import NO_STORE, Request, Response, json_response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, visit
 from watchword.store import identities as store

@@ -10,7 +10,7 @@ import secrets
 
 from watchword.flows import acting
 from watchword.flows.runtime import Runtime
-from watchword.forms import Form
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.store.sessions import Session
 

@@ -13,8 +13,8 @@ from watchword.flows.acting import runtime_in
 from watchword.flows.client_auth import ASSERTION_TYPE, ZERO_TYPE, Credentials
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
-from watchword.forms import Form
 from watchword.http import Request, Response, error_response, json_response
+from watchword.http.forms import Form
 from watchword.oauth.clients import DEVICE_CODE, Client
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens

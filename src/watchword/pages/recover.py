@@ -7,8 +7,8 @@ one that an administrator hands over leads to a new passkey.
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, acting, enrolment, recovery
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, errors, passwords, refused_proof, visit
 from watchword.pages import enrolment as pages

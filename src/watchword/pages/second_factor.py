@@ -8,8 +8,8 @@ from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import account_changes, factors, mail, passkeys
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.pages import asking, browser, refused_proof, sign_in, visit
 from watchword.pages.visit import Visit
 from watchword.store import attempts

@@ -2,8 +2,8 @@
 
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import accounts, acting, start
-from watchword.forms import Form
 from watchword.http import Request, Response
+from watchword.http.forms import Form
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, enrolment, errors, passwords, refused_proof

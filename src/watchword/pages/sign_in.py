@@ -7,8 +7,8 @@ from watchword.credentials.passkey import PasskeyRefused
 from watchword.flows import passkeys, sign_in, sign_up, throttle, upstream
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.pages import asking, browser, refused_proof, returning, visit
 from watchword.pages.asking import Asking
 from watchword.pages.render import Problem

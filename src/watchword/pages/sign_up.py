@@ -9,8 +9,8 @@ from watchword.flows import enrolment as ways
 from watchword.flows import sign_up as sign_up_flow
 from watchword.flows.sign_up import Invitation
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import (
     account,

@@ -17,8 +17,8 @@ from watchword.flows import (
 from watchword.flows.factors import Spend
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
-from watchword.forms import Form
 from watchword.http import Request, Response, redirect
+from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import (
     account,

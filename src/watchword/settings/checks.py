@@ -5,8 +5,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgspec
 
-from watchword.loopback import is_loopback
-from watchword.networks import read_network, split_hosts
+from watchword.networks import is_loopback, read_network, split_hosts
 from watchword.settings.options import Settings, SettingsError, Upstream
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")

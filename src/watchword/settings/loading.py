@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 from msgspec import inspect
 
-from watchword import members
+from watchword import validation_paths
 from watchword.settings.checks import check
 from watchword.settings.options import Settings, SettingsError
 
@@ -110,7 +110,9 @@ def _convert(merged: dict[str, object]) -> Settings:
         what, _, place = str(error).partition(" - at ")
         name = place.rpartition("$.")[2].strip("`") or "an option"  # `key` in `$.…` for that of a table
         instead = _instead(name, what)
-        where = members.named(name, merged, str(error), partial(msgspec.convert, type=Settings, strict=False))
+        where = validation_paths.named(
+            name, merged, str(error), partial(msgspec.convert, type=Settings, strict=False)
+        )
         raise SettingsError(f"{where} is not valid: {what}{instead}") from None
 
 

@@ -12,7 +12,7 @@ import sqlite3
 import time
 from urllib.parse import quote
 
-from watchword.folders import settle
+from watchword.durable_files import settle
 from watchword.store import migrate
 from watchword.store.database import StorageUnavailable
 

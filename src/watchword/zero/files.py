@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.folders import replace, settle
+from watchword.durable_files import replace, settle
 from watchword.zero.records import (
     KINDS,
     MAGIC,

@@ -11,8 +11,8 @@ from watchword.cli import client_metadata
 from watchword.cli.clients import app
 from watchword.endpoints.admin_clients import ClientView
 from watchword.flows.client_registry import ClientInput
+from watchword.http.operation import convert
 from watchword.oauth.clients import ExchangeInput
-from watchword.operation import convert
 
 KEYS = {"keys": []}
 # Every member of a client: by which options it is said, and what it is then.

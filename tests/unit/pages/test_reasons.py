@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from watchword.flows.client_registry import ClientInput
+from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
-from watchword.operation import convert
 from watchword.pages import languages, reasons
 
 SOURCE = Path(reasons.__file__).parent.parent

@@ -14,9 +14,9 @@ import httpx
 
 from watchword.client.deadline import FRESH, Deadline
 from watchword.fetch import FetchError, check_address
+from watchword.http_clients import ACCEPTED, is_readable, unusable_environment_as
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.loopback import is_loopback
-from watchword.outbound import ACCEPTED, is_readable, unusable_environment_as
+from watchword.networks import is_loopback
 
 TIMEOUT = 10.0  # seconds without a byte
 PATIENCE = 20.0  # seconds until a whole answer has come

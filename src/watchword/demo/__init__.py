@@ -1,0 +1,1 @@
+"""`watchword demo`: the story that it tells, and the API that is protected in it."""

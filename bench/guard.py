@@ -25,7 +25,7 @@ from bench.report import Goal
 from watchword.app import App
 from watchword.flows import api_tokens, client_registry, minting
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.guard import Guard, Policy, Refused
 from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send

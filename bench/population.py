@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from watchword.app import App
 from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.oauth import token_format
 from watchword.settings import Settings
 from watchword.store.bulk import Bulk, Values, open_bulk

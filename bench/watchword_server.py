@@ -20,7 +20,7 @@ from bench.conversations import CALLBACK, SCOPE, WITHOUT_ID_TOKEN, Server
 from bench.load import free_port
 from watchword.app import App
 from watchword.flows import accounts, client_registry, sessions
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 from watchword.store import consents

@@ -9,10 +9,7 @@ from tests.fixtures.code_flow import answer_of, decide, redeem, request, sign_in
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server
 
-from watchword.flows import (
-    accounts,
-    client_registry,
-)
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.flows.client_registry import Registered
 
 BY = "test"
@@ -61,7 +58,7 @@ async def change(
     server: Server, client: Registered, *, disabled: bool | None = None, **given: object
 ) -> None:
     """Change a client as an administrator does."""
-    wanted = msgspec.structs.replace(client_registry.to_input(client.client), **given)
+    wanted = msgspec.structs.replace(client_metadata.to_input(client.client), **given)
     name = client.client.client_id
     await client_registry.change(
         server.runtime, name, wanted, expected_version=None, disabled=disabled, actor=BY

@@ -14,7 +14,7 @@ from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_client_credentials import ASSERTION, assertion
 
-from watchword.flows import client_registry
+from watchword.flows import client_metadata, client_registry
 from watchword.jose import jwk, jws
 from watchword.jose.jwk import Key, b64encode
 
@@ -233,7 +233,7 @@ async def test_cl_07_a_key_that_a_client_gave_up_proves_nothing_any_more(
     client_id = client.client.client_id
     assert (await server.http.post("/token", data=assertion(server, old, client_id))).status_code == 200
     keys: dict[str, object] = {"keys": [jwk.public_document(new)]}
-    given = msgspec.structs.replace(client_registry.to_input(client.client), jwks=keys)
+    given = msgspec.structs.replace(client_metadata.to_input(client.client), jwks=keys)
     await client_registry.change(server.runtime, client_id, given, expected_version=None, actor="test")
     await is_refused(server, assertion(server, old, client_id))
     assert (await server.http.post("/token", data=assertion(server, new, client_id))).status_code == 200

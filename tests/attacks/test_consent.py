@@ -23,7 +23,7 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.servers import ISSUER, Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.settings import ScopeText
 from watchword.store import events
@@ -298,7 +298,7 @@ async def test_az_54_a_page_that_speaks_of_what_an_application_was_before_counts
     honest = await decide(server, await consent_page(server, client))
     assert "code" in answer_of(honest), "the honest variant"
     page = await server.http.get("/authorize", params=request(client, prompt="consent"))
-    given = client_registry.to_input(client.client)
+    given = client_metadata.to_input(client.client)
     elsewhere = [REDIRECT, "https://elsewhere.example/cb"]
     await client_registry.change(
         server.runtime,

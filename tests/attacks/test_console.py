@@ -13,7 +13,7 @@ from tests.fixtures.servers import Server, open_server
 from watchword.app.routes import ROUTES
 from watchword.credentials import methods
 from watchword.flows import client_registry, factors, people, sessions
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.flows.people import Changes
 from watchword.pages import returning
 from watchword.pages.browser import cookie_name

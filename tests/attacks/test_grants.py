@@ -23,7 +23,7 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, basic, open_server, together
 
-from watchword.flows import account_access, client_registry, people, sessions
+from watchword.flows import account_access, client_metadata, client_registry, people, sessions
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.settings import ScopeText
@@ -87,7 +87,7 @@ async def is_active(server: Server, client: Registered, token: str) -> bool:
 
 async def change(server: Server, client: Registered, *, disabled: bool | None = None, **changes: Any) -> None:
     """Change a client as an administrator would."""
-    given = msgspec.structs.replace(client_registry.to_input(client.client), **changes)
+    given = msgspec.structs.replace(client_metadata.to_input(client.client), **changes)
     await client_registry.change(
         server.runtime, client.client.client_id, given, expected_version=None, disabled=disabled, actor="test"
     )

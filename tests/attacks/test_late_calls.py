@@ -20,6 +20,7 @@ from watchword.flows import (
     acting,
     api_tokens,
     client_checks,
+    client_metadata,
     client_registry,
     people,
 )
@@ -86,7 +87,7 @@ async def self_contained(server: Server) -> tuple[str, End]:
 
 async def of_a_disabled_client(server: Server) -> tuple[str, End]:
     client = await server.client(scope="watchword:admin", resources=[server.settings.issuer])
-    given = client_registry.to_input(client.client)
+    given = client_metadata.to_input(client.client)
     token: str = (await server.grant(client)).json()["access_token"]
 
     async def disable_and_enable() -> None:
@@ -106,7 +107,7 @@ async def of_a_disabled_client(server: Server) -> tuple[str, End]:
 async def of_a_client_that_owns_it(server: Server) -> tuple[str, End]:
     client = (await server.client()).client
     token = await server.token(scope="watchword:admin", owner=client.client_id)
-    given = client_registry.to_input(client)
+    given = client_metadata.to_input(client)
     return token.secret, lambda: client_registry.change(
         server.runtime, client.client_id, given, expected_version=None, disabled=True, actor=BY
     )

@@ -13,7 +13,8 @@ from tests.fixtures.servers import Server, basic, open_server
 from tests.flows.conftest import Stored, stored
 
 from watchword.flows import client_registry, people
-from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.client_metadata import ClientInput
+from watchword.flows.client_registry import Registered
 from watchword.flows.people import Changes
 from watchword.jose import jwk, jws, jwt
 from watchword.jose.jwk import b64encode

@@ -22,7 +22,7 @@ from tests.fixtures.servers import free_port
 
 from watchword.flows import accounts, api_tokens, client_registry, start
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 

@@ -16,7 +16,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty, claims_of
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import client_registry, logout_delivery
+from watchword.flows import client_metadata, client_registry, logout_delivery
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jws
 from watchword.oauth import logout
@@ -188,13 +188,13 @@ async def test_lo_51_who_signs_out_of_a_thousand_clients_waits_for_none_and_each
 
 async def client_template(server: Server, party: RelyingParty, number: int) -> Any:
     """Return one of many clients, not stored yet."""
-    given = client_registry.ClientInput(
+    given = client_metadata.ClientInput(
         name=f"client {number}",
         redirect_uris=["https://app.example.com/cb"],
         grant_types=["authorization_code"],
         backchannel_logout_uri=f"{party.base}/{number}",
     )
-    return client_registry.to_client(given, f"client_{number:04}")
+    return client_metadata.to_client(given, f"client_{number:04}")
 
 
 HUGE = b"HTTP/1.1 200 OK\r\ncontent-length: 9000000\r\n\r\n" + b"x" * 600_000
@@ -356,9 +356,9 @@ async def test_a_client_that_is_to_hear_no_more_hears_nothing(
     if change == "deleted":
         await client_registry.delete(server.runtime, client_id, actor="test")
     else:
-        given = client_registry.to_input(client.client)
+        given = client_metadata.to_input(client.client)
         address = None if change == "without address" else given.backchannel_logout_uri
-        changed = client_registry.ClientInput(
+        changed = client_metadata.ClientInput(
             **{name: getattr(given, name) for name in given.__struct_fields__} | {"backchannel_logout_uri": address}
         )  # fmt: skip
         await client_registry.change(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.fixtures.servers import Server, basic
 
-from watchword.flows import client_registry
+from watchword.flows import client_metadata, client_registry
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction
@@ -230,7 +230,7 @@ async def test_a_client_is_there_with_its_secret_or_not_at_all(server: Server) -
     async def rename(tx: Transaction, name: str, to: str) -> None:
         await tx.run(f"ALTER TABLE {name} RENAME TO {to}")
 
-    given = client_registry.ClientInput(name="Billing", scope="orders:read")
+    given = client_metadata.ClientInput(name="Billing", scope="orders:read")
     await server.runtime.database.write(rename, "client_secrets", "elsewhere")
     with pytest.raises(Exception, match="client_secrets"):  # what the database says, each in its words
         await client_registry.register(server.runtime, given, actor="test", client_id="billing")

@@ -17,7 +17,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
 
@@ -337,7 +337,7 @@ async def test_an_administrator_can_disable_such_a_client(server: Server, docume
     await client_registry.change(
         server.runtime,
         client_id,
-        client_registry.to_input(client),
+        client_metadata.to_input(client),
         expected_version=None,
         disabled=True,
         actor="test",
@@ -382,7 +382,7 @@ async def test_a_client_that_an_operator_registered_under_an_address_is_that_cli
     server: Server, documents: Documents
 ) -> None:
     client_id = documents.describe("/billing", client_name="Somebody else")
-    given = client_registry.ClientInput(name="Billing", scope="orders:read")
+    given = client_metadata.ClientInput(name="Billing", scope="orders:read")
     made = await client_registry.register(server.runtime, given, client_id=client_id, actor="test")
     form, proof = {"grant_type": "client_credentials"}, (quote(client_id, safe=""), made.client_secret or "")
     answer = await server.http.post("/token", data=form, auth=proof)

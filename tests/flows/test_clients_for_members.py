@@ -22,7 +22,7 @@ from tests.flows import test_trusted_providers as trusted
 from tests.flows.test_groups import put_in
 from tests.flows.test_token_exchange import API, DOWN, service, swap
 
-from watchword.flows import client_registry
+from watchword.flows import client_metadata, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk
 from watchword.oauth import exchange
@@ -38,7 +38,7 @@ async def close(server: Server, client: Registered, *groups: str) -> None:
     """Say that a client is for members of groups, or for everybody again."""
     found = await client_registry.find(server.runtime, client.client.client_id)
     assert found is not None
-    given = msgspec.structs.replace(client_registry.to_input(found), groups=groups)
+    given = msgspec.structs.replace(client_metadata.to_input(found), groups=groups)
     await client_registry.change(server.runtime, found.client_id, given, expected_version=None, actor="ops")
 
 

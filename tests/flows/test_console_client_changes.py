@@ -17,7 +17,7 @@ from tests.flows.test_console_clients import (
 )
 
 from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.oauth.clients import Client
 from watchword.store import clients
 

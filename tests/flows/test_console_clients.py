@@ -10,7 +10,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
 from watchword.flows import client_registry, stated_clients
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.oauth.clients import Client
 from watchword.pages import console
 from watchword.store import clients, document_clients

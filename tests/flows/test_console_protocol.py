@@ -9,7 +9,7 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.jose import jwk
 from watchword.oauth.clients import Client
 from watchword.pages import console_client_forms, console_client_protocol

@@ -10,7 +10,7 @@ from tests.unit.flows.test_desired_clients import KINDS
 
 from watchword.cli import description, toml_text
 from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.flows.desired import state
 from watchword.flows.desired.clients import Keep
 from watchword.flows.desired.state import Plan

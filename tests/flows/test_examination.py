@@ -8,7 +8,7 @@ from tests.fixtures.accounts import user_of
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.servers import Server
 
-from watchword.flows import api_tokens, client_registry, examination
+from watchword.flows import api_tokens, client_metadata, client_registry, examination
 from watchword.jose import jwk, jwt
 from watchword.oauth import token_format
 from watchword.store import api_tokens as store
@@ -141,7 +141,7 @@ async def test_a_refresh_token_does_not_work_whose_client_lost_what_it_needs(
     given = (await redeem(server, client, (await obtain_code(server, client))["code"])).json()
     token = (await refresh(server, client, given["refresh_token"])).json()["refresh_token"]
     assert await found(server, token) == ("r", "active")
-    changed = msgspec.structs.replace(client_registry.to_input(client.client), **taken)
+    changed = msgspec.structs.replace(client_metadata.to_input(client.client), **taken)
     client_id = client.client.client_id
     await client_registry.change(server.runtime, client_id, changed, expected_version=None, actor="test")
     assert await found(server, token) == ("r", "grant_ended")

@@ -14,7 +14,7 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
@@ -167,7 +167,7 @@ async def test_a_family_goes_on_by_the_profile_that_its_client_has_now(server: S
 
     async def hold_to(profile: SecurityProfile) -> None:
         given = msgspec.structs.replace(
-            client_registry.to_input(bank.registered.client), security_profile=profile
+            client_metadata.to_input(bank.registered.client), security_profile=profile
         )
         await client_registry.change(
             server.runtime, bank.client_id, given, expected_version=None, actor="test"

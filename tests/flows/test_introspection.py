@@ -6,7 +6,8 @@ import pytest
 from tests.fixtures.servers import Server, basic
 
 from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.client_metadata import ClientInput
+from watchword.flows.client_registry import Registered
 
 INACTIVE = {"active": False}
 

@@ -24,7 +24,7 @@ from tests.fixtures.trusted_issuers import (
 )
 
 from watchword.flows import assertions, client_registry, trust_rules
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.jose import jwk
 from watchword.store.database import Transaction
 

@@ -3,7 +3,7 @@
 from tests.fixtures.servers import Server
 from tests.store.made import client
 
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.store import clients
 
 
@@ -14,7 +14,7 @@ async def _admin(server: Server) -> dict[str, str]:
 
 async def test_a_list_goes_on_after_the_longest_names(server: Server) -> None:
     for number in range(3):
-        given = client_registry.ClientInput(name=f"0{'ж' * 198}{number}")
+        given = client_metadata.ClientInput(name=f"0{'ж' * 198}{number}")
         long_id = f"{number}{'~' * 199}"
         await client_registry.register(server.runtime, given, client_id=long_id, actor="test")
         await server.token(name=f"0{'ж' * 198}{number}")
@@ -30,9 +30,9 @@ async def test_a_list_goes_on_after_the_longest_names(server: Server) -> None:
 async def test_the_longest_names_and_identifiers_are_found_when_they_are_written_out(server: Server) -> None:
     name, document = "n" * 200, f"https://app.example.com/{'a' * 700}"
     address = f"{'a' * 64}@{'.'.join(['b' * 61] * 3)}.cc"
-    given = client_registry.ClientInput(name=name)
+    given = client_metadata.ClientInput(name=name)
     await client_registry.register(server.runtime, given, actor="test")
-    made = client_registry.to_client(given, document, origin="document")
+    made = client_metadata.to_client(given, document, origin="document")
     await server.runtime.database.write(clients.create_client, made, actor="test", now=server.runtime.now())
     await server.token(name=name)
     await accounts.create(server.runtime, username="ada", email=address, actor="test")

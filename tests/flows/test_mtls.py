@@ -21,7 +21,8 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Process, Server, open_server, serve
 
 from watchword.flows import client_certificates, client_registry, start
-from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.client_metadata import ClientInput
+from watchword.flows.client_registry import Registered
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
 from watchword.oauth.clients import Origin

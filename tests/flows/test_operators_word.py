@@ -11,7 +11,7 @@ from tests.fixtures.registering import server as registering
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_client_documents import begin, consent_of, server
 
-from watchword.flows import client_documents, client_registry, stated_clients
+from watchword.flows import client_documents, client_metadata, client_registry, stated_clients
 from watchword.flows.registration import METHODS
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
@@ -29,7 +29,7 @@ async def say(runtime: Runtime, client_id: str, **said: Any) -> None:
     """Change a client as an administrator, by the fields of ClientInput."""
     client = await client_registry.find(runtime, client_id)
     assert client is not None
-    wished = msgspec.structs.replace(client_registry.to_input(client), **said)
+    wished = msgspec.structs.replace(client_metadata.to_input(client), **said)
     await client_registry.change(runtime, client_id, wished, expected_version=None, actor="test")
 
 

@@ -14,7 +14,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import open_server
 
-from watchword.flows import client_registry, playground
+from watchword.flows import client_metadata, client_registry, playground
 from watchword.settings.options import ScopeText
 from watchword.store import events
 from watchword.store.events import Event
@@ -230,7 +230,7 @@ async def test_a_request_authenticates_as_the_client_does(
     client = await playground.find(admin.server.runtime)
     assert client is not None
     given = msgspec.structs.replace(
-        client_registry.to_input(client), token_endpoint_auth_method=method, **more
+        client_metadata.to_input(client), token_endpoint_auth_method=method, **more
     )
     await client_registry.change(
         admin.server.runtime, client.client_id, given, expected_version=None, actor="test"

@@ -11,7 +11,7 @@ from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword import jobs
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.jose import jwk, jwt
 
 __all__ = ["server"]
@@ -348,7 +348,7 @@ async def test_unused_clients_go_and_one_with_a_live_grant_stays(server: Server)
     await server.runtime.usage.flush(server.runtime.database)
     client = await client_registry.find(server.runtime, disabled["client_id"])
     assert client is not None
-    given = client_registry.to_input(client)
+    given = client_metadata.to_input(client)
     await client_registry.change(
         server.runtime, client.client_id, given, expected_version=None, disabled=True, actor="test"
     )

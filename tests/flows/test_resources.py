@@ -18,7 +18,7 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_registry
+from watchword.flows import accounts, client_metadata, client_registry
 from watchword.jose import jwk, jwt
 from watchword.oauth.clients import TokenFormat
 from watchword.oauth.errors import OAuthError
@@ -93,7 +93,7 @@ async def test_a_client_from_before_its_resource_was_refused_is_disabled_like_an
     await server.runtime.database.write(age)
     known = await client_registry.find(server.runtime, client.client.client_id)
     assert known is not None
-    given = client_registry.to_input(known)
+    given = client_metadata.to_input(known)
     for changed, disabled in ((given, None), (msgspec.structs.replace(given, name="x"), True)):
         with pytest.raises(OAuthError, match="absolute URI"):
             await client_registry.change(

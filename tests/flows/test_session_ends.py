@@ -23,7 +23,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword import jobs
-from watchword.flows import client_registry
+from watchword.flows import client_metadata, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.store.database import Transaction
 
@@ -135,7 +135,7 @@ async def test_ad_07_a_disabled_or_deleted_client_is_worth_nothing_at_once(ada: 
         if how == "delete":
             await client_registry.delete(server.runtime, client.client.client_id, actor="test")
         else:
-            given = client_registry.to_input(client.client)
+            given = client_metadata.to_input(client.client)
             await client_registry.change(
                 server.runtime, client.client.client_id, given, expected_version=None, disabled=True, actor="test"
             )  # fmt: skip

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import client_registry, minting, statuses
-from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows import client_metadata, client_registry, minting, statuses
+from watchword.flows.client_metadata import ClientInput
+from watchword.flows.client_registry import Registered
 from watchword.flows.minting import AccessGrant
 from watchword.jose import jws, jwt
 from watchword.oauth import status_list
@@ -86,7 +87,7 @@ async def test_a_revoked_token_takes_no_other_with_it(server: Server) -> None:
 async def test_who_was_killed_and_set_up_again_begins_with_a_new_list(server: Server) -> None:
     registered = await server.client(access_token_status=True)
     before = (await server.grant(registered)).json()["access_token"]
-    given = client_registry.to_input(registered.client)
+    given = client_metadata.to_input(registered.client)
     server.clock.advance(5)
     for disabled in (True, False):
         await client_registry.change(
@@ -100,7 +101,7 @@ async def test_who_was_killed_and_set_up_again_begins_with_a_new_list(server: Se
 
 async def test_a_client_that_is_there_again_at_once_gets_tokens_that_are_good(server: Server) -> None:
     registered = await server.client(access_token_status=True)
-    given = client_registry.to_input(registered.client)
+    given = client_metadata.to_input(registered.client)
     for disabled in (True, False):
         await client_registry.change(
             server.runtime, registered.client.client_id, given, expected_version=None, disabled=disabled, actor="test"

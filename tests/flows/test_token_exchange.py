@@ -10,8 +10,8 @@ from tests.fixtures.code_flow import obtain_code, redeem, refresh
 from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import account_changes, accounts, client_registry, minting
-from watchword.flows.client_registry import Registered, to_input
+from watchword.flows import account_changes, accounts, client_metadata, client_registry, minting
+from watchword.flows.client_registry import Registered
 from watchword.flows.minting import AccessGrant
 from watchword.jose import jwk, jwt
 from watchword.oauth import exchange
@@ -201,7 +201,7 @@ async def switch(server: Server, client: Registered, *, disabled: bool) -> None:
     await client_registry.change(
         server.runtime,
         client.client.client_id,
-        to_input(client.client),
+        client_metadata.to_input(client.client),
         expected_version=None,
         disabled=disabled,
         actor="test",

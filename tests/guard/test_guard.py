@@ -21,7 +21,7 @@ from tests.fixtures.servers import Process, Server, free_port, serve
 
 from watchword.flows import api_tokens, client_registry
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.guard import Policy, Refused
 from watchword.guard.asgi import GuardMiddleware
 from watchword.guard.fastapi import Guard, Principal

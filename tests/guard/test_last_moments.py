@@ -8,7 +8,7 @@ import httpx
 import pytest
 from tests.fixtures.live import Live
 
-from watchword.flows import client_registry
+from watchword.flows import client_metadata, client_registry
 from watchword.flows.client_registry import Registered
 from watchword.guard import Guard, Refused, background, ended
 from watchword.guard.presented import Presented
@@ -96,7 +96,7 @@ def test_a_client_that_is_there_again_at_once_has_tokens_that_a_guard_accepts(
     client = live.client(scope="orders:read")
     before = token_of(live, client)
     assert accepts(running, before)
-    given = client_registry.to_input(client.client)
+    given = client_metadata.to_input(client.client)
     for disabled in (True, False):
         changed = client_registry.change(
             live.runtime,

@@ -13,7 +13,8 @@ from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_clients
 from watchword.endpoints.admin_clients import SecretInput
 from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.client_metadata import ClientInput, to_input
+from watchword.flows.client_registry import Registered
 from watchword.flows.runtime import Runtime
 from watchword.http.operation import convert
 from watchword.oauth.clients import Client
@@ -253,7 +254,7 @@ def update(
         existing = await client_registry.find(runtime, client_id)
         if existing is None:
             raise OAuthError("not_found", "There is no such client.")
-        before = client_registry.to_input(existing)
+        before = to_input(existing)
         wanted = client_metadata.of(context.params, before)
         given = convert(msgspec.to_builtins(before) | wanted, ClientInput)
         return await client_registry.change(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from watchword.flows.client_registry import ClientInput, check_name, to_client
+from watchword.flows.client_metadata import ClientInput, check_name, to_client
 from watchword.flows.inputs import Text, Uri
 from watchword.oauth import malformed
 from watchword.oauth.answers import AnswersInput, fields_of

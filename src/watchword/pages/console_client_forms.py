@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput
+from watchword.flows import client_metadata, client_registry
+from watchword.flows.client_metadata import ClientInput
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert
@@ -200,7 +200,7 @@ async def edit(request: Request) -> Response:
     if wrong:
         return _edit(request, found, client, form, wrong)
     try:
-        before = msgspec.to_builtins(client_registry.to_input(client))
+        before = msgspec.to_builtins(client_metadata.to_input(client))
         given = _given(form, before, _resources(request, client))
         await client_registry.change(
             console.acting(request, found),

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_registry
-from watchword.flows.client_registry import ClientInput
+from watchword.flows import client_metadata, client_registry
+from watchword.flows.client_metadata import ClientInput
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert
@@ -138,7 +138,7 @@ def _written(kind: str, value: object) -> object:
 
 
 def _input(client: Client) -> dict[str, object]:
-    given: dict[str, object] = msgspec.to_builtins(client_registry.to_input(client))
+    given: dict[str, object] = msgspec.to_builtins(client_metadata.to_input(client))
     return given
 
 

@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from watchword.flows import client_registry
+from watchword.flows import client_metadata, client_registry
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.clients import SECRET_METHODS, SHORT_GRANTS, Client
@@ -236,7 +236,7 @@ async def _switch(request: Request, person: Person, client: Client, *, off: bool
         await client_registry.change(
             console.acting(request, person),
             client.client_id,
-            client_registry.to_input(client),
+            client_metadata.to_input(client),
             expected_version=client.version,
             disabled=off,
             actor=person[1].id,

@@ -17,7 +17,8 @@ import httpx
 from watchword.app import App
 from watchword.flows import accounts, api_tokens, client_registry, minting, revocation, sessions
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_registry import ClientInput, Registered
+from watchword.flows.client_metadata import ClientInput
+from watchword.flows.client_registry import Registered
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.guard import Guard

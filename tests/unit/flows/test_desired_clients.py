@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword.cli import description, toml_text
-from watchword.flows import client_registry
+from watchword.flows import client_metadata
 from watchword.flows.desired import state
 from watchword.flows.desired.clients import ClientState
 from watchword.flows.desired.state import State
@@ -116,20 +116,20 @@ def test_every_field_of_a_client_is_tried() -> None:
 def test_what_is_written_of_a_client_makes_the_same_client(fields: dict[str, Any]) -> None:
     described = msgspec.convert(fields, ClientState)
     try:
-        client = client_registry.to_client(described, "a")
+        client = client_metadata.to_client(described, "a")
     except OAuthError:
         return  # no client can be so
     own = {"client_id": "a", "disabled": described.disabled}
-    shown = msgspec.convert(own | msgspec.to_builtins(client_registry.to_input(client)), ClientState)
+    shown = msgspec.convert(own | msgspec.to_builtins(client_metadata.to_input(client)), ClientState)
     entries = description.entries("clients", State(clients=(shown,)))
     (again,) = state.read(tomllib.loads(toml_text.tables({"clients": entries}))).clients or ()
     assert again == shown
-    assert client_registry.to_client(again, "a") == client
+    assert client_metadata.to_client(again, "a") == client
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_client_of_every_kind_can_be(kind: dict[str, Any]) -> None:
-    client_registry.to_client(msgspec.convert({"client_id": "a", "name": "a"} | kind, ClientState), "a")
+    client_metadata.to_client(msgspec.convert({"client_id": "a", "name": "a"} | kind, ClientState), "a")
 
 
 def test_an_entry_without_an_identifier_is_named_by_its_number() -> None:
@@ -143,8 +143,8 @@ def test_an_entry_without_an_identifier_is_named_by_its_number() -> None:
 def test_a_public_client_that_left_its_grants_out_is_told_to_name_them() -> None:
     public = {"name": "a", "redirect_uris": ["https://app.example/cb"], "token_endpoint_auth_method": "none"}
     named = msgspec.convert(public | {"client_id": "a", "grant_types": ["authorization_code"]}, ClientState)
-    assert client_registry.to_client(named, "a").grant_types == ("authorization_code",)
+    assert client_metadata.to_client(named, "a").grant_types == ("authorization_code",)
     with pytest.raises(OAuthError) as caught:
-        client_registry.to_client(msgspec.convert(public | {"client_id": "a"}, ClientState), "a")
+        client_metadata.to_client(msgspec.convert(public | {"client_id": "a"}, ClientState), "a")
     assert (caught.value.field, caught.value.code) == ("grant_types", "invalid_client_metadata")
     assert caught.value.description.endswith("other grants than client_credentials: name them.")

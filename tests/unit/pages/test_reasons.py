@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchword.flows.client_registry import ClientInput
+from watchword.flows.client_metadata import ClientInput
 from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
 from watchword.pages import languages, reasons
@@ -14,6 +14,7 @@ from watchword.pages import languages, reasons
 SOURCE = Path(reasons.__file__).parent.parent
 # Where those refuse whom the forms of the console call
 RULES = [
+    "flows/client_metadata",
     "flows/client_registry",
     "flows/client_checks",
     "flows/client_keys",

@@ -6,8 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import client_checks, client_registry
-from watchword.flows.client_registry import CHOSEN_ID, ClientInput
+from watchword.flows import client_checks, client_metadata, client_registry
+from watchword.flows.client_metadata import ClientInput
+from watchword.flows.client_registry import CHOSEN_ID
 from watchword.flows.desired.step import Differences, Step, differences
 from watchword.flows.runtime import Runtime
 from watchword.oauth.clients import SECRET_METHODS, Client
@@ -46,7 +47,7 @@ async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor
             "A client with this identifier exists that no administrator registered: choose another identifier.",
             field="client_id",
         )
-    wanted = client_registry.to_client(given, given.client_id)
+    wanted = client_metadata.to_client(given, given.client_id)
     found = _differences(existing, wanted, given.disabled) if existing else Differences()
     lacks_secret = await _lacks_secret(runtime, wanted)
     keeps = keep if lacks_secret else None
@@ -99,7 +100,7 @@ async def _administered(runtime: Runtime) -> list[Client]:
 
 
 def _description(client: Client) -> ClientState:
-    fields = msgspec.to_builtins(client_registry.to_input(client))
+    fields = msgspec.to_builtins(client_metadata.to_input(client))
     own = {"client_id": client.client_id, "disabled": client.disabled_at is not None}
     return msgspec.convert(own | fields, ClientState)
 

@@ -9,6 +9,7 @@ from watchword.store import documents, searches
 from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.documents import UNREADABLE
 from watchword.store.filters import where
+from watchword.store.liveness import live_token, unexpired
 from watchword.store.searches import Key
 from watchword.store.users import NO_GROUPS, get_user, read_groups
 from watchword.telemetry import log
@@ -128,8 +129,7 @@ async def create_token(
     if token.parent_id is not None:
         # The touch makes a concurrent revocation of the parent wait, so that no child outlives it (MN-04).
         parent = await tx.run(
-            "UPDATE api_tokens SET depth = depth WHERE id = $1 AND revoked_at IS NULL "
-            "AND (expires_at IS NULL OR expires_at > $2)",
+            f"UPDATE api_tokens SET depth = depth WHERE id = $1 AND {live_token('$2')}",  # noqa: S608 - literals
             token.parent_id,
             token.created_at,
         )
@@ -196,7 +196,7 @@ async def get_token(tx: Transaction, token_id: str) -> ApiToken | None:
 
 def _in_state(state: str, now: int) -> tuple[tuple[object, ...], ...]:
     if state == "active":
-        return (("revoked_at IS NULL AND (expires_at IS NULL OR expires_at > {})", now),)
+        return ((live_token("{}"), now),)
     if state == "expired":  # found through the index on the expiry, not by a scan of all tokens
         expired = "SELECT id FROM api_tokens WHERE revoked_at IS NULL AND expires_at <= {}"
         return ((f"id IN ({expired})", now),)
@@ -291,14 +291,14 @@ async def rotate_token(
 ) -> bool:
     """Give a live token a new secret; the older ones end at `overlap_until`. Return False when it is not alive."""
     alive = await tx.run(
-        "UPDATE api_tokens SET notified_at = NULL WHERE id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)",
+        f"UPDATE api_tokens SET notified_at = NULL WHERE id = $1 AND {live_token('$2')}",  # noqa: S608 - literals
         token_id,
         now,
     )
     if not alive:
         return False
     await tx.run(
-        "UPDATE api_token_secrets SET expires_at = $1 WHERE token_id = $2 AND (expires_at IS NULL OR expires_at > $1)",
+        f"UPDATE api_token_secrets SET expires_at = $1 WHERE token_id = $2 AND {unexpired('$1')}",  # noqa: S608 - literals
         overlap_until,
         token_id,
     )

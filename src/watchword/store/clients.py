@@ -8,6 +8,7 @@ from watchword.store.api_tokens import revoke_tokens_of_client
 from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.filters import where
 from watchword.store.identities import revoke_identities_of
+from watchword.store.liveness import unexpired
 from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
 
@@ -306,7 +307,7 @@ async def add_secret(
         return False
     if overlap_until is not None:
         await tx.run(
-            "UPDATE client_secrets SET expires_at = $1 WHERE client_id = $2 AND (expires_at IS NULL OR expires_at > $1)",
+            f"UPDATE client_secrets SET expires_at = $1 WHERE client_id = $2 AND {unexpired('$1')}",  # noqa: S608 - literals
             overlap_until,
             client_id,
         )
@@ -369,8 +370,7 @@ async def delete_secret(tx: Transaction, client_id: str, secret_id: str, *, acto
 async def live_digests(tx: Transaction, client_id: str, now: int) -> list[tuple[bytes, str, int | None]]:
     """Return digest, identifier and end of every secret of a client that is valid now."""
     rows = await tx.all(
-        "SELECT digest, id, expires_at FROM client_secrets WHERE client_id = $1 "
-        "AND (expires_at IS NULL OR expires_at > $2)",
+        f"SELECT digest, id, expires_at FROM client_secrets WHERE client_id = $1 AND {unexpired('$2')}",  # noqa: S608 - literals
         client_id,
         now,
     )

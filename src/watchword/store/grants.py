@@ -13,6 +13,7 @@ import msgspec
 from watchword.oauth.claims_request import ClaimsRequest
 from watchword.store import documents, faults
 from watchword.store.database import Change, Database, Entry, Row, Transaction
+from watchword.store.liveness import live_session
 from watchword.store.logout_notices import note_client_with
 from watchword.store.several import padded, places
 from watchword.store.users import NAMES as USER
@@ -78,10 +79,9 @@ class Standing(msgspec.Struct, frozen=True):
 _NAMES = Grant.__struct_fields__
 _FACTS = Standing.__struct_fields__[3:]
 _PERSON, _REST = len(_NAMES), len(_NAMES) + len(USER)
-_LIVE = "ended_at IS NULL AND idle_expires_at > {0} AND expires_at > {0}"
 STANDING = (
     f"SELECT {', '.join(f'g.{name}' for name in _NAMES)}, {', '.join(f'u.{name}' for name in USER)}, "  # noqa: S608 - literals
-    f"EXISTS (SELECT 1 FROM sessions WHERE id = g.session_id AND {_LIVE.format('$1')}) AS in_session, "
+    f"EXISTS (SELECT 1 FROM sessions WHERE id = g.session_id AND {live_session('$1')}) AS in_session, "
     f"{', '.join(f'g.{name}' for name in _FACTS)} FROM grants g LEFT JOIN users u ON u.id = g.user_id "
 )
 _BEGINNING = (*_NAMES, "expires_at", "code_digest", "code_expires_at", "request")
@@ -93,7 +93,7 @@ _CREATE = Change(
     "create_grant",
     f"{_INSERT} SELECT {_PLACES} FROM sessions JOIN clients ON clients.client_id = $2 AND clients.disabled_at IS NULL "  # noqa: S608 - literals
     "JOIN consents ON consents.user_id = $3 AND consents.client_id = $2 AND consents.audience = $6 "
-    f"WHERE sessions.id = $4 AND {_LIVE.format('$8')} "
+    f"WHERE sessions.id = $4 AND {live_session('$8', 'sessions.')} "
     "FOR SHARE OF sessions FOR KEY SHARE OF clients FOR KEY SHARE OF consents RETURNING id",
 )
 
@@ -143,7 +143,7 @@ async def hold_session(tx: Transaction, session_id: str, now: int) -> bool:
 
     An end that came first leaves nothing to grant in; one that comes later ends what was granted.
     """
-    held = f"SELECT id FROM sessions WHERE id = $1 AND {_LIVE.format('$2')} FOR SHARE"  # noqa: S608 - literals
+    held = f"SELECT id FROM sessions WHERE id = $1 AND {live_session('$2')} FOR SHARE"  # noqa: S608 - literals
     return await tx.one(held, session_id, now) is not None
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from watchword.store.database import Transaction
+from watchword.store.liveness import live_token, unexpired
 
 T = TypeVar("T")
 
@@ -60,12 +61,11 @@ async def _hold_api_token(tx: Transaction, holder: Holder, now: int) -> bool:
     owner = _OWNERS.get(owned["owner_kind"]) if owned else None
     if owned and owner and await tx.one(owner, owned["owner_id"]) is None:
         return False
-    alive = "(expires_at IS NULL OR expires_at > $2)"
-    token = f"SELECT id FROM api_tokens WHERE id = $1 AND revoked_at IS NULL AND {alive} FOR NO KEY UPDATE"  # noqa: S608 - literals
+    token = f"SELECT id FROM api_tokens WHERE id = $1 AND {live_token('$2')} FOR NO KEY UPDATE"  # noqa: S608 - literals
     if await tx.one(token, holder.token_id, now) is None:
         return False
     # After the token: a rotation, which ends secrets, locks that first.
-    secret = f"SELECT id FROM api_token_secrets WHERE token_id = $1 AND {alive} AND id = $3"  # noqa: S608 - literals
+    secret = f"SELECT id FROM api_token_secrets WHERE token_id = $1 AND {unexpired('$2')} AND id = $3"  # noqa: S608 - literals
     return await tx.one(secret, holder.token_id, now, holder.secret_id) is not None
 
 

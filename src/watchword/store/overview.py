@@ -3,6 +3,7 @@
 import msgspec
 
 from watchword.store.database import Transaction
+from watchword.store.liveness import live_session, live_token
 
 MOST = 10_000  # counting stops here
 
@@ -17,8 +18,8 @@ class Numbers(msgspec.Struct, frozen=True):
     ending: int
 
 
-_SESSIONS = "sessions WHERE ended_at IS NULL AND expires_at > $1 AND idle_expires_at > $1"
-_TOKENS = "api_tokens WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)"
+_SESSIONS = f"sessions WHERE {live_session('$1')}"
+_TOKENS = f"api_tokens WHERE {live_token('$1')}"
 _ENDING = "api_tokens WHERE expires_at > $1 AND expires_at <= $2 AND revoked_at IS NULL"
 
 

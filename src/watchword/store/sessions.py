@@ -15,6 +15,7 @@ from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
 from watchword.store.grants import end_grants_of_sessions
 from watchword.store.links import find_live_link, forget_links
+from watchword.store.liveness import live_session
 from watchword.store.logout_notices import queue_notices
 from watchword.store.several import in_parts, padded, places
 from watchword.store.tokens import Used, use_identifier
@@ -125,7 +126,7 @@ async def create_session(
 _VISIT = (
     f"SELECT {', '.join('s.' + name for name in _NAMES)}, {', '.join('u.' + name for name in USER)} "  # noqa: S608 - literals
     "FROM sessions s JOIN users u ON u.id = s.user_id "
-    "WHERE s.digest = $1 AND s.ended_at IS NULL AND s.expires_at > $2 AND s.idle_expires_at > $2 "
+    f"WHERE s.digest = $1 AND {live_session('$2', 's.')} "
     "AND u.disabled_at IS NULL AND s.created_at >= u.valid_from"
 )
 
@@ -142,7 +143,7 @@ async def find_session(tx: Transaction, digest: bytes, now: int) -> tuple[Sessio
 async def get_session(tx: Transaction, session_id: str, now: int) -> Session | None:
     """Return a live session by its identifier."""
     row = await tx.one(
-        f"SELECT {_COLUMNS} FROM sessions WHERE id = $1 AND ended_at IS NULL AND expires_at > $2 AND idle_expires_at > $2",  # noqa: S608 - literals
+        f"SELECT {_COLUMNS} FROM sessions WHERE id = $1 AND {live_session('$2')}",  # noqa: S608 - literals
         session_id,
         now,
     )
@@ -155,7 +156,7 @@ async def list_sessions(
     """Return live sessions, newest first, of one person or of all (an empty `user_id`)."""
     which, values = where(
         ("user_id = {}", user_id),
-        ("ended_at IS NULL AND expires_at > {} AND idle_expires_at > {}", now, now),
+        (live_session("{}"), now, now),
         ("id < {}", after),
     )
     rows = await tx.all(

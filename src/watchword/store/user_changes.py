@@ -8,6 +8,7 @@ from watchword.store.factors import enrolled
 from watchword.store.grants import end_grant, hold_session
 from watchword.store.identities import revoke_identities_of
 from watchword.store.links import Link, create_link, forget_links, hold_link, use_link
+from watchword.store.liveness import live_session, live_token
 from watchword.store.passkeys import MadePasskey, add_passkey
 from watchword.store.sessions import end_sessions_of
 from watchword.store.users import get_user, hold_address, is_last_admin, remove_password, set_password
@@ -345,9 +346,9 @@ async def delete_user(tx: Transaction, user_id: str, *, actor: str, now: int) ->
 async def count_ends(tx: Transaction, user_id: str, now: int) -> tuple[int, int, int]:
     """Return how many sessions, applications and API tokens would end with an account."""
     row = await tx.one(
-        "SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND ended_at IS NULL AND expires_at > $2 AND idle_expires_at > $2) AS sessions, "
+        f"SELECT (SELECT COUNT(*) FROM sessions WHERE user_id = $1 AND {live_session('$2')}) AS sessions, "  # noqa: S608 - literals
         "(SELECT COUNT(DISTINCT client_id) FROM grants WHERE user_id = $1 AND ended_at IS NULL) AS applications, "
-        "(SELECT COUNT(*) FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $2)) AS tokens",
+        f"(SELECT COUNT(*) FROM api_tokens WHERE owner_id = $1 AND {live_token('$2')}) AS tokens",
         user_id,
         now,
     )

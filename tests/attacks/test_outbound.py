@@ -76,7 +76,7 @@ class Network:
 def network(documents: Documents, monkeypatch: pytest.MonkeyPatch) -> Network:
     """The network, so that nothing leaves this machine whatever the outcome."""
     made = Network(documents)
-    monkeypatch.setattr(fetch, "_request", made.request)
+    monkeypatch.setattr("watchword.fetch.request._request", made.request)
     return made
 
 

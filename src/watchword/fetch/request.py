@@ -1,82 +1,31 @@
-"""Hardened outbound HTTP: requests to URLs that somebody else has named.
+"""One request to a URL that somebody else has named, and its answer: no redirects, bounded time and size.
 
-A name is resolved once, all of its addresses are checked, and the connection goes to a checked address, with the name kept for TLS and
-`Host`: so the name cannot point elsewhere between check and use (DNS rebinding). HTTPS only, no redirects, no private networks, two
-ports, bounded time and size. Loopback is reachable only by an explicit switch for tests; a private network only where the operator
-allowed it for that use, and then on any port.
+The connection goes to a checked address (`addresses`), with the name kept for TLS and `Host`. The answer is read piece by piece (`bounded`).
 """
 
 import asyncio
-import ipaddress
-import os
 import re
-import socket
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 import msgspec
 
+from watchword.fetch.addresses import Address, Networks, Reach, Target, addresses_of, parse_target
+from watchword.fetch.errors import FetchError
+from watchword.fetch.names import Resolver, resolve
+
 if TYPE_CHECKING:
     import httpcore
 
 MAX_BYTES = 256 * 1024
-MAX_URL = 2000
 MAX_HEAD = 32 * 1024  # bytes of an answer besides its body, interim answers included
 MAX_KEPT = 86_400
 TIMEOUT = 5.0
 CONNECT_TIMEOUT = 2.0
-MAX_ADDRESSES = 16
-TRIED_ADDRESSES = 2
-PORTS = frozenset({443, 8443})
 JSON_TYPES = ("application/json", "application/jwk-set+json")
-
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Networks = Sequence[str]
-Resolver = Callable[[str, int], Awaitable[Sequence[str]]]
-
-# `urlsplit` drops tabs and line feeds and believes user information: an address is matched as a whole instead.
-_URL = re.compile(
-    r"(?P<scheme>https?)://(?P<host>[A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])"
-    r"(?::(?P<port>[1-9][0-9]{0,4}))?(?P<rest>(?:/[!$&'()*+,\-./0-9:;=@A-Z_a-z~%]*)?(?:\?[!$&'()*+,\-./0-9:;=?@A-Z_a-z~%]*)?)"
-)
-_NUMERIC = re.compile(r"(?:.*\.)?(?:[0-9]+|0[xX][0-9A-Fa-f]*)")  # 127.1, 2130706433, 0x7f.1
-
-# Beyond what `is_global` says: transition mechanisms that hide another address, and a cloud's public-looking metadata address.
-_REFUSED = [
-    ipaddress.ip_network(network)
-    for network in (
-        "0.0.0.0/8", "100.64.0.0/10", "168.63.129.16/32", "192.0.0.0/24", "192.88.99.0/24", "198.18.0.0/15", "240.0.0.0/4",
-        "::/96", "64:ff9b:1::/48", "100::/64", "2001::/23", "2002::/16", "3fff::/20", "5f00::/16", "fec0::/10", "fc00::/7",
-    )
-]  # fmt: skip
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# How reasons begin that say nothing about what the server would have answered.
-_OUTAGES = (
-    "timed out",
-    "no connection",
-    "no answer",
-    "host not found",
-    "too many",
-    "answered 5",
-    "answered 429",
-)
-
-
-class FetchError(Exception):
-    """The address was refused or did not answer properly; `reason` is short and names no content."""
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
-
-    @property
-    def is_outage(self) -> bool:
-        """Whether the server is merely unreachable or overloaded, so that its last answer may still be used."""
-        return self.reason.startswith(_OUTAGES)
 
 
 class Fetched(msgspec.Struct, frozen=True):
@@ -86,50 +35,6 @@ class Fetched(msgspec.Struct, frozen=True):
     body: bytes
     content_type: str
     max_age: int
-
-
-class Names:
-    """A resolver with threads of its own: one for each name being looked up, shared by all that ask for it.
-
-    A name whose DNS servers do not answer blocks its thread for half a minute, and delays only those who ask for that name. (The event
-    loop itself looks up two names at a time.) More than `at_once` names at a time are refused.
-    """
-
-    def __init__(self, at_once: int = 32) -> None:
-        self._at_once = at_once
-        self.begin()
-
-    def begin(self) -> None:
-        """Start with threads of this process: none survives a fork, and their pool would not notice."""
-        self._threads = ThreadPoolExecutor(self._at_once, thread_name_prefix="watchword-names")
-        self._under_way: dict[str, Future[list[str] | None]] = {}
-
-    async def __call__(self, host: str, port: int) -> Sequence[str]:
-        """Return every address of a name; raise OSError, and FetchError when too many are being looked up."""
-        looked_up = self._under_way.get(host)
-        if looked_up is None:
-            if len(self._under_way) >= self._at_once:
-                raise FetchError("too many names to look up")
-            looked_up = self._under_way[host] = self._threads.submit(_look_up, host)
-            looked_up.add_done_callback(lambda _: self._under_way.pop(host, None))
-        found = await asyncio.shield(asyncio.wrap_future(looked_up))  # others wait for it as well
-        if found is None:
-            raise OSError("no such name")
-        return found
-
-
-def _look_up(host: str) -> list[str] | None:
-    try:
-        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError):  # returned, not raised: nobody may be left to retrieve the exception
-        return None
-    return [str(one[4][0]) for one in found]
-
-
-# The resolver for hosts that the server itself or its operator named.
-resolve = Names()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=resolve.begin)
 
 
 async def fetch(
@@ -150,7 +55,7 @@ async def fetch(
     """
     authorization = f"Bearer {bearer}" if bearer else None
     order = _Order("GET", url, None, max_bytes, content_types, tls, authorization)
-    return await _within(timeout, order, _Reach(allow_loopback, tuple(networks)), resolver)
+    return await _within(timeout, order, Reach(allow_loopback, tuple(networks)), resolver)
 
 
 async def post_form(
@@ -166,12 +71,7 @@ async def post_form(
 ) -> Fetched:
     """Post a form over HTTPS and return the answer, whatever its status and type; raise FetchError. `networks` are as for `fetch`."""
     order = _Order("POST", url, urlencode(form).encode(), MAX_BYTES, (), tls, authorization)
-    return await _within(timeout, order, _Reach(allow_loopback, tuple(networks)), resolver)
-
-
-class _Reach(msgspec.Struct, frozen=True):
-    loopback: bool
-    networks: Networks
+    return await _within(timeout, order, Reach(allow_loopback, tuple(networks)), resolver)
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -200,11 +100,11 @@ class _Order(msgspec.Struct, frozen=True):
         return sent | ({"authorization": self.authorization} if self.authorization else {})
 
 
-async def _within(timeout: float, order: _Order, reach: _Reach, resolver: Resolver) -> Fetched:
+async def _within(timeout: float, order: _Order, reach: Reach, resolver: Resolver) -> Fetched:
     try:
         async with asyncio.timeout(timeout):
             target = parse_target(order.url)
-            addresses = await _addresses(target, reach, resolver)
+            addresses = await addresses_of(target, reach, resolver)
             for address in addresses[:-1]:
                 try:
                     return await _request(order, target, address)
@@ -217,97 +117,6 @@ async def _within(timeout: float, order: _Order, reach: _Reach, resolver: Resolv
 
 class _NotConnectedError(FetchError):
     pass
-
-
-class Target(msgspec.Struct, frozen=True):
-    """The parts of a URL; `rest` is path and query, `host` has no brackets, `header` is the Host header."""
-
-    scheme: str
-    host: str
-    port: int
-    rest: str
-    header: str
-
-
-def parse_target(url: str) -> Target:
-    """Split a URL; raise FetchError when it may not be fetched, whatever its name resolves to."""
-    target = split_address(url)
-    if _NUMERIC.fullmatch(target.host) and _literal(target.host) is None:
-        raise FetchError("not an address that may be fetched")
-    return target
-
-
-def split_address(url: str) -> Target:
-    """Split a URL; raise FetchError unless it is an http or https URL that every parser splits the same way."""
-    match = _URL.fullmatch(url) if len(url) <= MAX_URL else None
-    if match is None:
-        raise FetchError("not an address that may be fetched")
-    host = match["host"].strip("[]").lower()
-    port = int(match["port"] or (443 if match["scheme"] == "https" else 80))
-    if port > 65535 or (match["host"].startswith("[") and _literal(host) is None):
-        raise FetchError("not an address that may be fetched")
-    header = match["host"].lower() + (f":{match['port']}" if match["port"] else "")
-    rest = match["rest"] if match["rest"].startswith("/") else "/" + match["rest"]
-    return Target(match["scheme"], host, port, rest, header)
-
-
-def _literal(host: str) -> Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-async def _addresses(target: Target, reach: _Reach, resolver: Resolver) -> list[Address]:
-    literal = _literal(target.host)
-    if literal is not None:
-        found: Sequence[str] = [target.host]
-    else:
-        try:
-            found = await resolver(target.host, target.port)
-        except OSError:
-            raise FetchError("host not found") from None
-    if not 0 < len(found) <= MAX_ADDRESSES:
-        raise FetchError("host not found")
-    # All addresses have to pass, or none is used.
-    checked = [check_address(address, reach.loopback, reach.networks) for address in dict.fromkeys(found)]
-    if not all(reach.loopback and address.is_loopback for address in checked):
-        if target.scheme != "https":
-            raise FetchError("not https")
-        if target.port not in PORTS and not all(_is_within(address, reach.networks) for address in checked):
-            raise FetchError("port not allowed")
-    # The other version of IP comes second: where one leads nowhere, a name with many addresses of it is reached all the same.
-    others = sorted(checked[1:], key=lambda address: address.version == checked[0].version)
-    return [checked[0], *others][:TRIED_ADDRESSES]
-
-
-def check_address(address: str, allow_loopback: bool, networks: Networks = ()) -> Address:
-    """Return an address that may be connected to; raise FetchError for private, reserved and disguised ones outside `networks` (SS-01)."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        raise FetchError("address not allowed") from None
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.scope_id is not None:
-            raise FetchError("address not allowed")
-        if parsed.ipv4_mapped is not None:
-            return check_address(str(parsed.ipv4_mapped), allow_loopback, networks)
-        if parsed in _NAT64:
-            check_address(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)), allow_loopback=False)
-            return parsed
-    if (allow_loopback and parsed.is_loopback) or _is_within(parsed, networks):
-        return parsed
-    if not parsed.is_global or parsed.is_multicast or parsed.is_reserved or _is_refused(parsed):
-        raise FetchError("address not allowed")
-    return parsed
-
-
-def _is_within(address: Address, networks: Networks) -> bool:
-    return any(address in ipaddress.ip_network(network) for network in networks)
-
-
-def _is_refused(address: Address) -> bool:
-    return any(address.version == network.version and address in network for network in _REFUSED)
 
 
 @cache

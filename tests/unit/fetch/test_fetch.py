@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.fixtures.loopback import LoopbackServer
 
 from watchword.fetch import FetchError, check_address, fetch, parse_target, post_form
-from watchword.fetch import request as module
+from watchword.fetch.addresses import PORTS
 from watchword.flows.outbound import Outbound
 from watchword.http_server.exchange import Application
 
@@ -357,7 +357,7 @@ async def test_the_proxy_of_the_environment_is_not_asked(base: str, monkeypatch:
 
 
 def test_the_ports_are_few() -> None:
-    assert {443, 8443} == module.PORTS
+    assert {443, 8443} == PORTS
 
 
 EARLY = b"HTTP/1.1 103 Early Hints\r\n\r\n"

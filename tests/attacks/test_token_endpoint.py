@@ -11,7 +11,7 @@ from tests.fixtures.servers import Server, basic
 from watchword.flows import client_auth
 from watchword.jose import jwk
 from watchword.oauth import token_format
-from watchword.store import clients
+from watchword.store import client_secrets
 
 
 async def test_te_02_an_identifier_alone_proves_nothing(server: Server) -> None:
@@ -73,7 +73,7 @@ SECRETS = {
 async def test_cl_01_a_secret_with_special_characters_is_form_encoded(server: Server, secret: str) -> None:
     client = await server.client()
     await server.runtime.database.write(
-        clients.add_secret,
+        client_secrets.add_secret,
         client.client.client_id,
         id="secret_special",
         digest=token_format.digest(secret),

@@ -11,6 +11,7 @@ from tests.store.test_postgres_ends import held_trail, until_waiting
 
 from watchword.oauth.clients import AUTH_METHODS, SECRET_METHODS, Client, ExchangeRules
 from watchword.store import (
+    client_secrets,
     clients,
     consents,
     document_clients,
@@ -47,7 +48,7 @@ async def update(database: Database, made: Client, version: int, *, kill: bool =
 
 async def add_secret(database: Database, id: str, overlap_until: int | None = None) -> bool:
     return await database.write(
-        clients.add_secret,
+        client_secrets.add_secret,
         "cl_1",
         id=id,
         digest=digest(id),
@@ -59,7 +60,7 @@ async def add_secret(database: Database, id: str, overlap_until: int | None = No
 
 
 async def live(database: Database, now: int) -> list[str]:
-    return sorted(id for _, id, _ in await database.read(clients.live_digests, "cl_1", now))
+    return sorted(id for _, id, _ in await database.read(client_secrets.live_digests, "cl_1", now))
 
 
 async def test_a_client_is_read_as_it_was_stored(database: Database) -> None:
@@ -244,7 +245,7 @@ async def test_the_older_secret_lives_until_the_overlap_ends(database: Database)
     assert await add_secret(database, "new", overlap_until=NOW + 60)
     assert await live(database, NOW + 59) == ["new", "old"]
     assert await live(database, NOW + 60) == ["new"]
-    listed = await database.read(clients.list_secrets, "cl_1")
+    listed = await database.read(client_secrets.list_secrets, "cl_1")
     assert {secret.id: secret.expires_at for secret in listed} == {"old": NOW + 60, "new": None}
 
 
@@ -258,9 +259,9 @@ async def test_of_several_rotations_at_once_one_secret_survives_the_overlap(node
 async def test_a_deleted_secret_ends_at_once(database: Database) -> None:
     await create(database, client())
     await add_secret(database, "s1")
-    assert await database.write(clients.delete_secret, "cl_1", "s1", actor="test", now=NOW)
+    assert await database.write(client_secrets.delete_secret, "cl_1", "s1", actor="test", now=NOW)
     assert await live(database, NOW) == []
-    assert await database.write(clients.delete_secret, "cl_1", "s1", actor="test", now=NOW) is False
+    assert await database.write(client_secrets.delete_secret, "cl_1", "s1", actor="test", now=NOW) is False
 
 
 @pytest.mark.parametrize("method", [name for name in AUTH_METHODS if name not in SECRET_METHODS])
@@ -328,7 +329,7 @@ async def test_the_latest_use_stays_whatever_order_nodes_report_in(database: Dat
         await database.write(
             clients.flush_client_usage, [("s1", at, f"address at {at}")], [("cl_1", at), ("gone", at)]
         )
-    secret = (await database.read(clients.list_secrets, "cl_1"))[0]
+    secret = (await database.read(client_secrets.list_secrets, "cl_1"))[0]
     assert (secret.last_used_at, secret.last_address) == (NOW + 5, f"address at {NOW + 5}")
     found = await database.read(clients.find_client, "cl_1")
     assert found is not None

@@ -15,6 +15,7 @@ from tests.store.made import DAY, NOW, client, digest, select
 
 from watchword.store import (
     browsers,
+    client_secrets,
     clients,
     consents,
     devices,
@@ -294,7 +295,7 @@ async def test_rows_are_locked_in_one_order(
     database = await postgres_store.node()
     await prepare(database)
     assert await approve(database)
-    await database.write(clients.add_first_secret, "cl_1", ("s", digest("s")), actor="a", now=NOW)
+    await database.write(client_secrets.add_first_secret, "cl_1", ("s", digest("s")), actor="a", now=NOW)
     await database.write(browsers.note_browser, "u", digest("browser"), NOW)
     wish = {"expires_at": NOW + 60, "now": NOW}
     await database.write(user_changes.request_email_change, digest("l"), "u", "s", "u@example", **wish)

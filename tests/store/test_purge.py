@@ -22,6 +22,7 @@ from tests.store.made import (
 from watchword.store import (
     api_tokens,
     browsers,
+    client_secrets,
     clients,
     devices,
     events,
@@ -88,7 +89,7 @@ async def work(database: Database, day: int) -> None:
         now=now,
     )
     await database.write(
-        clients.add_secret,
+        client_secrets.add_secret,
         "cl_1",
         id=f"s{day}",
         digest=digest(f"s{day}"),

@@ -11,9 +11,9 @@ from pathlib import Path
 from watchword import __version__, http, jobs
 from watchword.app import refusals
 from watchword.app.paths import Paths
+from watchword.app.requests import RequestReader
 from watchword.app.routes import HOT, ROUTES, Route
 from watchword.flows import accounts, places, proofs, start
-from watchword.flows.client_certificates import Certificates
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
@@ -54,8 +54,7 @@ class App:
         self._opening = asyncio.Lock()  # held by `open`, for whoever closes meanwhile
         self._absence = NOT_OPEN
         check_files(settings)
-        self._trusted = settings.trusted_proxies
-        self._certificates = Certificates(settings)
+        self._requests = RequestReader(settings)
         self.trust_certificate: Trust | None = None
         self.shared: str | None = None
         self._paths = Paths(settings.issuer)
@@ -286,57 +285,9 @@ class App:
     def _request(self, scope: Scope, path: str, params: dict[str, str]) -> Request:
         if self.runtime is None:
             raise StorageUnavailable(self._absence)
-        headers: dict[bytes, bytes] = {}
-        duplicates: set[bytes] | None = None
-        for name, value in scope["headers"]:
-            if name in headers:
-                duplicates = {*(duplicates or ()), name}
-                if name == b"cookie":
-                    value = headers[name] + b"; " + value
-                elif name == b"dpop":  # RFC 9449 §4.3 (1): at most one; two joined are not a valid proof
-                    value = headers[name] + b", " + value
-                elif name == b"x-forwarded-for":
-                    value = headers[name] + b"," + value
-            headers[name] = value
-        self._check_host(headers, duplicates)
-        peer = scope["client"][0] if scope.get("client") else ""
-        address, proxied = peer, False
-        if self._trusted:
-            address, proxied = http.client_address(peer, headers, self._trusted)
-        secure = self._is_secure(scope, headers, proxied)
-        carries_secrets = b"authorization" in headers or scope["method"] == "POST"
-        if carries_secrets and not secure and self.settings.secure:  # HT-01
-            raise OAuthError("invalid_request", "Use https: what was sent here has travelled in the clear.")
-        certificate, issued = self._certificates.of(scope, headers, duplicates or NONE, proxied)
-        return Request(
-            runtime=self.runtime,
-            method=scope["method"],
-            path=path,
-            query_string=scope["query_string"],
-            headers=headers,
-            duplicates=frozenset(duplicates) if duplicates else NONE,
-            body=b"",
-            address=address,
-            secure=secure,
-            path_params=params,
-            client_certificate=certificate,
-            certificate_issued=issued,
-        )
-
-    def _check_host(self, headers: dict[bytes, bytes], duplicates: set[bytes] | None) -> None:
-        host = headers.get(b"host")
-        if host is not None and ((duplicates and b"host" in duplicates) or not http.is_valid_host(host)):
-            raise OAuthError("invalid_request", "The Host header is not valid.")
-
-    def _is_secure(self, scope: Scope, headers: dict[bytes, bytes], proxied: bool) -> bool:
-        if scope["scheme"] == "https":
-            return True
-        if not (proxied or self.settings.behind_tls_proxy):
-            return False
-        return headers.get(b"x-forwarded-proto", b"https").rpartition(b",")[2].strip().lower() == b"https"
+        return self._requests.read(self.runtime, scope, path, params)
 
 
-NONE: frozenset[bytes] = frozenset()
 CORS: Headers = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-expose-headers", b"WWW-Authenticate, DPoP-Nonce, Retry-After"),

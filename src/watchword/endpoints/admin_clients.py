@@ -14,7 +14,7 @@ from watchword.oauth.answers import AnswersInput, fields_of
 from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError
 from watchword.store import clients as store
-from watchword.store.clients import ClientSecret
+from watchword.store.client_secrets import ClientSecret
 
 READ, WRITE = "watchword:clients:read", "watchword:clients:write"
 

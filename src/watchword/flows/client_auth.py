@@ -20,7 +20,7 @@ from watchword.oauth import assertion, dpop, mtls, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.ratelimit import LocalBuckets
-from watchword.store import clients, tokens
+from watchword.store import client_secrets, tokens
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import log
 from watchword.zero.proof import dpop_channel
@@ -242,7 +242,7 @@ async def _live_digests(runtime: Runtime, client_id: str) -> list[tuple[bytes, s
     if cached is not None and cached[0] == version:
         known: list[tuple[bytes, str, int | None]] = cached[1]
         return known
-    found = await runtime.database.read(clients.live_digests, client_id, runtime.now())
+    found = await runtime.database.read(client_secrets.live_digests, client_id, runtime.now())
     runtime.remember(("secrets", client_id), version, found)
     return found
 

@@ -15,8 +15,10 @@ from watchword.flows.runtime import Runtime
 from watchword.oauth import token_format
 from watchword.oauth.clients import SECRET_METHODS, Client, Origin
 from watchword.oauth.errors import OAuthError
+from watchword.store import client_secrets
 from watchword.store import clients as store
-from watchword.store.clients import ClientFacts, ClientSecret
+from watchword.store.client_secrets import ClientSecret
+from watchword.store.clients import ClientFacts
 
 # RFC 6749 §A.1, without the space, and without `.` and `..`, which no address of the admin API can name (RFC 3986 §5.2.4).
 CHOSEN_ID = re.compile(r"(?!\.+\Z)[\x21-\x7e]{1,200}")
@@ -98,7 +100,7 @@ async def add_secret(
     if keep is not None:
         keep(secret)
     added = await runtime.database.write(
-        store.add_secret,
+        client_secrets.add_secret,
         client_id,
         id=secret_id,
         digest=token_format.digest(secret),
@@ -117,14 +119,14 @@ async def add_secret(
 async def remove_secret(runtime: Runtime, client_id: str, secret_id: str, *, actor: str) -> None:
     """Delete one of a client's secrets, which ends it at once; raise `not_found`."""
     if not await runtime.database.write(
-        store.delete_secret, client_id, secret_id, actor=actor, now=runtime.now()
+        client_secrets.delete_secret, client_id, secret_id, actor=actor, now=runtime.now()
     ):
         raise OAuthError("not_found", "There is no such secret.")
 
 
 async def secrets_of(runtime: Runtime, client_id: str) -> list[ClientSecret]:
     """Return the metadata of a client's secrets, without their values."""
-    return await runtime.database.read(store.list_secrets, client_id)
+    return await runtime.database.read(client_secrets.list_secrets, client_id)
 
 
 async def change(

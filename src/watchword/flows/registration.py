@@ -18,7 +18,7 @@ from watchword.oauth.answers import signing_algorithm
 from watchword.oauth.clients import SECRET_METHODS, Client
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
-from watchword.store import clients, registrations
+from watchword.store import client_secrets, registrations
 
 SCOPE = "watchword:register"
 PATH = "/register"
@@ -165,7 +165,7 @@ async def _check_replacement(runtime: Runtime, client: Client, document: object)
     if secret is None:
         return
     digest = token_format.digest(secret) if isinstance(secret, str) else b""
-    live = await runtime.database.read(clients.live_digests, client.client_id, runtime.now())
+    live = await runtime.database.read(client_secrets.live_digests, client.client_id, runtime.now())
     if not any(hmac.compare_digest(known, digest) for known, _, _ in live):
         raise OAuthError(
             "invalid_client_metadata", "A client cannot choose its secret.", field="client_secret"

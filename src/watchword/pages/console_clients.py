@@ -14,7 +14,8 @@ from watchword.pages.account import Person
 from watchword.pages.account_tokens import OVERLAPS
 from watchword.pages.render import Problem
 from watchword.store import clients as store
-from watchword.store.clients import ClientFacts, ClientSecret
+from watchword.store.client_secrets import ClientSecret
+from watchword.store.clients import ClientFacts
 
 NAMES = {uri: name for name, uri in SHORT_GRANTS.items()}
 

@@ -1,7 +1,7 @@
 """Clients that registered themselves (RFC 7591), their registration access tokens (RFC 7592), and the purge of unused ones."""
 
 from watchword.oauth.clients import Client
-from watchword.store import clients
+from watchword.store import client_secrets, clients
 from watchword.store.database import Transaction
 
 # A client with a live grant or an API token of its own is in use.
@@ -80,7 +80,7 @@ async def replace_registration(
     if not keeps_consents:
         await tx.run(clients.FORGET_CONSENTS, client.client_id)
     if secret is not None:
-        await clients.add_first_secret(tx, client.client_id, secret, actor=client.client_id, now=now)
+        await client_secrets.add_first_secret(tx, client.client_id, secret, actor=client.client_id, now=now)
     return changed
 
 

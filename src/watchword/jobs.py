@@ -44,16 +44,22 @@ async def flush_usage(runtime: Runtime) -> None:
 
 
 async def deliver_mail(runtime: Runtime) -> None:
-    """Send the mail that is due; what the mail server refuses now is tried again later."""
+    """Send the mail that is due; what the mail server refuses now is tried again later, and so is what cannot be read or written."""
     if not runtime.settings.mails or not await runtime.database.read(outbox.is_mail_due, runtime.now()):
         return
+    failures: list[Exception] = []
     while (outgoing := await runtime.database.write(outbox.claim_mail, runtime.now())) is not None:
-        message = await _resolve(runtime, mail.read(runtime, outgoing), again=outgoing.attempts > 1)
         try:
+            message = await _resolve(runtime, mail.read(runtime, outgoing), again=outgoing.attempts > 1)
             if message is None or await _send(runtime, outgoing, message):
                 await runtime.database.write(outbox.note_delivered, outgoing.id)
         except smtp.MailError as error:
             log.warning("mail.postponed", mail=outgoing.id, attempts=outgoing.attempts, reason=error.reason)
+        except Exception as error:  # one mail must not stop the others
+            log.error("mail.failed", mail=outgoing.id, attempts=outgoing.attempts, error=repr(error))
+            failures.append(error)
+    if failures:
+        raise failures[0]
 
 
 async def _resolve(runtime: Runtime, message: Message, *, again: bool) -> Message | None:

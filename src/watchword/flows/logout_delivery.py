@@ -16,6 +16,7 @@ from watchword.oauth import logout
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
 from watchword.store import logout_notices as store
+from watchword.store.database import StorageUnavailable
 from watchword.store.logout_notices import Notice
 from watchword.telemetry import count, log
 
@@ -34,7 +35,11 @@ async def deliver_due(runtime: Runtime) -> None:
 
 
 async def _deliver(runtime: Runtime, notice: Notice) -> None:
-    client = await client_registry.find(runtime, notice.client_id)
+    try:
+        client = await client_registry.find(runtime, notice.client_id)
+    except StorageUnavailable as error:  # a row that is damaged keeps no other client from being told
+        await _postpone(runtime, notice, error.reason)
+        return
     if client is None or client.disabled_at is not None or client.backchannel_logout_uri is None:
         await runtime.database.write(store.forget_notice, notice)
         return

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from watchword.store import documents, searches
+from watchword.store import documents, searches, unreadable
 from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.documents import UNREADABLE
 from watchword.store.filters import where
@@ -335,8 +335,8 @@ async def revoke_tokens_of_client(tx: Transaction, client_id: str, *, actor: str
 async def _revoke(tx: Transaction, sql: str, root: str, reason: str, actor: str, now: int) -> list[str]:
     # The statement may have waited for a child being created, which its snapshot does not show: repeat until none is left (MN-04).
     ended: list[str] = []
-    while rows := await tx.all(sql, root, now, reason):
-        ended += [row["id"] for row in rows]
+    while rows := await tx.all_as_kept(sql, root, now, reason):
+        ended += [row["id"] for row in unreadable.sound(rows, {"id": str}, "api_tokens")]
     name = "token.compromised" if reason == "compromised" else "token.revoked"
     for token_id in ended:
         await tx.record(name, actor=actor, target=token_id, at=now, reason=reason)
@@ -371,14 +371,14 @@ async def note_expiring(tx: Transaction, *, before: int, now: int) -> list[ApiTo
     One whose row is damaged is left out, of which the log tells: it keeps no other from being announced.
     """
     due = "notified_at IS NULL AND revoked_at IS NULL AND expires_at > $1 AND expires_at <= $2"
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         f"UPDATE api_tokens SET notified_at = $1 WHERE {due} AND id IN "  # noqa: S608 - literals
         f"(SELECT id FROM api_tokens WHERE {due} ORDER BY expires_at LIMIT {STEP}) RETURNING id",
         now,
         before,
     )
     found = []
-    for row in rows:
+    for row in unreadable.sound(rows, {"id": str}, "api_tokens"):
         try:
             token = await get_token(tx, row["id"])
         except StorageUnavailable as error:

@@ -3,7 +3,7 @@
 import msgspec
 
 from watchword.oauth.clients import OPERATORS, SECRET_METHODS, Client
-from watchword.store import documents, ended, searches
+from watchword.store import documents, ended, searches, unreadable
 from watchword.store.api_tokens import revoke_tokens_of_client
 from watchword.store.client_secrets import add_first_secret, delete_secret, list_secrets
 from watchword.store.database import Row, StorageUnavailable, Transaction
@@ -167,11 +167,11 @@ async def list_scopes(tx: Transaction, *, clients: int = 1000) -> list[str]:
 
 async def list_self_signed(tx: Transaction) -> list[Client]:
     """Return the clients that authenticate with certificates which they registered themselves (RFC 8705 §2.2)."""
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "SELECT document, created_at, disabled_at, version FROM clients "
         "WHERE disabled_at IS NULL AND document LIKE '%\"self_signed_tls_client_auth\"%'"
     )
-    return [_client(row) for row in rows]
+    return unreadable.built(unreadable.sound(rows, {"document": str}, "clients"), _client, "clients")
 
 
 async def update_client(

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from watchword.oauth.claims_request import ClaimsRequest
-from watchword.store import documents, faults
+from watchword.store import documents, faults, unreadable
 from watchword.store.database import Change, Database, Entry, Row, Transaction
 from watchword.store.liveness import live_session
 from watchword.store.logout_notices import note_client_with
@@ -186,7 +186,7 @@ async def end_grants_of_sessions(
 
     A grant with `offline_access` whose code was redeemed outlives its session, and is ended only with `lasting`.
     """
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "UPDATE grants SET ended_at = $1 WHERE user_id IN "  # noqa: S608 - literals
         f"(SELECT user_id FROM sessions WHERE id IN ({places(3, sessions)})) AND session_id IN ({places(3, sessions)}) "
         f"AND ended_at IS NULL AND ($2 = 1 OR NOT {_LASTS}) RETURNING id, session_id",
@@ -195,7 +195,7 @@ async def end_grants_of_sessions(
         *padded(sessions),
     )
     faults.reach("grant.ended")
-    for row in rows:
+    for row in unreadable.sound(rows, {"id": str}, "grants"):
         await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason="session ended")
     return Counter(row["session_id"] for row in rows)
 

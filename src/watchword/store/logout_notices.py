@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Sequence
 import msgspec
 
 from watchword.oauth.clients import Client
-from watchword.store import documents
+from watchword.store import documents, unreadable
 from watchword.store.database import Database, Transaction
 from watchword.store.several import padded, places
 
@@ -81,20 +81,27 @@ async def is_notice_due(tx: Transaction, now: int) -> bool:
     return await tx.one(due, now) is not None
 
 
+_NOTICE: dict[str, type] = {"session_id": str, "client_id": str, "user_id": str, "attempts": int}
+
+
 async def claim_notices(tx: Transaction, now: int) -> list[Notice]:
-    """Lease notices that are due, alternating between clients; no other worker gets them before the lease is over."""
-    rows = await tx.all(
+    """Lease notices that are due, alternating between clients; no other worker gets them before the lease is over.
+
+    One whose row is damaged is passed over, until it expires.
+    """
+    claim = (
         "UPDATE logout_notices SET attempts = attempts + 1, next_at = $2 WHERE next_at <= $1 AND (session_id, client_id) IN "
         "(SELECT session_id, client_id FROM (SELECT session_id, client_id, next_at, ROW_NUMBER() OVER "
         "(PARTITION BY client_id ORDER BY attempts DESC, next_at, session_id) AS place FROM logout_notices "
         "WHERE next_at <= $1 AND expires_at > $1) AS due WHERE place <= $3 ORDER BY place, next_at, client_id LIMIT $4) "
-        "RETURNING session_id, client_id, user_id, attempts",
-        now,
-        now + LEASE,
-        CLAIMED_OF_ONE,
-        CLAIMED,
+        "RETURNING session_id, client_id, user_id, attempts"
     )
-    return [Notice(row["session_id"], row["client_id"], row["user_id"], row["attempts"]) for row in rows]
+    while rows := await tx.all_as_kept(claim, now, now + LEASE, CLAIMED_OF_ONE, CLAIMED):
+        if sound := unreadable.sound(rows, _NOTICE, "logout_notices"):
+            return [
+                Notice(row["session_id"], row["client_id"], row["user_id"], row["attempts"]) for row in sound
+            ]
+    return []
 
 
 async def forget_notice(tx: Transaction, notice: Notice) -> None:
@@ -129,7 +136,7 @@ async def give_up_notice(tx: Transaction, notice: Notice, *, reason: str, now: i
 
 async def give_up_expired(tx: Transaction, now: int) -> int:
     """Delete at most STEP notices that have expired, recording each; return how many."""
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "DELETE FROM logout_notices WHERE expires_at <= $1 AND (session_id, client_id) IN "
         "(SELECT session_id, client_id FROM logout_notices WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2) "
         "RETURNING session_id, client_id, attempts",
@@ -137,7 +144,8 @@ async def give_up_expired(tx: Transaction, now: int) -> int:
         STEP,
     )
     for row in rows:
-        await _record(tx, row["session_id"], row["client_id"], row["attempts"], "expired", now)
+        session_id, client_id = unreadable.text(row["session_id"]), unreadable.text(row["client_id"])
+        await _record(tx, session_id, client_id, unreadable.number(row["attempts"]), "expired", now)
     return len(rows)
 
 

@@ -2,6 +2,7 @@
 
 import msgspec
 
+from watchword.store import unreadable
 from watchword.store.database import Transaction
 from watchword.telemetry import log
 
@@ -51,15 +52,20 @@ async def is_mail_due(tx: Transaction, now: int) -> bool:
     return row is not None
 
 
+_OUTGOING: dict[str, type] = {"id": str, "sealed": bytes, "attempts": int, "created_at": int}
+
+
 async def claim_mail(tx: Transaction, now: int) -> Outgoing | None:
-    """Take a mail that is due; it comes back, later each time, unless it is reported delivered."""
-    row = await tx.one(
+    """Take a mail that is due; it comes back, later each time, unless it is reported delivered. One whose row is damaged is passed over."""
+    claim = (
         f"UPDATE outbox SET attempts = attempts + 1, next_at = $1 + {RETRY_SECONDS} * (attempts + 1) * (attempts + 1) "  # noqa: S608 - a literal
         "WHERE delivered_at IS NULL AND id = (SELECT id FROM outbox WHERE next_at <= $1 AND delivered_at IS NULL AND expires_at > $1 "
-        "ORDER BY next_at, id LIMIT 1) AND next_at <= $1 RETURNING id, sealed, attempts, created_at",
-        now,
+        "ORDER BY next_at, id LIMIT 1) AND next_at <= $1 RETURNING id, sealed, attempts, created_at"
     )
-    return Outgoing(row["id"], bytes(row["sealed"]), row["attempts"], row["created_at"]) if row else None
+    while rows := await tx.all_as_kept(claim, now):
+        for row in unreadable.sound(rows, _OUTGOING, "outbox"):
+            return Outgoing(row["id"], bytes(row["sealed"]), row["attempts"], row["created_at"])
+    return None
 
 
 async def note_delivered(tx: Transaction, mail_id: str) -> None:

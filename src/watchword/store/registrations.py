@@ -1,8 +1,9 @@
 """Clients that registered themselves (RFC 7591), their registration access tokens (RFC 7592), and the purge of unused ones."""
 
 from watchword.oauth.clients import Client
-from watchword.store import client_secrets, clients
-from watchword.store.database import Transaction
+from watchword.store import client_secrets, clients, unreadable
+from watchword.store.database import StorageUnavailable, Transaction
+from watchword.telemetry import log
 
 # A client with a live grant or an API token of its own is in use.
 _IS_UNUSED = (
@@ -91,12 +92,19 @@ async def purge_unused_clients(tx: Transaction, before: int, *, now: int, limit:
     otherwise return with its next request, and as anybody's.
     """
     deleted, place = 0, (0, "")
-    while not deleted and (unused := await tx.all(_UNUSED, before, limit, *place)):
+    while not deleted and (kept := await tx.all_as_kept(_UNUSED, before, limit, *place)):
+        unused = unreadable.sound(kept, {"client_id": str, "created_at": int}, "clients")
+        if not unused:
+            break
         place = unused[-1]["created_at"], unused[-1]["client_id"]
         for row in unused:
             # Checked again under the lock: it may have been used, granted something, changed or disabled since.
             await tx.one(_HOLD, row["client_id"])
-            found = await tx.one(_IS_STILL, before, row["client_id"])
+            try:
+                found = await tx.one(_IS_STILL, before, row["client_id"])
+            except StorageUnavailable as error:
+                log.error("row.unreadable", table="clients", client=row["client_id"], reason=error.reason)
+                continue
             returns = found is not None and found["origin"] == "document"
             if found is not None and not (returns and clients.is_spoken_of(found["document"])):
                 deleted += await clients.delete_client(tx, row["client_id"], actor="system", now=now)

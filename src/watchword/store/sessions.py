@@ -9,9 +9,9 @@ from typing import Any
 
 import msgspec
 
-from watchword.store import documents
+from watchword.store import documents, unreadable
 from watchword.store.browsers import forget_trust
-from watchword.store.database import Row, Transaction
+from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.filters import where
 from watchword.store.grants import end_grants_of_sessions
 from watchword.store.links import find_live_link, forget_links
@@ -22,6 +22,7 @@ from watchword.store.tokens import Used, use_identifier
 from watchword.store.upstream_sessions import UpstreamSession, end_upstream, hold_upstream, note_upstream
 from watchword.store.users import NAMES as USER
 from watchword.store.users import User, hold_user, outdate_proofs, user_of
+from watchword.telemetry import log
 
 STEP = 100
 
@@ -102,7 +103,7 @@ async def create_session(
     insert = f"INSERT INTO sessions (digest, {_COLUMNS}) VALUES ({_PLACES})"  # noqa: S608 - literals
     await tx.run(insert, digest, *kept.values())
     await note_upstream(tx, session.id, came_from)
-    crowded_out = await tx.all(
+    crowded_out = await tx.all_as_kept(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND ended_at IS NULL AND id NOT IN "
         "(SELECT id FROM sessions WHERE user_id = $2 AND ended_at IS NULL ORDER BY last_seen_at DESC, id DESC LIMIT $3) "
         "RETURNING id, user_id",
@@ -301,20 +302,19 @@ async def end_sessions_of(tx: Transaction, user_id: str, *, but: str = "", actor
     A proof given before, in a sign-in that is not finished, begins no session either.
     """
     await outdate_proofs(tx, user_id)
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "UPDATE sessions SET ended_at = $1 WHERE user_id = $2 AND id <> $3 AND ended_at IS NULL RETURNING id, user_id",
         now,
         user_id,
         but,
     )
     await forget_trust(tx, user_id)
-    await _end(tx, rows, actor=actor, now=now)
-    return [row["id"] for row in rows]
+    return await _end(tx, rows, actor=actor, now=now)
 
 
 async def end_expired(tx: Transaction, now: int) -> int:
     """End at most STEP expired sessions, with all that ends with them; return how many."""
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND idle_expires_at <= $1 AND id IN "
         "(SELECT id FROM sessions WHERE ended_at IS NULL AND idle_expires_at <= $1 ORDER BY idle_expires_at LIMIT $2) "
         "RETURNING id, user_id",
@@ -344,7 +344,7 @@ async def end_sessions_from(
         subject,
         sid,
     )
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "UPDATE sessions SET ended_at = $1 WHERE ended_at IS NULL AND id IN (SELECT session_id FROM upstream_sessions "
         "WHERE issuer = $2 AND ($3 = '' OR subject = $3) AND ($4 = '' OR sid = $4)) RETURNING id, user_id",
         now,
@@ -352,8 +352,7 @@ async def end_sessions_from(
         subject,
         sid,
     )
-    await _end(tx, rows, actor=issuer, now=now, reason="ended at the provider")
-    return [row["id"] for row in rows]
+    return await _end(tx, rows, actor=issuer, now=now, reason="ended at the provider")
 
 
 async def _end(
@@ -364,19 +363,27 @@ async def _end(
     now: int,
     reason: str | None = None,
     lasting: bool = False,
-) -> None:
+) -> list[str]:
+    """Do what follows from the end of sessions, and return their identifiers; one whose row is damaged has ended all the same."""
     more = {"reason": reason} if reason else {}
-    for part in in_parts([row["id"] for row in ended]):
+    ids = [row["id"] for row in unreadable.sound(ended, {"id": str}, "sessions")]
+    for part in in_parts(ids):
         grants = await end_grants_of_sessions(tx, part, lasting=lasting, actor=actor, now=now)
         told = await queue_notices(tx, part, now)
         for session_id in part:
             counts = {"grants": grants[session_id], "clients": told[session_id]}
             await tx.record("session.ended", actor=actor, target=session_id, at=now, **counts, **more)
-    for user_id in {row["user_id"] for row in ended}:
-        await _drop_address_change(tx, user_id, {row["id"] for row in ended}, now)
+    for user_id in {row["user_id"] for row in unreadable.sound(ended, {"user_id": str}, "sessions")}:
+        await _drop_address_change(tx, user_id, frozenset(ids), now)
+    return ids
 
 
 async def _drop_address_change(tx: Transaction, user_id: str, sessions: Set[str], now: int) -> None:
-    link = await find_live_link(tx, user_id, "verify_email", now)
-    if link is not None and link.data.get("session") in sessions:
+    try:
+        link = await find_live_link(tx, user_id, "verify_email", now)
+        asked_here = link is not None and link.data.get("session") in sessions
+    except StorageUnavailable as error:
+        log.error("row.unreadable", table="one_time_links", reason=error.reason)
+        asked_here = True  # perhaps: it leads nowhere any more
+    if asked_here:
         await forget_links(tx, user_id, "verify_email")

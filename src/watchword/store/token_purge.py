@@ -1,17 +1,21 @@
 """API tokens that ended long ago are forgotten, in small steps; what was used of a secret is kept as long as its token."""
 
+from watchword.store import unreadable
 from watchword.store.api_tokens import flush_usage
 from watchword.store.database import Row, Transaction
 
+_USE: dict[str, type] = {"outcome": str, "count": int, "first_at": int, "last_at": int, "last_address": str}
+
 
 async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
-    """Forget tokens and secrets that ended before a moment, children first; return how many, 0 when none is left."""
-    rows = await tx.all(
+    """Forget tokens and secrets that ended before a moment, children first; return how many, 0 when none is left that can be read."""
+    kept = await tx.all_as_kept(
         "SELECT id FROM api_tokens t WHERE (expires_at < $1 OR revoked_at < $1) "
         "AND NOT EXISTS (SELECT 1 FROM api_tokens c WHERE c.parent_id = t.id) LIMIT $2",
         before,
         limit,
     )
+    rows = unreadable.sound(kept, {"id": str}, "api_tokens")
     for row in rows:
         await tx.run("DELETE FROM token_usage WHERE token_id = $1", row["id"])
         await tx.run("DELETE FROM api_tokens WHERE id = $1", row["id"])
@@ -20,17 +24,19 @@ async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> i
 
 async def _forget_secrets(tx: Transaction, before: int, limit: int) -> int:
     """Forget secrets that were rotated out; their use is added to the token's own counts, where its quota still sees it."""
-    ended = await tx.all(
+    kept = await tx.all_as_kept(
         "SELECT id, token_id FROM api_token_secrets WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2",
         before,
         limit,
     )
+    ended = unreadable.sound(kept, {"id": str, "token_id": str}, "api_token_secrets")
     for row in ended:
-        uses = await tx.all(
+        uses = await tx.all_as_kept(
             "DELETE FROM token_usage WHERE secret_id = $1 RETURNING outcome, count, first_at, last_at, last_address",
             row["id"],
         )
-        await flush_usage(tx, [(row["token_id"], row["token_id"], *_use(use)) for use in uses])
+        counted = [_use(use) for use in unreadable.sound(uses, _USE, "token_usage")]
+        await flush_usage(tx, [(row["token_id"], row["token_id"], *use) for use in counted])
         await tx.run("DELETE FROM api_token_secrets WHERE id = $1", row["id"])
     return len(ended)
 

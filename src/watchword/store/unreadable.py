@@ -1,12 +1,17 @@
-"""Damaged rows of the audit trail: SQLite accepts any type in any column, and disks break.
+"""Damaged rows: SQLite accepts any type in any column, and disks break.
 
-Owns which values can be read, and how others are shown: as truncated ASCII, so that they can be printed and sent on.
+Owns which values can be read, and how others are shown: as truncated ASCII, so that they can be printed and sent on. The audit trail is
+shown with whatever is damaged in it; a round over many rows leaves the damaged ones out.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
-from watchword.store.database import Row
+from watchword.store.database import Row, StorageUnavailable
+from watchword.telemetry import log
+
+T = TypeVar("T")
 
 LAST_MOMENT = 253_402_300_799  # the end of the year 9999
 SHOWN = 100  # characters of what cannot be read
@@ -26,6 +31,30 @@ def is_readable(value: object, kind: type) -> bool:
 def columns(row: Row, among: Iterable[str] = tuple(KINDS)) -> list[str]:
     """Return the columns of an event, all or among some, that cannot be read."""
     return [name for name in among if not is_readable(row[name], KINDS[name])]
+
+
+def sound(rows: Iterable[Row], kinds: Mapping[str, type], table: str) -> list[Row]:
+    """Return the rows, read as they are kept, that can be read in these columns; the log tells of each other, which keeps none of these
+    from what is done with all."""
+    found = []
+    for row in rows:
+        damaged = [name for name, kind in kinds.items() if not is_readable(row[name], kind)]
+        if damaged:  # only where it is: what is in it is somebody's data
+            log.error("row.unreadable", table=table, columns=" ".join(damaged))
+        else:
+            found.append(row)
+    return found
+
+
+def built(rows: Iterable[Row], build: Callable[[Row], T], table: str) -> list[T]:
+    """Return what is built of each row; the log tells of each that is damaged."""
+    found = []
+    for row in rows:
+        try:
+            found.append(build(row))
+        except StorageUnavailable as error:
+            log.error("row.unreadable", table=table, reason=error.reason)
+    return found
 
 
 def text(value: object) -> str:

@@ -1,0 +1,146 @@
+"""A row that a broken disk has left unreadable stops nothing but itself: what is done with many rows is done with the others."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from tests.fixtures.accounts import another, make
+from tests.fixtures.applications import application, connect
+from tests.fixtures.people import Person, letters
+from tests.fixtures.relying_party import RelyingParty
+from tests.fixtures.servers import Server, open_server
+from tests.store.made import count
+
+from watchword import jobs
+from watchword.flows import logout_delivery, mail
+from watchword.flows import sessions as flow
+from watchword.flows.mail import Message
+from watchword.store import api_tokens, events, sessions
+from watchword.store.database import Transaction
+
+DAY = 86_400
+NO_UTF8 = "CAST(x'ff41' AS TEXT)"
+
+
+def damage(server: Server, *statements: str) -> None:
+    """Change rows as a broken disk does: behind the back of whatever holds tables together."""
+    with contextlib.closing(sqlite3.connect(server.settings.database, isolation_level=None)) as connection:
+        for statement in statements:
+            assert connection.execute(statement).rowcount == 1, statement
+
+
+@pytest.mark.parametrize("kept", [NO_UTF8, "x'00'"])
+async def test_every_other_token_is_announced(tmp_path: Path, kept: str) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        for name in "bad", "sound":
+            await make(server, name, f"{name}@example.com")
+            await server.token(name=name, owner=name, scope="orders:read", expires_in=30 * DAY)
+        damage(server, f"UPDATE api_tokens SET id = {kept} WHERE name = 'bad'")
+        server.clock.advance(24 * DAY)
+        await jobs.housekeeping(server.runtime)
+        assert [to for to, _ in await letters(server)] == ["sound@example.com"]
+
+
+async def test_every_other_mail_is_sent(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        for number in range(4):
+            context = {"at": 0, "address": "", "device": "", "place": None, "link": "https://a.example/"}
+            await mail.send(
+                server.runtime, Message(f"{number}@example.com", "password_changed", "en", context)
+            )
+        first = "(SELECT id FROM outbox WHERE id LIKE 'mail%' ORDER BY id LIMIT 1 OFFSET {})"
+        damage(
+            server,
+            f"UPDATE outbox SET sealed = 'text' WHERE id = {first.format(2)}",
+            f"UPDATE outbox SET sealed = x'00' WHERE id = {first.format(1)}",
+            f"UPDATE outbox SET id = {NO_UTF8} WHERE id = {first.format(0)}",
+        )
+        with contextlib.suppress(Exception):  # which the loop of jobs counts as a failure
+            await jobs.deliver_mail(server.runtime)
+        assert capsys.readouterr().err.count("mail.shown") == 1
+
+
+async def test_every_other_client_is_told_of_a_logout(tmp_path: Path, relying_party: RelyingParty) -> None:
+    async with open_server(tmp_path, fetch_allow_loopback=True) as server, another(server) as browser:
+        await make(server)
+        person = Person(server, browser)
+        await person.sign_in()
+        for path in "/damaged", "/of-a-damaged-client", "/sound":
+            client = await application(server, backchannel_logout_uri=relying_party.base + path)
+            await connect(person, client)
+        await person.open("/sign-out")
+        await person.send({"decision": "sign_out"})
+        of = "(SELECT client_id FROM clients WHERE document LIKE '%/damaged\"%')"
+        damage(
+            server,
+            f"UPDATE logout_notices SET session_id = {NO_UTF8} WHERE client_id = {of}",
+            "UPDATE clients SET document = '{' WHERE document LIKE '%/of-a-damaged-client\"%'",
+        )
+        await logout_delivery.deliver_due(server.runtime)
+        assert [path for path, _ in relying_party.told] == ["/sound"]
+        server.clock.advance(DAY)
+        await logout_delivery.deliver_due(server.runtime)
+        assert await count(server.runtime.database, "logout_notices") == 0
+        untold = await server.runtime.database.read(events.list_events, limit=10, name="logout.undelivered")
+        assert len(untold) == 2
+
+
+@pytest.mark.parametrize("column", ["id", "user_id"])
+async def test_every_other_expired_session_is_ended(tmp_path: Path, column: str) -> None:
+    async with open_server(tmp_path) as server:
+        user = await make(server)
+        for _ in range(3):
+            await flow.begin(server.runtime, user.id, acr="x", amr=("pwd",), user_agent="", address="")
+        damage(
+            server,
+            f"UPDATE sessions SET {column} = {NO_UTF8} WHERE id = (SELECT id FROM sessions ORDER BY id LIMIT 1)",
+        )
+        server.clock.advance(30 * DAY)
+        assert await server.runtime.database.write(sessions.end_expired, server.runtime.now()) == 3
+        ended = await server.runtime.database.read(events.list_events, limit=10, name="session.ended")
+        assert len(ended) == (2 if column == "id" else 3)
+
+
+async def test_every_other_dead_token_is_forgotten(tmp_path: Path) -> None:
+    async with open_server(tmp_path, mode="development") as server:
+        for name in "bad", "sound":
+            await server.token(name=name, expires_in=DAY)
+        damage(server, f"UPDATE api_tokens SET id = {NO_UTF8} WHERE name = 'bad'")
+        server.clock.advance(92 * DAY)
+        await jobs.housekeeping(server.runtime)
+        assert await count(server.runtime.database, "api_tokens") == 1
+
+
+async def test_every_other_unused_client_is_forgotten(tmp_path: Path) -> None:
+    async with open_server(tmp_path, registration="open", self_registered_unused=DAY) as server:
+        for name in "bad id", "bad document", "sound":
+            made = await server.http.post(
+                "/register", json={"client_name": name, "redirect_uris": ["https://a.example/cb"]}
+            )
+            assert made.status_code == 201, made.text
+        damage(
+            server,
+            f"UPDATE clients SET client_id = {NO_UTF8} WHERE document LIKE '%bad id%'",
+            "UPDATE clients SET document = x'00' WHERE document LIKE '%bad document%'",
+        )
+        server.clock.advance(3 * DAY)
+        await jobs.housekeeping(server.runtime)
+        assert await count(server.runtime.database, "clients") == 2
+
+
+async def test_every_other_token_of_an_owner_is_revoked(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        for name in "bad", "sound":
+            owner = (await server.token(name=name)).token.owner_id
+        damage(server, f"UPDATE api_tokens SET id = {NO_UTF8} WHERE name = 'bad'")
+        revoked = await server.runtime.database.write(
+            api_tokens.revoke_tokens_of, owner, reason="", actor="test", now=server.runtime.now()
+        )
+        assert len(revoked) == 1
+
+        async def live(tx: Transaction) -> int:
+            row = await tx.one("SELECT COUNT(*) AS number FROM api_tokens WHERE revoked_at IS NULL")
+            return int(row["number"]) if row else 0
+
+        assert await server.runtime.database.read(live) == 0, "the damaged one as well"

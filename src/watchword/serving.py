@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+from uvicorn.supervisors.multiprocess import Process
 
 from watchword import exhaustion
 from watchword import settings as settings_module
@@ -39,6 +40,7 @@ GRACE = 20
 # that kills it then never gets a worker (F-01).
 HEALTHCHECK = 30
 PAUSE = 1.0  # seconds before a worker that could not start is replaced
+ATTEMPTS = 3  # of a restart at one worker, where those that were to replace it are killed
 # Who collects the log reads it line by line, and most of all what is said when something goes wrong.
 LOGGING: dict[str, Any] = {
     "version": 1,
@@ -267,6 +269,50 @@ class Supervisor(Multiprocess):
             # the supervisor would wait for HEALTHCHECK, and replace no other meanwhile.
             process.child_conn.close()
         super().keep_subprocess_alive()
+
+    def restart_all(self) -> None:
+        """Replace one worker after the other, each once another has come into its place; stop where none does."""
+        for place, old in enumerate(self.processes):
+            new = self._successor()
+            if new is None:
+                return
+            old.terminate()
+            old.join()
+            self.processes[place] = new
+
+    def _successor(self) -> Process | None:
+        """Return a new worker that serves, or None: what is wrong would be so with the next, or the server is to stop.
+
+        One that was killed, by whoever or for lack of memory, is no sign of that: another is tried.
+        """
+        for _ in range(ATTEMPTS):
+            new = Process(self.config, self.sockets)
+            new.start()
+            new.child_conn.close()
+            if self._becomes_ready(new):
+                return new
+            was_killed = not new.process.is_alive() and (new.exitcode or 0) < 0
+            new.kill()
+            new.join()
+            if self._is_to_stop():
+                return None
+            log.error("worker.not_ready", pid=new.pid, exitcode=new.exitcode)
+            if not was_killed:
+                break
+        log.error("restart.ended", detail="the workers that are yet to be replaced go on serving")
+        return None
+
+    def _becomes_ready(self, worker: Process) -> bool:
+        deadline = time.monotonic() + self.config.timeout_worker_healthcheck
+        while worker.process.is_alive() and time.monotonic() < deadline and not self._is_to_stop():
+            if worker.is_ready(timeout=1):
+                return True
+            time.sleep(0.1)
+        return False
+
+    def _is_to_stop(self) -> bool:
+        """Whether a signal waits, behind the restart, that ends the server."""
+        return not {signal.SIGINT, signal.SIGTERM}.isdisjoint(self.signal_queue)
 
     def terminate_all(self) -> None:
         """End the workers; a client that connects from now on is refused at once, and can go to another node."""

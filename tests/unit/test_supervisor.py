@@ -1,20 +1,25 @@
 """The supervisor of several workers: one that ends before it can answer is noticed as soon as any other."""
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import signal
+import socket
 import struct
 import termios
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
+import uvicorn
 
-from watchword.serving import Supervisor, configuration
+from watchword.serving import ATTEMPTS, Supervisor, configuration
 from watchword.settings import Settings
 from watchword.telemetry import log
 
@@ -64,6 +69,67 @@ def test_a_worker_that_is_killed_while_it_starts_is_replaced_at_once() -> None:
         for one in supervisor.processes:
             one.kill()
             one.join()
+
+
+@pytest.fixture
+def supervisor(_own_signals: None) -> Iterator[Supervisor]:
+    """A supervisor of one worker that serves anything."""
+    config = uvicorn.Config("json:dumps", workers=1, lifespan="off", interface="asgi3", log_level="critical")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        made = Supervisor(config, sockets=[listening])
+        made.init_processes()
+        try:
+            yield made
+        finally:
+            for one in made.processes:
+                one.kill()
+                one.join()
+
+
+def kill_next(supervisor: Supervisor, times: int) -> list[int]:
+    """Kill that many workers besides the present one, as soon as there is one; return their identifiers."""
+    known, killed = {one.pid for one in supervisor.processes}, list[int]()
+    while len(killed) < times:
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                if child.pid not in known and "spawn_main" in " ".join(child.cmdline()):
+                    child.kill()
+                    known.add(child.pid)
+                    killed.append(child.pid)
+        time.sleep(0.01)
+    return killed
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("killed", [1, ATTEMPTS])
+def test_a_restart_goes_on_where_a_worker_is_killed_while_it_starts(
+    supervisor: Supervisor, killed: int, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (first,) = supervisor.processes
+    with ThreadPoolExecutor() as pool:
+        killing = pool.submit(kill_next, supervisor, killed)
+        supervisor.restart_all()
+        gone = killing.result()
+    (serving,) = supervisor.processes
+    assert serving.pid not in gone
+    assert serving.wait_until_ready(20)
+    assert (serving.pid == first.pid) is (killed == ATTEMPTS), (
+        "it is given up where they are killed again and again"
+    )
+    assert first.process.is_alive() is (killed == ATTEMPTS)
+    assert ("restart.ended" in capfd.readouterr().err) is (killed == ATTEMPTS)
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_is_stopped_while_it_restarts_waits_for_no_other_worker(supervisor: Supervisor) -> None:
+    (first,) = supervisor.processes
+    supervisor.config.timeout_worker_healthcheck = 3600
+    supervisor.config.app = "json:missing"  # no such worker ever serves
+    os.kill(os.getpid(), signal.SIGTERM)
+    supervisor.restart_all()
+    assert supervisor.processes == [first]
+    supervisor.handle_signals()
+    assert supervisor.should_exit.is_set()
 
 
 @pytest.mark.timeout(60)

@@ -2,10 +2,13 @@
 
 Owns the folder and its files, one for each process. The counts of a killed worker stay in the sum, so that no counter ever decreases;
 at most what it counted since its last write is lost.
+
+The supervisor holds a lock on the folder while it lives. One that was killed leaves its folder behind, which the next start removes.
 """
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import shutil
 import tempfile
@@ -17,17 +20,49 @@ import msgspec
 from watchword.telemetry.counters import Tally, own_tally
 
 INTERVAL = 1.0  # seconds between two writes
+NAMED = "watchword-workers-"
 _decoder = msgspec.json.Decoder(Tally)
 
 
 @contextlib.contextmanager
 def folder() -> Iterator[str]:
     """Create the folder that the workers of one server share, readable by this user alone; remove it in the end."""
-    made = tempfile.mkdtemp(prefix="watchword-workers-")
+    _remove_stale()
+    made, held = _make()
     try:
         yield made
     finally:
         shutil.rmtree(made, ignore_errors=True)
+        os.close(held)
+
+
+def _make() -> tuple[str, int]:
+    while True:
+        made = tempfile.mkdtemp(prefix=NAMED)
+        with contextlib.suppress(
+            FileNotFoundError
+        ):  # another start took it for a stale one before it was held
+            held = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            with contextlib.suppress(
+                OSError
+            ):  # a file system without locks: nobody can hold it, and nobody removes it
+                fcntl.flock(held, fcntl.LOCK_EX)
+            if os.path.isdir(made):
+                return made, held
+            os.close(held)
+
+
+def _remove_stale() -> None:
+    """Remove the folders of this user whose supervisor has gone; others write to the same place, and whatever is not ours is left alone."""
+    for path in Path(tempfile.gettempdir()).glob(f"{NAMED}*"):
+        with contextlib.suppress(OSError):
+            held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+            try:
+                if os.fstat(held).st_uid == os.geteuid():
+                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    shutil.rmtree(path, ignore_errors=True)
+            finally:
+                os.close(held)
 
 
 def publish(shared: str) -> None:

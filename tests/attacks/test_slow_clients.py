@@ -8,10 +8,13 @@ from typing import Any
 import pytest
 from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, echo, in_pieces, post, server, status
 from tests.fixtures.loopback import LoopbackServer, read_answer, read_to_end
+from uvicorn.server import ServerState
 
+from watchword.app import App
 from watchword.http_server.exchange import Scope
 from watchword.http_server.protocol import LeanProtocol
 from watchword.http_server.pulse import Pulse
+from watchword.telemetry import own_tally
 
 __all__ = ["server"]
 
@@ -32,6 +35,15 @@ def test_hp_05_bodies_that_never_come_end_in_time_and_hurt_nobody(brisk: Loopbac
     for connection in idle:
         assert status(read_to_end(connection)) == 408
         connection.close()
+
+
+class Counted:
+    """Echoes, and counts as the application does."""
+
+    crowded_out = staticmethod(App.crowded_out)
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
 
 
 class Narrow(LeanProtocol):
@@ -63,12 +75,34 @@ def kept(server: LoopbackServer, expected: int) -> bool:
     return found == expected
 
 
+def crowded_out() -> int:
+    """Return how many requests were refused for lack of room."""
+    return sum(value for name, _, _, value in own_tally().counts if name == "requests_crowded_out")
+
+
+def test_hp_05_the_log_tells_now_and_then_how_many_found_no_room(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(loop, "time", lambda: now[0])
+    pulse = Pulse(ServerState(), loop, 0.5)
+    for more, moment in ((3, 1.0), (1, 2.0), (1, 61.5), (0, 200.0)):
+        pulse.crowded_out += more
+        now[0] = moment
+        pulse.start()
+        pulse.beat()
+    loop.close()
+    assert [int(record.getMessage().split()[0]) for record in caplog.records] == [3, 2]
+
+
 @pytest.mark.parametrize("kind", UNFINISHED)
 def test_hp_05_unfinished_requests_together_take_no_more_memory_than_they_may(kind: str) -> None:
     begun, rest = UNFINISHED[kind], REST[kind]
     head, end, body = begun.partition(b"\r\n\r\n")
     taken = 2 * len(head + end) + (40_000 if kind == "whole chunks" else len(body))
-    with LoopbackServer(echo, Narrow) as server:
+    before = crowded_out()
+    with LoopbackServer(Counted(), Narrow) as server:
         assert status(server.talk(HONEST_LENGTH)) == 200
         connections = [server.connect() for _ in range(2)]
         for connection in connections:
@@ -77,6 +111,8 @@ def test_hp_05_unfinished_requests_together_take_no_more_memory_than_they_may(ki
         raw = server.talk(begun)
         assert status(raw) == 503
         assert b"\r\nretry-after: 1\r\n" in raw
+        assert status(server.talk(begun)) == 503
+        assert crowded_out() == before + 2
         assert status(server.talk(HONEST_LENGTH[:-2], HONEST_LENGTH[-2:])) == 200, "a small one finds room"
         connections[0].sendall(rest)
         assert read_answer(connections[0])[0] == 200, "what was begun is finished"

@@ -41,6 +41,8 @@ TWICE = "this server is open already: open it once, by its ASGI lifespan or by `
 class App:
     """Watchword as an ASGI application; `runtime` is set while it is open."""
 
+    crowded_out = staticmethod(refusals.crowded_out)
+
     def __init__(
         self, settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
     ) -> None:

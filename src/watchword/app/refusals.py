@@ -43,6 +43,11 @@ def described(error: Exception, path: str) -> tuple[OAuthError, str]:
     return OAuthError("server_error", failure), reference
 
 
+def crowded_out() -> None:
+    """Count a request that the HTTP server refused for lack of room; it tells the log itself, of many at once."""
+    count("requests_crowded_out")
+
+
 def page(request: Request, error: OAuthError, reference: str) -> Response:
     """Answer an error to a person with a page, or as to a program where there is no memory, or no file descriptor, for a page."""
     try:

@@ -33,6 +33,7 @@ COUNTERS = {
     "refusals": "Requests refused, by route and error.",
     "failures": "Requests that failed by a defect (500), by route.",
     "storage_unavailable": "Answers 503 because of the database.",
+    "requests_crowded_out": "Requests refused because too much of others was on its way in.",
     "memory_exhausted": "Answers 503 for lack of memory.",
     "descriptors_exhausted": "Answers 503 for lack of file descriptors.",
     "jobs": "Rounds of the server's own work, by job and outcome.",

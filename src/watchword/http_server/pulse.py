@@ -5,21 +5,26 @@ own. What a passed deadline means, what a turn does, and what is refused for lac
 """
 
 import asyncio
+import math
 from contextvars import copy_context
 from typing import ClassVar, Final, Protocol, cast
 from weakref import WeakKeyDictionary
 
 from uvicorn.server import ServerState
 
-from watchword.http_server.exchange import LOGGER, trace
+from watchword.http_server.exchange import LOGGER, Application, trace
 from watchword.http_server.syntax import ChunkedBody, Head
 
 KEPT_FREE: Final = 8 * 1024  # bytes that a connection may keep, however much others do: most requests
+TELL: Final = (
+    60.0  # seconds between two lines of the log that say how many requests were refused for lack of room
+)
 
 
 class Connection(Protocol):
     """What the heartbeat needs of a connection."""
 
+    app: Application
     transport: asyncio.Transport
     buffer: bytearray
     head: Head | None  # while its body is on its way in
@@ -48,6 +53,8 @@ class Pulse:
         self.lines = b""
         self.ready: list[Connection] = []
         self.kept = 0  # bytes of requests that are on their way in, of all connections
+        self.crowded_out = 0  # requests, since the log was told last
+        self.told_at = -math.inf
         self.stopping = False  # uvicorn does not tell connections that are accepted while it stops
 
     @classmethod
@@ -78,14 +85,28 @@ class Pulse:
                 connection.transport.abort()
 
     def has_room(self, connection: Connection) -> bool:
-        """Count what a connection keeps of its input; return whether that is little, or all keep no more than they may together."""
+        """Count what a connection keeps of its input; return whether that is little, or all keep no more than they may together.
+
+        Whoever is told that it has no room refuses what it keeps, which is counted here, and by an application that has a function
+        `crowded_out`.
+        """
         chunked = connection.chunked
         kept = len(connection.buffer) + (0 if chunked is None else len(chunked.body))
         if connection.head is not None:
             kept += 2 * len(connection.raw)  # as it arrived, and taken apart
         self.kept += kept - connection.kept
         connection.kept = kept
-        return kept <= KEPT_FREE or self.kept <= connection.kept_limit
+        if kept <= KEPT_FREE or self.kept <= connection.kept_limit:
+            return True
+        self.crowded_out += 1
+        getattr(connection.app, "crowded_out", object)()
+        return False
+
+    def tell(self) -> None:
+        """Say in the log, now and then, how many requests found no room."""
+        if self.crowded_out and self.now >= self.told_at + TELL:
+            LOGGER.warning("%d requests refused: there was no room beside what others send", self.crowded_out)
+            self.crowded_out, self.told_at = 0, self.now
 
     def start(self) -> None:
         """Beat as long as there are connections."""
@@ -100,6 +121,7 @@ class Pulse:
             self.start()
         for connection in tuple(self.connections):
             connection.check(self.now)
+        self.tell()
 
     def common_headers(self, fields: list[tuple[bytes, bytes]]) -> bytes:
         """uvicorn's date and configured headers, which it renews once a second, without `server`."""

@@ -295,7 +295,32 @@ async def test_ht_05_a_body_over_the_limit_is_refused_however_the_request_comes(
     for body, too_large in ((fitting, False), (fitting + b"b", True)):
         kept, _, _ = await respond(body)
         sent = await server.http.request(method, path, content=body, headers=headers)
-        assert ((kept == 413), (sent.status_code == 413)) == (too_large, too_large)
+        assert kept == sent.status_code
+        assert ("is too large" in sent.text) == too_large
+        if too_large:
+            assert kept == (413 if path.startswith("/api/") else 400), "RFC 6749 §5.2"
+
+
+OVERSIZED = {
+    ("POST", "/token"): (400, "invalid_request"),
+    ("POST", "/introspect"): (400, "invalid_request"),
+    ("POST", "/revoke"): (400, "invalid_request"),
+    ("POST", "/device_authorization"): (400, "invalid_request"),
+    ("POST", "/par"): (413, "invalid_request"),  # RFC 9126 §2.3
+    ("POST", "/register"): (400, "invalid_client_metadata"),
+    ("PUT", "/register/client_x"): (400, "invalid_client_metadata"),
+    ("POST", "/userinfo"): (413, "invalid_request"),
+    ("POST", "/api/v1/clients"): (413, "invalid_request"),
+}
+
+
+@pytest.mark.parametrize(("method", "path"), OVERSIZED)
+async def test_dc_04_a_body_over_the_limit_is_refused_in_the_words_of_its_specification(
+    server: Server, method: str, path: str
+) -> None:
+    answer = await server.http.request(method, path, content=b'{"a":"' + b"a" * 1_000_000 + b'"}')
+    assert (answer.status_code, answer.json()["error"]) == OVERSIZED[method, path]
+    assert answer.headers["cache-control"] == "no-store"
 
 
 async def test_a_session_cookie_sent_twice_is_none(server: Server) -> None:

@@ -4,10 +4,12 @@ import gzip
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, in_pieces, post, server, status
+from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, echo, in_pieces, post, server, status
 from tests.fixtures.loopback import LoopbackServer
+from watchword.protocol_exchange import Scope
 
 from watchword.app import App
 from watchword.settings import Settings
@@ -238,6 +240,32 @@ def test_hp_03_a_request_beyond_a_limit_is_refused(
 def test_hp_03_a_refusal_reaches_a_client_that_is_still_sending(server: LoopbackServer) -> None:
     raw = server.talk(post(b"Content-Length: 50000000"), *[b"a" * 100_000] * 20)
     assert status(raw) == 413
+
+
+class Words:
+    """Echoes, and has the application's words for a body over the limit."""
+
+    too_large = App(Settings(issuer="http://localhost/auth")).too_large
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        await echo(scope, receive, send)
+
+
+@pytest.mark.parametrize("attack", [post(b"Content-Length: 9999999"), with_chunks(2**16, 17)])
+def test_hp_03_a_body_beyond_the_limit_is_refused_in_the_words_of_its_specification(attack: bytes) -> None:
+    with LoopbackServer(Words()) as server:
+        for path, said in {
+            b"/t": (413, b'"invalid_request"'),
+            b"/auth/par": (413, b'"invalid_request"'),
+            b"/auth/token": (400, b'"invalid_request"'),
+            b"/auth/register": (400, b'"invalid_client_metadata"'),
+        }.items():
+            assert status(server.talk(HONEST_LENGTH.replace(b"/t ", path + b" "))) == 200
+            raw = server.talk(attack.replace(b"/t ", path + b" "))
+            assert (status(raw), said[1] in raw) == (said[0], True), path
+            assert b"\r\ncache-control: no-store\r\n" in raw
+            nothing = server.talk(b"POST " + path + b" HTTP/1.1\r\n\r\n")
+            assert (status(nothing), b'"invalid_request"' in nothing) == (400, True), "of its head alone"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "x-gzip", ""])

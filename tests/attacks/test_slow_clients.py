@@ -14,6 +14,7 @@ from watchword.app import App
 from watchword.http_server.exchange import Scope
 from watchword.http_server.protocol import LeanProtocol
 from watchword.http_server.pulse import Pulse
+from watchword.settings import Settings
 from watchword.telemetry import own_tally
 
 __all__ = ["server"]
@@ -40,7 +41,7 @@ def test_hp_05_bodies_that_never_come_end_in_time_and_hurt_nobody(brisk: Loopbac
 class Counted:
     """Echoes, and counts as the application does."""
 
-    crowded_out = staticmethod(App.crowded_out)
+    crowded_out = staticmethod(App(Settings(issuer="http://localhost")).crowded_out)
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         await echo(scope, receive, send)

@@ -12,7 +12,7 @@ from watchword import __version__, http, jobs
 from watchword.app import refusals
 from watchword.app.paths import Paths
 from watchword.app.requests import RequestReader
-from watchword.app.routes import HOT, ROUTES, Route
+from watchword.app.routes import HOT, ROUTES, TOO_LARGE, Route
 from watchword.flows import accounts, places, proofs, start
 from watchword.flows.local import LocalVerifier
 from watchword.flows.runtime import Runtime, Trust
@@ -41,8 +41,6 @@ TWICE = "this server is open already: open it once, by its ASGI lifespan or by `
 class App:
     """Watchword as an ASGI application; `runtime` is set while it is open."""
 
-    crowded_out = staticmethod(refusals.crowded_out)
-
     def __init__(
         self, settings: Settings, clock: Callable[[], float] = time.time, *, durable: bool = True
     ) -> None:
@@ -63,6 +61,8 @@ class App:
         self.hot = frozenset((method, self._paths.prefix + path) for method, path in HOT)
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
         self.security_lines = field_lines(self._extra)
+        self.crowded_out = refusals.crowded_out
+        self.too_large = {(how, self._paths.prefix + path): said for (how, path), said in TOO_LARGE.items()}
 
     async def open(self) -> Runtime:
         """Open the database and the keys, and start the jobs; raise RuntimeError where that was done already, or as `open_runtime`."""
@@ -247,7 +247,7 @@ class App:
         request = prepared.with_body(body)
         try:
             if len(body) > http.MAX_BODY:
-                raise http.too_large()
+                raise http.too_large(route.too_large)
             if request.runtime is not self.runtime:
                 raise StorageUnavailable(self._absence)
             response = await route.endpoint(request)
@@ -262,7 +262,7 @@ class App:
         request: Request | None = None
         try:
             request = self._request(scope, path, params)
-            request.body = await http.read_body(receive)
+            request.body = await http.read_body(receive, route.too_large)
             home = browser.homeward(request) if route.page else None
             response = home or await route.endpoint(request)
             faults.reach("answer.made", path)

@@ -68,11 +68,12 @@ OPERATIONS: tuple[Operation, ...] = (
 
 class Route(msgspec.Struct, frozen=True):
     """How one method of one path is answered; `cors` opens it to scripts of any origin, without credentials; a `page` is refused with
-    pages; `path` is the template, set when the route is registered."""
+    pages; `too_large` is the status and the error of a body over the limit; `path` is the template, set when the route is registered."""
 
     endpoint: Endpoint
     cors: bool = False
     page: bool = False
+    too_large: tuple[int, str] = http.TOO_LARGE
     path: str = ""
 
 
@@ -115,25 +116,28 @@ def _console(module: str, show: str, change: str = "") -> dict[str, Route]:
     return _page(_imported(module, show), _imported(module, change) if change else None)
 
 
+# RFC 6749 §5.2 and whatever refers to it, RFC 7591 §3.2.2: every error has this status; for a pushed request RFC 9126 §2.3 says 413.
+MALFORMED = (400, "invalid_request")
+NO_METADATA = (400, "invalid_client_metadata")
 ROUTES: dict[str, dict[str, Route]] = {
-    "/token": {"POST": Route(token.token, cors=True)},
+    "/token": {"POST": Route(token.token, cors=True, too_large=MALFORMED)},
     "/par": {"POST": Route(par.push, cors=True)},
-    "/register": {"POST": Route(registration.register, cors=True)},
+    "/register": {"POST": Route(registration.register, cors=True, too_large=NO_METADATA)},
     "/register/{client_id}": {
         "GET": Route(registration.show, cors=True),
-        "PUT": Route(registration.replace, cors=True),
+        "PUT": Route(registration.replace, cors=True, too_large=NO_METADATA),
         "DELETE": Route(registration.delete, cors=True),
     },
     "/authorize": _page(authorize.authorize, authorize.authorize),
     "/authorize/resume": _page(authorize.resume),
     "/authorize/consent": {"POST": Route(authorize.consent, page=True)},
-    "/device_authorization": {"POST": Route(device_authorization.begin, cors=True)},
+    "/device_authorization": {"POST": Route(device_authorization.begin, cors=True, too_large=MALFORMED)},
     "/device": _page(device.show, device.enter),
     "/device/confirm": {"POST": Route(device.confirm, page=True)},
     "/userinfo": {"GET": Route(userinfo.answer, cors=True), "POST": Route(userinfo.answer, cors=True)},
-    "/introspect": {"POST": Route(introspection.introspect)},
+    "/introspect": {"POST": Route(introspection.introspect, too_large=MALFORMED)},
     "/exposed": {"POST": Route(exposure.report)},
-    "/revoke": {"POST": Route(revocation.revoke, cors=True)},
+    "/revoke": {"POST": Route(revocation.revoke, cors=True, too_large=MALFORMED)},
     "/status-lists/{id}": {"GET": Route(status_lists.show, cors=True)},
     "/revocations": {"GET": Route(revocations.revocations)},
     "/.well-known/oauth-authorization-server": {"GET": Route(discovery.discover, cors=True)},
@@ -215,6 +219,13 @@ ROUTES: dict[str, dict[str, Route]] = {
 }
 # The paths whose requests are answered without a task of their own; see `http_server.protocol`.
 HOT = frozenset({("POST", "/token"), ("POST", "/introspect"), ("POST", "/api/v1/tokens/verify")})
+# The routes of ROUTES without a parameter that say so in their own words, for the HTTP server, which reads no body beyond its own limit.
+TOO_LARGE = {
+    (method, path): route.too_large
+    for path, methods in ROUTES.items()
+    for method, route in methods.items()
+    if route.too_large != http.TOO_LARGE and "{" not in path
+}
 
 
 def every_route() -> Iterator[tuple[str, str, Route]]:

@@ -272,18 +272,22 @@ def is_valid_host(host: bytes) -> bool:
     return _HOST.fullmatch(host) is not None
 
 
-def too_large() -> OAuthError:
-    """Return the refusal of a body over the limit."""
-    return OAuthError("invalid_request", "The body is too large.", status=413)
+TOO_LARGE = (413, "invalid_request")
 
 
-async def read_body(receive: Receive) -> bytes:
-    """Return the whole body of a request; refuse it as soon as it is over the limit."""
+def too_large(said: tuple[int, str] = TOO_LARGE) -> OAuthError:
+    """Return the refusal of a body over the limit, by the status and the code that an endpoint's specification has for it."""
+    status, code = said
+    return OAuthError(code, "The body is too large.", status=status)
+
+
+async def read_body(receive: Receive, said: tuple[int, str] = TOO_LARGE) -> bytes:
+    """Return the whole body of a request; refuse it, as `too_large` says, as soon as it is over the limit."""
     message = await receive()
     body: bytes = message.get("body", b"")
     if not message.get("more_body"):
         if len(body) > MAX_BODY:
-            raise too_large()
+            raise too_large(said)
         return body
     parts = [body]
     size = len(body)
@@ -292,5 +296,5 @@ async def read_body(receive: Receive) -> bytes:
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         if size > MAX_BODY:
-            raise too_large()
+            raise too_large(said)
     return b"".join(parts)

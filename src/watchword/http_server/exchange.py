@@ -11,10 +11,12 @@ yields one message, and a second call waits for the end of the exchange.
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
 from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import Any, Final, Protocol
+
+from watchword.protocol_syntax import Head
 
 Message = MutableMapping[str, Any]  # open by the ASGI specification, as the scope is
 Scope = MutableMapping[str, Any]
@@ -38,6 +40,8 @@ NOSNIFF: Final = b"x-content-type-options: nosniff\r\n"
 class Connection(Protocol):
     """What an exchange needs of the connection that it runs on."""
 
+    app: Application
+    head: Head | None  # of a request whose body is on its way in
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     writable: asyncio.Event | None  # None: write at will
@@ -265,15 +269,25 @@ def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     return lines
 
 
-def plain_answer(connection: Connection, status: int, headers: bytes = b"") -> bytes:
+def plain_answer(connection: Connection, reason: int, headers: bytes = b"") -> bytes:
     """A complete answer with a fixed text that ends the connection, with what the application sends with every answer."""
-    text = b'{"error":"%b","error_description":"%b."}' % (_code(status), PHRASES[status].encode())
+    status, code = _said(connection, reason)
+    text = b'{"error":"%b","error_description":"%b."}' % (code, PHRASES[reason].encode())
     fields = connection.common_headers() + connection.security + headers
     return (
         b"%bcontent-type: application/json\r\ncache-control: no-store\r\n"
         b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
         % (STATUS_LINES[status], len(text), fields, text)
     )
+
+
+def _said(connection: Connection, reason: int) -> tuple[int, bytes]:
+    """Status and error code of a refusal; an application may have its own for a body over the limit, by (method, path)."""
+    if reason == 413 and (head := connection.head) is not None:
+        own: Mapping[tuple[str, str], tuple[int, str]] = getattr(connection.app, "too_large", {})
+        if said := own.get((head.method, head.path)):
+            return said[0], said[1].encode()
+    return reason, _code(reason)
 
 
 def _code(status: int) -> bytes:

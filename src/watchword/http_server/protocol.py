@@ -280,9 +280,10 @@ class LeanProtocol(asyncio.Protocol):
         raw = bytes(buffer[:end])
         del buffer[:end]
         self.scanned = 0
-        # Clients repeat the heads of hot requests byte for byte, whatever else they ask for in between.
+        # Clients repeat the heads of hot requests byte for byte.
         head = self.hot_head if raw == self.hot_raw else None
-        head, self.raw = head or parse_head(raw), raw
+        head = self.head = head or parse_head(raw)
+        self.raw = raw
         self.await_body(head)
         return head
 
@@ -377,8 +378,8 @@ class LeanProtocol(asyncio.Protocol):
 
     def refuse(self, refusal: Refused) -> None:
         """Answer a request that can't be served, and never parse the rest of the input."""
-        self.drop_input()
         self.transport.write(plain_answer(self, refusal.status, refusal.headers))
+        self.drop_input()
         self.enter("linger")  # closing with input unread would reset the connection and lose the answer: §9.6
         if self.transport.can_write_eof():
             self.transport.write_eof()

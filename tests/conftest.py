@@ -1,9 +1,11 @@
 """What every test may ask for: fixtures by topic, and the rule by which a missing system package skips or fails."""
 
 import gc
+import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from tests.fixtures.disks import in_memory
 
 # A million objects come to stay while tests are collected: to look through them again and again takes as long as to make them.
 gc.disable()
@@ -23,6 +25,12 @@ pytest_plugins = (
     "tests.fixtures.documents",
     "tests.fixtures.relying_party",
 )
+
+
+def pytest_configure() -> None:
+    """Let `tmp_path` lie in memory, unless told where else; `tmp_path_retention_policy` keeps there what belongs to a failure alone."""
+    if (folder := in_memory()) is not None:
+        os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(folder))
 
 
 @pytest.hookimpl(trylast=True)

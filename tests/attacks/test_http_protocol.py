@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from tests.attacks.raw_requests import CHUNKED, HONEST_LENGTH, Brisk, echo, in_pieces, post, server, status
 from tests.fixtures.loopback import LoopbackServer
-from watchword.protocol_exchange import Scope
 
 from watchword.app import App
+from watchword.http_server.exchange import Scope
 from watchword.settings import Settings
 
 __all__ = ["server"]

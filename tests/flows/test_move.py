@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 import pytest_asyncio
-from tests.fixtures.postgres import Cluster, Store, empty_file, fresh_postgres, impatience
+from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
@@ -24,6 +24,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.store import bulk, capture, copying, events, schema
 from watchword.store.database import StorageUnavailable
+from watchword.testing.empty import empty_file
 
 pytestmark = pytest.mark.postgres
 

@@ -16,7 +16,7 @@ from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from watchword.protocol_syntax import Head
+from watchword.http_server.syntax import Head
 
 Message = MutableMapping[str, Any]  # open by the ASGI specification, as the scope is
 Scope = MutableMapping[str, Any]

@@ -32,6 +32,7 @@ from watchword.store.users import User
 from watchword.testing.clock import Clock
 from watchword.testing.connect import connected
 from watchword.testing.credentials import SignedIn, Token
+from watchword.testing.empty import place
 from watchword.testing.worker import Worker, WorkerTransport
 
 ISSUER = "https://auth.test"
@@ -298,8 +299,11 @@ def open_auth(worker: Worker, options: Mapping[str, object] | None = None) -> It
             "database": str(Path(folder) / "watchword.db"),
             "jobs": False,
         }
-        clock = Clock()
-        app = App(Settings(**(given | dict(options or {}))), clock, durable=False)
+        options = dict(options or {})
+        settings, clock = Settings(**(given | options)), Clock()
+        if not options.keys() & {"database", "key_file"}:  # which others may be about to make
+            place(settings)
+        app = App(settings, clock, durable=False)
         worker.run(app.open())
         try:
             transport = WorkerTransport(worker, _transport(app))

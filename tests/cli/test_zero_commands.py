@@ -1,9 +1,12 @@
 """Transcripts of `watchword zero …`: streams, formats, prompts, exit codes and what errors say."""
 
+import contextlib
+import functools
 import json
 import os
 import pty
 import select
+import shutil
 import socket
 import subprocess
 import sys
@@ -15,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from watchword.zero.commands import zero_app
@@ -37,37 +41,43 @@ class Result:
 Run = Callable[..., Result]
 
 
+# Every call of the runner would take all functions apart for their options again.
+prepared = functools.cache(get_command)
+
+
+def invoke(*arguments: str, stdin: bytes = b"", **extra: str | None) -> Result:
+    """Run a command in this process and folder."""
+    environment = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame", "TERM": "dumb", "COLUMNS": "200"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", prepared)
+        done = CliRunner().invoke(zero_app, arguments, input=stdin, env={**environment, **extra})
+    return Result(done.exit_code, done.stdout_bytes, done.stderr)
+
+
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-    environment = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame", "TERM": "dumb", "COLUMNS": "200"}
+    return invoke
 
-    def runner(*arguments: str, stdin: bytes = b"", **extra: str | None) -> Result:
-        done = CliRunner().invoke(zero_app, arguments, input=stdin, env={**environment, **extra})
-        return Result(done.exit_code, done.stdout_bytes, done.stderr)
 
-    return runner
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which Ada has an identity, a secret and a revocation in three files; the API has made a challenge."""
+    folder = tmp_path_factory.mktemp("ada")
+    files = ("--secret", "ada.secret", "--out", "ada.id", "--revocation", "ada.revocation")
+    asking = ("--verifier", "https://api.example", "--purpose", "login", "--lifetime", "1d")
+    with contextlib.chdir(folder):
+        made = invoke("create", *files, "-a", "email=ada@example.org", "-a", "age:=33")
+        assert made.code == 0, made.err
+        asked = invoke("challenge", *asking, "--out", "asked")
+        assert asked.code == 0, asked.err
+    return folder
 
 
 @pytest.fixture
-def ada(run: Run) -> Run:
-    """Ada has an identity, a secret and a revocation in three files; the API has made a challenge."""
-    made = run(
-        "create",
-        "--secret",
-        "ada.secret",
-        "--out",
-        "ada.id",
-        "-a",
-        "email=ada@example.org",
-        "-a",
-        "age:=33",
-        "--revocation",
-        "ada.revocation",
-    )
-    assert made.code == 0, made.err
-    asked = run("challenge", "--verifier", "https://api.example", "--purpose", "login", "--out", "asked")
-    assert asked.code == 0, asked.err
+def ada(begun: Path, tmp_path: Path, run: Run) -> Run:
+    """The commands in such a folder of the test's own."""
+    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
     return run
 
 

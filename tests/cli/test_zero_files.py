@@ -7,11 +7,11 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.test_zero_commands import PROGRAM, PROVE, VERIFY, Run, ada, run
+from tests.cli.test_zero_commands import PROGRAM, PROVE, VERIFY, Run, ada, begun, run
 
 from watchword.jose import jwk
 
-__all__ = ["ada", "run"]
+__all__ = ["ada", "begun", "run"]
 
 DERIVE = ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p")
 RENEW = ("renew", "--identity", "ada.id", "--secret", "ada.secret")

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -16,12 +17,20 @@ from watchword.jose import jwk
 WORD = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame"}
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where somebody has an identity, and its revocation."""
+    made = tmp_path_factory.mktemp("identity")
+    files = ("--secret", "me.zero", "--out", "me.id", "--revocation", "me.revocation")
+    done = run_cli(made, "zero", "create", *files, variables=WORD)
+    assert done.returncode == 0, done.stderr
+    return made
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where somebody has an identity."""
-    made = run_cli(tmp_path, "zero", "create", "--secret", "me.zero", "--out", "me.id", variables=WORD)
-    assert made.returncode == 0, made.stderr
-    return tmp_path
+def folder(begun: Path, tmp_path: Path) -> Path:
+    """A folder of the test's own that has the same."""
+    return Path(shutil.copytree(begun, tmp_path, dirs_exist_ok=True))
 
 
 @pytest.mark.parametrize("owner", ["ada", "ada@example.com"])
@@ -209,9 +218,6 @@ def test_another_server_at_the_address_has_done_nothing(
         handler.end_headers()
         handler.wfile.write(body)
 
-    if "me.revocation" in command:
-        made = ("revoke", "--secret", "me.zero", "--out", "me.revocation")
-        assert run_cli(folder, "zero", *made, variables=WORD).returncode == 0
     with OtherIssuer() as other:
         paths = ("/zero/challenge", "/zero/renew", "/zero/revoke")
         other.documents |= dict.fromkeys(paths, answer)

@@ -5,12 +5,12 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.test_zero_commands import PROVE, VERIFY, Run, ada, run
+from tests.cli.test_zero_commands import PROVE, VERIFY, Run, ada, begun, run
 
 from watchword.zero import files
 from watchword.zero.records import Challenge, Proof
 
-__all__ = ["ada", "run"]
+__all__ = ["ada", "begun", "run"]
 
 ISSUER = ("--issuer", "https://registry.example")
 

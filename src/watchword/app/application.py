@@ -65,7 +65,7 @@ class App:
         self.too_large = {(how, self._paths.prefix + path): said for (how, path), said in TOO_LARGE.items()}
 
     async def open(self) -> Runtime:
-        """Open the database and the keys, and start the jobs; raise RuntimeError where that was done already, or as `open_runtime`."""
+        """Open the database and the keys and start the jobs; raise RuntimeError if it is open already, and what `open_runtime` raises."""
         if self._home is not None:
             raise RuntimeError(TWICE)
         self._home, self._opening = asyncio.get_running_loop(), asyncio.Lock()

@@ -4,11 +4,11 @@ LONGEST = 300  # characters of a server's text that are kept
 
 
 class ClientError(Exception):
-    """Anything that kept a client from getting or using a token."""
+    """The client could not get or use a token; the base of all errors here."""
 
 
 class Unreachable(ClientError):
-    """The authorization server did not answer, or not properly: try again later, after `retry_after` seconds where it named them."""
+    """The authorization server did not answer properly: try again later, after `retry_after` seconds if it named a time."""
 
     def __init__(self, message: str, retry_after: float = 0.0) -> None:
         super().__init__(message)
@@ -20,7 +20,7 @@ class AnswerLost(Unreachable):
 
 
 class WrongAddress(ClientError):
-    """A credential would have gone where it does not belong; nothing was sent."""
+    """A credential would have gone to the wrong address; nothing was sent."""
 
 
 class NoKeyring(ClientError):

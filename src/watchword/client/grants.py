@@ -63,9 +63,9 @@ class ClientCredentials:
 
 @dataclass(frozen=True, slots=True)
 class RefreshToken:
-    """A person signed in before: `token` is the first refresh token, and the store keeps what it was rotated to.
+    """The client acts for a person who signed in earlier.
 
-    An empty `token` means that the store has one already.
+    `token` is the first refresh token; the store keeps its successors. Leave it empty if the store already has one.
     """
 
     token: str = field(default="", repr=False)
@@ -100,9 +100,9 @@ class RefreshToken:
 
 @dataclass(frozen=True, slots=True)
 class TokenExchange:
-    """Somebody else's token is exchanged for one that is valid elsewhere.
+    """The client exchanges its caller's token for one that another API accepts.
 
-    `subject_token` is called each time: a token obtained for one subject is never presented for another.
+    `subject_token` returns the caller's token and is called each time, so a token obtained for one subject is never used for another.
     """
 
     subject_token: Callable[[], str] = field(repr=False)

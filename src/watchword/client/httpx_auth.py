@@ -29,7 +29,7 @@ else:
 
 
 class HttpxAuth(_Auth):
-    """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
+    """Adds a token from a source to every request to its API; a request to any other address raises WrongAddress."""
 
     if not TYPE_CHECKING:
 

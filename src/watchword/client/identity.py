@@ -28,7 +28,7 @@ class Identity(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ClientSecret:
-    """A client with a secret, sent in the header (`basic`, the default) or in the form (`post`)."""
+    """A client that authenticates with a secret, in the header (`basic`, the default) or in the form (`post`)."""
 
     client_id: str
     secret: str = field(repr=False)
@@ -52,7 +52,7 @@ class ClientSecret:
 
 @dataclass(frozen=True, slots=True)
 class PrivateKey:
-    """A client that signs an assertion with a key of its own (`private_key_jwt`); no secret ever leaves it."""
+    """A client that authenticates by signing an assertion with its private key (`private_key_jwt`)."""
 
     client_id: str
     key: Key = field(repr=False)

@@ -30,7 +30,7 @@ class _Headers(CaseInsensitiveDict[str]):
 
 
 class RequestsAuth(AuthBase):
-    """Presents tokens of a source with every request to its API; any other address raises WrongAddress."""
+    """Adds a token from a source to every request to its API; a request to any other address raises WrongAddress."""
 
     def __init__(self, source: Source) -> None:
         check_source(source)

@@ -89,11 +89,16 @@ class Failure:
 
 
 class TokenSource:
-    """Tokens of an authorization server for one API.
+    """Fetches and renews a client's tokens for one API.
 
-    `issuer` is the server's issuer identifier, `client` the client's identity, `grant` how it obtains tokens, `api` the only address that
-    they are sent to. With `dpop`, tokens are bound to a key, which the store keeps. A `FileStore` shares them between processes. Raises
-    ValueError for a wrong argument, and WrongAddress for an address that credentials must not be sent to.
+    - `issuer`: the authorization server's issuer identifier.
+    - `client`: who the client is and how it authenticates (`ClientSecret`, `PrivateKey`, `PublicClient`).
+    - `grant`: how it obtains tokens (`ClientCredentials`, `RefreshToken`, `TokenExchange`).
+    - `api`: the API's address, the only origin that tokens are sent to.
+    - `dpop`: bind tokens to a key, which the store keeps.
+    - `store`: where tokens are kept. A `FileStore` shares them between processes and survives restarts.
+
+    Raises ValueError for a wrong argument, and WrongAddress for an address that credentials must not be sent to.
     """
 
     def __init__(
@@ -174,7 +179,7 @@ class TokenSource:
             return found
 
     def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
-        """Return the headers that present a valid token with one request; raise ClientError."""
+        """Return the headers of one request, with a valid token and its proof; raise ClientError."""
         self.check(address)
         record = self.record(since)
         if self._prover is None:
@@ -349,7 +354,7 @@ def record_of(owner: str, answer: Document, asked_at: float, prover: Prover | No
 
 @dataclass(slots=True)
 class ApiToken:
-    """An API token, presented to one API only; with `key`, the key that it is bound to, each request carries a proof."""
+    """An API token for one API. With `key`, the key that the token is bound to, each request carries a proof."""
 
     token: str = field(repr=False)
     api: str | Iterable[str]
@@ -375,7 +380,7 @@ class ApiToken:
         return True
 
     def present(self, method: str, address: str, since: float | None = None) -> dict[str, str]:
-        """Return the headers that present the token with one request."""
+        """Return the headers of one request, with the token and its proof."""
         self.check(address)
         if self._prover is None:
             return {"authorization": f"Bearer {self.token}"}

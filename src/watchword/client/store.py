@@ -55,7 +55,7 @@ class Store(Protocol):
 
 
 class MemoryStore:
-    """A record for the threads of this process."""
+    """Keeps tokens in memory, for the threads of one process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -105,7 +105,7 @@ def file_lock(path: Path) -> Iterator[None]:
 
 
 class FileStore:
-    """A record in a file that only its owner can read, shared by processes."""
+    """Keeps tokens in a file that only its owner can read; several processes may share it."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         """Name the file, with `~` for the home folder; raise ValueError for a folder, or where there is no home."""

@@ -42,13 +42,13 @@ Handler = Callable[..., Awaitable[web.StreamResponse]]
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in an aiohttp application."""
+    """A guard for an aiohttp application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
-        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is `request[PRINCIPAL]`.
+        """Guard a handler, a method of a `View`, or a method that takes the request; the caller is in `request[PRINCIPAL]`.
 
-        Put it below `@routes.get`, which registers the function that it is given. A middleware (`@web.middleware`) is guarded in the
-        same way, and with it an application, or the part that has it.
+        Put it below `@routes.get`, which registers the function that it receives. To guard an application or a sub-application, guard
+        one of its middlewares (`@web.middleware`) in the same way.
         """
         wanted = demanded(scopes, policy)
 
@@ -74,7 +74,7 @@ class Guard(BaseGuard):
         return guard
 
     def publish(self, app: web.Application, scopes: Sequence[str] = (), name: str = "") -> None:
-        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         metadata = Metadata(self, scopes, name)
 
         async def show(_: web.Request) -> web.Response:

@@ -28,9 +28,9 @@ CORS_INSIDE = (
 
 
 class GuardMiddleware:
-    """Lets a request through to an application when its caller meets the policy; the caller is `scope["principal"]`.
+    """Passes a request on to the application if its caller satisfies the policy; the caller is in `scope["principal"]`.
 
-    `exclude` are public paths as the application has them, without what a server's `root_path` or a mount puts in front.
+    `exclude` are public paths as the application sees them, without the prefix of `root_path` or of a mount.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ def with_nonce(send: Send, nonce: str) -> Send:
 
 
 class MetadataMiddleware:
-    """Answers the metadata of the resource (RFC 9728) in front of an application; `scopes` are what its basic use needs."""
+    """Serves the resource's metadata (RFC 9728) in front of an application; `scopes` are those that basic use needs."""
 
     def __init__(self, app: Application, guard: Guard, scopes: Sequence[str] = (), name: str = "") -> None:
         check_guarded(app, guard)

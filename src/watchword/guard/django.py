@@ -27,13 +27,13 @@ View = Callable[..., Any]
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a Django project."""
+    """A guard for a Django project."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
-        """Guard a view function, or by `method_decorator` a class-based view; the caller is `request.principal`.
+        """Guard a view function, or with `method_decorator` a class-based view; the caller is in `request.principal`.
 
-        The view needs no CSRF token, since a browser adds no `Authorization` header of its own accord, and no login of Django's
-        `LoginRequiredMiddleware`.
+        The view needs no CSRF token, since browsers never add an `Authorization` header by themselves, and Django's
+        `LoginRequiredMiddleware` lets it through.
         """
         wanted = demanded(scopes, policy)
 
@@ -47,7 +47,7 @@ class Guard(BaseGuard):
         return guard
 
     def middleware(self, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()) -> Callable[[View], View]:
-        """Return a middleware, for a line in `MIDDLEWARE`, that guards every path but those excluded, as `urlpatterns` have them."""
+        """Return a middleware that guards every path except `exclude`; give it a name and list that in `MIDDLEWARE`."""
 
         check_policy("policy", policy)
         check_exclude(exclude)
@@ -123,9 +123,9 @@ def _keep_in_no_cache(request: HttpRequest) -> None:
 
 
 def metadata_path(guard: BaseGuard, scopes: Sequence[str] = (), name: str = "") -> URLPattern:
-    """Return the line of `urlpatterns` that answers the resource's metadata (RFC 9728), and name it in the guard's challenges.
+    """Return an entry for `urlpatterns` that serves the resource's metadata (RFC 9728), and name its address in challenges.
 
-    It belongs in the project's root URLconf, also with the guards for Django REST framework and Ninja.
+    Put it into the project's root URLconf, with the guards for Django REST framework and Ninja too.
     """
     metadata = Metadata(guard, scopes, name)
 

@@ -74,11 +74,11 @@ def _admit(guard: BaseGuard, request: Request, policy: Policy) -> Principal:
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in the views of Django REST framework."""
+    """A guard for the views of Django REST framework."""
 
     @property
     def authentication(self) -> type[BaseAuthentication]:
-        """The class for `authentication_classes`; the caller is `request.auth`, and `request.user.principal`."""
+        """A class for `authentication_classes`; the caller is in `request.auth` and `request.user.principal`. It refuses nobody by itself."""
         guard = self
 
         class Authentication(BaseAuthentication):
@@ -95,7 +95,7 @@ class Guard(BaseGuard):
         return Authentication
 
     def require(self, *scopes: str, policy: Policy | None = None) -> type[BasePermission]:
-        """Return a class for `permission_classes`; the caller is `request.principal`."""
+        """Return a class for `permission_classes`; the caller is in `request.principal`."""
         guard, wanted = self, demanded(scopes, policy)
 
         class Permission(BasePermission):

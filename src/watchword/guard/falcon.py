@@ -43,12 +43,12 @@ class Refusal(HTTPError):
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a Falcon application."""
+    """A guard for a Falcon application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Hook:
-        """Return a hook for `@falcon.before` of `falcon.App`; the caller is `req.context.principal`.
+        """Return a hook for `@falcon.before` in a `falcon.App`; the caller is in `req.context.principal`.
 
-        Called by a middleware's `process_resource`, it guards every resource but the metadata, whose readers have no token yet.
+        If a middleware's `process_resource` calls it, it guards every resource except the metadata, whose readers have no token yet.
         """
         wanted = demanded(scopes, policy)
 
@@ -65,7 +65,7 @@ class Guard(BaseGuard):
         return hook
 
     def arequire(self, *scopes: str, policy: Policy | None = None) -> AsyncHook:
-        """Return a hook for `@falcon.before` of `falcon.asgi.App`, as above; the caller is `req.context.principal`."""
+        """Return the same for a `falcon.asgi.App`."""
         wanted = demanded(scopes, policy)
 
         async def admit(req: Any, resource: Any) -> None:
@@ -85,7 +85,7 @@ class Guard(BaseGuard):
         return hook
 
     def publish(self, app: Any, scopes: Sequence[str] = (), name: str = "") -> None:
-        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         metadata = Metadata(self, scopes, name)
         show = (_AsyncShow if isinstance(app, falcon.asgi.App) else _Show)(metadata)
         if _NO_ROUTE.search(metadata.path):

@@ -137,23 +137,23 @@ def _not_called(who: Principal) -> Principal:
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a FastAPI application.
+    """A guard for a FastAPI application.
 
-    `scheme` is its name in the OpenAPI document: where a second guard has other issuers, give that one a name of its own before it
-    is asked for anything (`partners.scheme = "Partners"`), since a document has one description for each name.
+    `scheme` is its name in the OpenAPI document. If a second guard has other issuers, give it another name before you first call its
+    `require` (`partners.scheme = "Partners"`), since the document holds one description per name.
     """
 
     scheme = SCHEME
 
     @property
     def require(self) -> _Require:
-        """What returns the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
+        """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         return _Require(self)
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
-        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs.
+        """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs.
 
-        From then on the OpenAPI document names the refusals, as with `document`.
+        Also adds the refusals to the OpenAPI document, as `document` does.
         """
         # In front: an application may have a route for every path.
         app.router.routes.insert(0, metadata_route(self, scopes, name))

@@ -52,9 +52,9 @@ class _Verifier(TokenVerifier):
 
 
 class WatchwordAuth(RemoteAuthProvider):
-    """Accepts the tokens of an issuer in a FastMCP server: `FastMCP(name, auth=WatchwordAuth(issuer, base_url=…))`.
+    """Makes a FastMCP server accept an issuer's tokens: `FastMCP(name, auth=WatchwordAuth(issuer, base_url=…))`.
 
-    `base_url` is where clients reach the server, without its path; `scopes` are what every call needs.
+    `base_url` is where clients reach the server, without the path; `scopes` are those that every call needs.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ View = Callable[..., Any]
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a Flask application."""
+    """A guard for a Flask application."""
 
     @functools.cached_property
     def _made(self) -> dict[int, View]:
@@ -34,7 +34,7 @@ class Guard(BaseGuard):
         return {}
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
-        """Guard a view; the caller is `flask.g.principal`. Below `@app.route` or above, a view is guarded wherever it is registered."""
+        """Guard a view, below or above `@app.route`, wherever it is registered; the caller is in `flask.g.principal`."""
         wanted = demanded(scopes, policy)
 
         def around(view: View) -> View:
@@ -66,7 +66,7 @@ class Guard(BaseGuard):
         return guard
 
     def publish(self, app: Flask, scopes: Sequence[str] = (), name: str = "") -> None:
-        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         metadata = Metadata(self, scopes, name)
 
         def show() -> Response:

@@ -58,7 +58,7 @@ _CODES = {
 
 
 def principal() -> Principal:
-    """Return the caller of the method that runs now; raise LookupError in a method that is not guarded."""
+    """Return the caller of the current method; raise LookupError if the method is not guarded."""
     caller = _CALLER.get()
     if caller is None:
         raise LookupError("this method is not guarded")
@@ -193,7 +193,7 @@ class _Rules:
 
 
 class GuardInterceptor(_Rules, grpc.ServerInterceptor):
-    """Guards the methods of a `grpc.server`; in a method the caller is `principal()`."""
+    """Guards the methods of a `grpc.server`; inside a method, `principal()` returns the caller."""
 
     def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
         """Return the handler of a method, guarded."""
@@ -208,7 +208,7 @@ class GuardInterceptor(_Rules, grpc.ServerInterceptor):
 
 
 class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
-    """Guards the methods of a `grpc.aio.server`, asynchronous or not; in a method the caller is `principal()`."""
+    """Guards the methods of a `grpc.aio.server`, asynchronous or not; inside a method, `principal()` returns the caller."""
 
     def intercept_service(
         self, continuation: Callable[[Any], Awaitable[Any]], details: Any

@@ -46,27 +46,37 @@ AnyVerifier = Verifier | LocalVerifier
 
 
 class Guard:
-    """Accepts the credentials of one issuer, or several, for one API.
+    """Authenticates the callers of one API with the credentials of one or more issuers.
 
-    `issuer` is its address, a `Trusted` with everything else about it, the authorization server itself when it runs in this
-    process, or a sequence of these. `audience` is the resource that tokens must be issued for (default: the issuer, for APIs that
-    share its name). `client_id` and `client_secret` (or `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`) authenticate introspection;
-    without them each token authenticates the question about itself.
+    **Whom it trusts**
 
-    JWTs are verified in this process; the issuer's revocation feed, where it has one, tells of a revocation within a second. When the
-    feed is silent for `silence` seconds, JWTs are introspected, or refused with 503 (`when_silent="refuse"`). `revocation_feed=False`
-    does not follow it. `live` introspects every JWT. `status_lists` checks the status of tokens that refer to a status list.
-    Introspection answers are cached for `cache_seconds`.
+    - `issuer`: an issuer's address, a `Trusted` for anything beyond the address, a server in this process (`watchword.app.App`), or a
+      sequence of these.
+    - `audience`: the resource that tokens must be issued for. The default is the issuer, for APIs that share its address.
+    - `client_id`, `client_secret` (or `WATCHWORD_CLIENT_ID`, `WATCHWORD_CLIENT_SECRET`): authenticate introspection. Without them, each
+      token authenticates its own introspection.
+    - `sessions`: the scopes that a signed-in person's session grants. None, the default, accepts no sessions.
 
-    `sessions` are the scopes that a signed-in person's session stands for; None (the default) accepts no sessions.
-    `resource_metadata` is the address of the resource's metadata (RFC 9728) for challenges. `plain_http` says whose credentials are
-    refused, and reported to the issuer as exposed, when they come over unencrypted HTTP: those from public addresses
-    ("refuse-public"), those from anywhere but this machine ("refuse"), or nobody's ("allow").
+    **How soon it notices a revocation**
 
-    With `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`), the same in every process of the API, DPoP proofs must hold a nonce
-    of this API. `api_address` is the API's own address as callers see it, where a proxy changes it. `dpop_algorithms` may sign proofs.
-    `replays` is the memory of used proofs that all processes share; a server in this process is one. Raises ValueError for a value that
-    cannot work.
+    - JWTs are verified locally. The issuer's revocation feed, if it has one, announces revocations within a second;
+      `revocation_feed=False` does not follow it.
+    - `silence`, `when_silent`: after so many seconds without news from the feed, JWTs are introspected (`"introspect"`) or refused with 503
+      (`"refuse"`).
+    - `live`: introspect every JWT. `status_lists`: check the status of tokens that refer to a status list.
+    - `cache_seconds`: how long an introspection response is reused.
+
+    **Proofs of possession and transport**
+
+    - `dpop_nonce_key` (or `WATCHWORD_GUARD_DPOP_NONCE_KEY`): require a nonce of this API in DPoP proofs. All processes need the same key.
+    - `dpop_algorithms`: the algorithms that may sign proofs.
+    - `api_address`: the API's own address as callers see it, if a proxy changes it.
+    - `replays`: a store of used proofs that all processes share. A server in this process is one already.
+    - `plain_http`: which credentials to refuse over unencrypted HTTP, and to report to the issuer as exposed: those from public
+      addresses (`"refuse-public"`), from anywhere but this machine (`"refuse"`), or none (`"allow"`).
+    - `resource_metadata`: the address of the resource's metadata (RFC 9728), for challenges.
+
+    Raises ValueError for a value that cannot work.
     """
 
     metadata: Metadata | None = None
@@ -132,16 +142,16 @@ class Guard:
 
     @property
     def issuers(self) -> tuple[str, ...]:
-        """Every issuer that is trusted."""
+        """The issuers that the guard trusts."""
         return tuple(self._verifiers)
 
     def publish_metadata(self, metadata: Metadata) -> None:
-        """Name the address of the resource's metadata in challenges; called by whatever publishes it. The audience is the resource."""
+        """Name the metadata's address in challenges; called by whatever publishes it. The resource is the audience."""
         self.metadata = metadata
         self.resource_metadata = self.resource_metadata or metadata_address(self.audience)
 
     async def authenticate(self, presented: Presented, policy: Policy = OPEN) -> Principal:
-        """Return the caller of a request when it meets the policy; raise Refused with the answer to give."""
+        """Return the caller of a request that satisfies the policy; raise Refused with the response to send."""
         known = self._recall(presented)
         if known is not None:
             self.demand(known, policy)
@@ -152,10 +162,10 @@ class Guard:
             raise self._refusal(error, presented) from None
 
     def authenticate_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal:
-        """Do as `authenticate` does, for code without an event loop; never call it on a thread that runs one.
+        """Do the same as `authenticate` without an event loop; never call it on a thread that runs one.
 
-        A token seen before, and a JWT whose key is known, are verified in the calling thread. Only what needs the issuer
-        is handed to the process's background loop.
+        Tokens seen before, and JWTs whose key is known, are verified in the calling thread. Only requests to the issuer go
+        through the process's background loop.
         """
         known = self._recall(presented)
         if known is not None:
@@ -206,7 +216,7 @@ class Guard:
         return self._admit(found, presented, verifier, known, policy)
 
     def demand(self, principal: Principal, policy: Policy) -> None:
-        """Raise Refused when a caller that was authenticated before does not meet a policy."""
+        """Raise Refused if a caller that is already authenticated does not satisfy a policy."""
         if policy is not OPEN:
             scheme = "Bearer" if principal.jkt is None else "DPoP"
             check(
@@ -367,11 +377,11 @@ class Guard:
         return answer
 
     def fresh_nonce(self, principal: Principal) -> str | None:
-        """Return the nonce to send as `DPoP-Nonce` with the answer to a caller, None where none is asked for (RFC 9449 §9)."""
+        """Return the nonce to send to a caller as `DPoP-Nonce`; None if the guard requires none (RFC 9449 §9)."""
         return self.possession.nonce() if principal.jkt is not None else None
 
     async def close(self) -> None:
-        """Stop following revocation feeds, and close this event loop's connections to the issuers; a guard that is used again goes on."""
+        """Stop following revocation feeds and close this event loop's connections to the issuers; using the guard again reopens them."""
         for verifier in self._verifiers.values():
             await verifier.close()
 

@@ -23,10 +23,10 @@ RouteGuard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Aw
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a Litestar application."""
+    """A guard for a Litestar application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> RouteGuard:
-        """Return one of the `guards` of a handler, controller or application; the caller is `request.state.principal`."""
+        """Return an entry for the `guards` of a handler, controller or application; the caller is in `request.state.principal`."""
         wanted = demanded(scopes, policy)
 
         async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
@@ -43,7 +43,7 @@ class Guard(BaseGuard):
         return guard
 
     def metadata_handler(self, scopes: Sequence[str] = (), name: str = "") -> HTTPRouteHandler:
-        """Return the handler of the resource's metadata (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        """Return a handler for the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         metadata = Metadata(self, scopes, name)
 
         @get(

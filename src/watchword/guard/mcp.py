@@ -47,10 +47,10 @@ def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:
 
 
 class McpGuard:
-    """An MCP server as an ASGI application that only callers with a token for it reach.
+    """Wraps an MCP server, as an ASGI application, so that only callers with a token for it reach it.
 
     `app` is what `streamable_http_app()` or `http_app()` returned, `issuer` the authorization server's address or a guard,
-    `resource` the address that clients connect to, letter by letter, and `scopes` what every call needs.
+    `resource` exactly the address that clients connect to, and `scopes` those that every call needs.
     """
 
     def __init__(

@@ -26,7 +26,7 @@ __all__ = ["GuardVerifier", "McpAuth", "access_token", "mcp_auth", "protected"]
 
 
 class McpAuth(TypedDict):
-    """The two arguments by which an `MCPServer` learns of an authorization server."""
+    """The two arguments that tell an `MCPServer` about its authorization server."""
 
     auth: AuthSettings
     token_verifier: "GuardVerifier"
@@ -64,7 +64,7 @@ def access_token(principal: Principal, token: str, resource: str) -> AccessToken
 
 
 def mcp_auth(issuer: str | Local | Guard, *, resource: str, scopes: Sequence[str] = ()) -> McpAuth:
-    """Return the arguments of `MCPServer(name, **mcp_auth(…))` for tokens of an issuer that are meant for this server."""
+    """Return arguments for `MCPServer(name, **mcp_auth(…))`: it then accepts an issuer's tokens for this server."""
     check_scopes("scopes", scopes)
     guard = resource_guard(issuer, resource)
     # As strings: the model then keeps the addresses letter by letter, where a parsed one would gain a slash.
@@ -87,7 +87,7 @@ def protected(
     scopes: Sequence[str] = (),
     name: str = "",
 ) -> McpGuard:
-    """Return an MCP server that only callers with a token for it reach; tools read it by the SDK's `get_access_token`."""
+    """Wrap an MCP server so that only callers with a token for it reach it; tools read the token with the SDK's `get_access_token`."""
     check_application(app)
     return McpGuard(_WithUser(app, resource), issuer, resource=resource, scopes=scopes, name=name)
 

@@ -76,18 +76,18 @@ _Requirement.__name__ = _AsyncRequirement.__name__ = "Watchword"
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a Ninja API."""
+    """A guard for a Ninja API."""
 
     def install(self, api: NinjaAPI) -> None:
-        """Let an API answer refusals with their challenge."""
+        """Make an API answer refusals with their challenge."""
         api.add_exception_handler(Refused, _refuse)
 
     def require(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
-        """Return the `auth=` of an operation; the caller is `request.auth`."""
+        """Return a value for `auth=` of an operation; the caller is in `request.auth`."""
         return _Requirement(self, demanded(scopes, policy))
 
     def arequire(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
-        """Return the `auth=` of an asynchronous operation; the caller is `request.auth`."""
+        """Return a value for `auth=` of an asynchronous operation; the caller is in `request.auth`."""
         return _AsyncRequirement(self, demanded(scopes, policy))
 
 

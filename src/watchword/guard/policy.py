@@ -15,9 +15,9 @@ LEVELS = ("urn:watchword:aal0", "urn:watchword:aal1", "urn:watchword:aal2", "urn
 
 
 class Refused(Exception):
-    """The request was not accepted; `status` and `headers` are the answer that the protocol prescribes.
+    """The request is refused; `status` and `headers` are the response that the protocol prescribes.
 
-    `error` is None when no credential came at all (RFC 6750 §3.1: then no error code is given).
+    `error` is None if the request had no credential at all (RFC 6750 §3.1 allows no error code then).
     """
 
     def __init__(
@@ -34,11 +34,11 @@ class Refused(Exception):
         return type(self), (self.status, self.error, self.description, self.headers)
 
     def fields(self) -> tuple[tuple[str, str], ...]:
-        """Return the headers of an answer over HTTP, with one that keeps it out of every cache."""
+        """Return the headers of the HTTP response, including `Cache-Control: no-store`."""
         return (*self.headers, ("Cache-Control", "no-store"))
 
     def document(self) -> dict[str, str]:
-        """Return the body of the answer."""
+        """Return the body of the response, for JSON."""
         return {"error": self.error or "unauthorized", "error_description": self.description}
 
 
@@ -53,12 +53,14 @@ NOT_DEMANDED: tuple[Any, ...] = _NotDemanded()
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """What a caller must hold; every field narrows, none widens.
+    """What a caller needs. Every field adds a demand, none lifts one.
 
-    `scopes` are all needed; of `any_scopes`, `audience`, `kinds` and `acr` one is enough, and for a level of Watchword's any
-    above it. An empty list of these four would be met by nobody, so it raises ValueError: leave out what is not demanded.
-    `max_age` is in seconds since the person authenticated. `bound` accepts only tokens that are bound to a key or a certificate.
-    `predicate` must return True or False at once.
+    - `scopes`: all of these scopes.
+    - `any_scopes`, `audience`, `kinds`, `acr`: at least one of each; for `acr`, any of Watchword's levels above it will do too. An empty
+      sequence raises ValueError, since nobody could satisfy it: leave out what you don't demand.
+    - `max_age`: a sign-in at most this many seconds old.
+    - `bound`: a token that is bound to a key or a certificate.
+    - `predicate`: a function of the `Principal` that returns True or False synchronously.
     """
 
     scopes: tuple[str, ...] = ()

@@ -11,13 +11,18 @@ PLAIN_IN_PATHS = "/:@!$&'()*+,;=~"
 
 
 class Presented(msgspec.Struct, frozen=True, kw_only=True):
-    """What a request presented; `uri` is the whole address as the caller sees it, for DPoP.
+    """What the guard needs to know about a request.
 
-    `authorization`, `dpop` and `cookies` are the values of all headers of that name. `address` is the caller's IP address, "" for a
-    Unix socket, None where it is unknown. `certificate` is the client certificate (DER). `secure` is False when the request came over
-    unencrypted HTTP. `subject` is who is signed in by the application's own session (`watchword.guard.sessions`). `site` and `origin`
-    are `Sec-Fetch-Site` and `Origin`. `websocket` is True when the request opens a WebSocket. `kept` is a dictionary that the framework
-    keeps for this one request, for the notes of `once`; None where there is none.
+    - `authorization`, `dpop`, `cookies`: the values of all headers of that name.
+    - `uri`: the complete address as the caller sees it, for DPoP.
+    - `address`: the caller's IP address; "" for a Unix socket, None if unknown.
+    - `certificate`: the client certificate (DER).
+    - `secure`: False if the request came over unencrypted HTTP.
+    - `subject`: who is signed in by the application's own session (`watchword.guard.sessions`).
+    - `site`, `origin`: the headers `Sec-Fetch-Site` and `Origin`.
+    - `websocket`: True if the request opens a WebSocket.
+    - `kept`: a dictionary that the framework keeps for this one request, so that several guards count a token or proof only once; None if
+      there is none.
     """
 
     authorization: Sequence[str] = ()

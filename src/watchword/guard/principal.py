@@ -72,7 +72,11 @@ else:
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """An authenticated caller; times are Unix seconds, None where the credential says nothing."""
+    """An authenticated caller. Times are Unix seconds; a field is None if the credential does not say.
+
+    `subject` is who the caller is, `scopes` what it may do, `kind` which credential it presented. `claims` holds everything else
+    that the token says.
+    """
 
     subject: Subject
     kind: Kind
@@ -91,7 +95,7 @@ class Principal:
     claims: Mapping[str, object] = field(default_factory=lambda: NOTHING, repr=False, compare=False)
 
     def has(self, *scopes: str) -> bool:
-        """Whether the caller holds all of the scopes."""
+        """Return whether the caller has all of these scopes."""
         return self.scopes.issuperset(scopes)
 
     @classmethod

@@ -16,12 +16,12 @@ SECONDS = dpop.MAX_AGE + dpop.LEEWAY + 1
 
 
 class Replays(Protocol):
-    """A memory of used proofs that the processes of an API share."""
+    """A store of used proofs that all processes of an API share."""
 
     async def use_proof(self, identifier: str, seconds: int) -> bool:
-        """Record an identifier (43 characters of base64url) for so many seconds, and return whether it was new.
+        """Store an identifier (43 characters of base64url) for so many seconds; return whether it was new.
 
-        Both in one atomic step: of two processes that call at once, one gets True. Any exception refuses the request with 503.
+        Do both in one atomic step: of two processes that call at once, exactly one gets True. If this raises, the request gets 503.
         """
 
 

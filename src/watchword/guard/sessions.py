@@ -31,7 +31,7 @@ TOUCH = 10  # `seen_at` is written again after a tenth of the idle limit
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What a store keeps of a session; times are Unix seconds, `subject` is empty before the sign-in."""
+    """A session as a store keeps it; times are Unix seconds, and `subject` is empty before sign-in."""
 
     subject: str
     data: Mapping[str, object]
@@ -40,16 +40,16 @@ class Record:
 
 
 class SessionStore(Protocol):
-    """Where sessions are kept, by the SHA-256 of their identifier."""
+    """A store of sessions, keyed by the SHA-256 of their identifier."""
 
     async def get(self, digest: bytes) -> Record | None:
         """Return a session."""
 
     async def add(self, digest: bytes, record: Record, until: float) -> None:
-        """Keep a new session; after `until` it may be forgotten."""
+        """Store a new session; it may be dropped after `until`."""
 
     async def replace(self, digest: bytes, record: Record) -> bool:
-        """Change a session in one step; return False, and keep nothing, when it is gone."""
+        """Replace a session atomically; return False, and store nothing, if it no longer exists."""
 
     async def remove(self, digest: bytes) -> None:
         """End a session."""
@@ -59,7 +59,7 @@ class SessionStore(Protocol):
 
 
 class MemoryStore:
-    """Sessions of one process, lost when it ends."""
+    """Keeps the sessions of one process in memory; they are lost when it ends."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._kept: dict[bytes, tuple[Record, float]] = {}
@@ -72,7 +72,7 @@ class MemoryStore:
         return found[0] if found else None
 
     async def add(self, digest: bytes, record: Record, until: float) -> None:
-        """Keep a new session; expired ones are purged from time to time."""
+        """Store a new session; expired ones are purged from time to time."""
         if len(self._kept) >= self._purge_at:
             now = self._clock()
             self._kept = {key: kept for key, kept in self._kept.items() if kept[1] > now}
@@ -80,7 +80,7 @@ class MemoryStore:
         self._kept[digest] = (record, until)
 
     async def replace(self, digest: bytes, record: Record) -> bool:
-        """Change a session that is still there."""
+        """Replace a session that still exists."""
         found = self._kept.get(digest)
         if found is not None:
             self._kept[digest] = (record, found[1])
@@ -110,9 +110,9 @@ class Session:
     _answered: bool = False
 
     def sign_in(self, subject: str) -> None:
-        """Begin the session of a person, under a new identifier; raise RuntimeError when the response has begun.
+        """Sign a person in, under a new session identifier; raise RuntimeError if the response has begun.
 
-        Data of another person in it is discarded, that of an anonymous visitor kept.
+        `data` of an anonymous visitor is kept, that of another person discarded.
         """
         self._change()
         if self.subject not in ("", subject):
@@ -120,12 +120,12 @@ class Session:
         self.subject, self._proved, self._renewed, self._ended = subject, True, True, False
 
     def elevate(self) -> None:
-        """Change the identifier, after the person has authenticated with another factor; raise RuntimeError when the response has begun."""
+        """Change the session identifier once the person has proved another factor; raise RuntimeError if the response has begun."""
         self._change()
         self._renewed = True
 
     def sign_out(self) -> None:
-        """End the session; raise RuntimeError when the response has begun."""
+        """End the session; raise RuntimeError if the response has begun."""
         self._change()
         self.subject, self._proved, self._ended = "", False, True
         self.data.clear()
@@ -138,8 +138,8 @@ class Session:
 class SessionMiddleware:
     """Gives every request of an ASGI application its `scope["session"]`.
 
-    `idle` and `absolute` are seconds. `origins` are further origins of the application, for proxies that change its host. Raises
-    ValueError for a value that cannot work.
+    `idle` and `absolute` are lifetimes in seconds. `origins` are further origins of the application, if a proxy changes its host.
+    Raises ValueError for a value that cannot work.
     """
 
     def __init__(

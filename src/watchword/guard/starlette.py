@@ -28,12 +28,12 @@ Endpoint = Callable[..., Any]
 
 
 class Guard(BaseGuard):
-    """Accepts the credentials of one issuer in a Starlette application."""
+    """A guard for a Starlette application."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Endpoint], Endpoint]:
-        """Guard an endpoint, a function or a method of an `HTTPEndpoint`, asynchronous or not.
+        """Guard an endpoint: a function or a method of an `HTTPEndpoint`, asynchronous or not.
 
-        The caller is `request.state.principal`, or `websocket.state.principal`.
+        The caller is in `request.state.principal` or `websocket.state.principal`.
         """
         wanted = demanded(scopes, policy)
 
@@ -58,7 +58,7 @@ class Guard(BaseGuard):
         return guard
 
     def metadata_route(self, scopes: Sequence[str] = (), name: str = "") -> Route:
-        """Answer the metadata of the resource (RFC 9728), and name it in challenges; `scopes` are what basic use needs."""
+        """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         return metadata_route(self, scopes, name)
 
 

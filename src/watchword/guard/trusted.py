@@ -21,13 +21,18 @@ class IssuerUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trusted:
-    """An issuer, exactly as its own metadata names it, and what is expected of its tokens.
+    """An issuer, and what the guard expects of its tokens.
 
-    `audience` is how its tokens name this API (default: the guard's audience). `client_id` and `client_secret` authenticate
-    introspection. `algorithms` are those that may sign its tokens. `types` are the `typ` headers of its access tokens: servers that
-    do not follow RFC 9068 send "JWT", or none, which counts as that. `opaque_prefixes` are the prefixes of opaque tokens that are
-    sent to it, where several issuers are trusted; without any it gets those that no other issuer claims. `jwks_uri` is for issuers
-    without metadata. Raises ValueError for a value that cannot work.
+    - `issuer`: the issuer, exactly as its own metadata spells it.
+    - `audience`: what its tokens call this API (default: the guard's audience).
+    - `client_id`, `client_secret`: authenticate introspection.
+    - `algorithms`: the algorithms that may sign its tokens.
+    - `types`: the `typ` headers of its access tokens. Servers that do not follow RFC 9068 send "JWT", or none, which counts as "JWT".
+    - `opaque_prefixes`: which opaque tokens are sent to it, if the guard trusts several issuers. Without any, it gets those that no
+      other issuer claims.
+    - `jwks_uri`: the address of its keys, for issuers without metadata.
+
+    Raises ValueError for a value that cannot work.
     """
 
     issuer: str

@@ -25,9 +25,9 @@ PRINCIPAL = "watchword.principal"
 
 
 class GuardMiddleware:
-    """Lets a request through to an application when its caller meets the policy; the caller is `environ["watchword.principal"]`.
+    """Passes a request on to the application if its caller satisfies the policy; the caller is in `environ["watchword.principal"]`.
 
-    `exclude` are public paths as the application has them, without the `SCRIPT_NAME` that a server or a mount puts in front.
+    `exclude` are public paths as the application sees them, without the prefix in `SCRIPT_NAME`.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ def with_nonce(start_response: StartResponse, nonce: str) -> StartResponse:
 
 
 class MetadataMiddleware:
-    """Answers the metadata of the resource (RFC 9728) in front of an application; `scopes` are what its basic use needs."""
+    """Serves the resource's metadata (RFC 9728) in front of an application; `scopes` are those that basic use needs."""
 
     def __init__(self, app: Application, guard: Guard, scopes: Sequence[str] = (), name: str = "") -> None:
         check_guarded(app, guard)

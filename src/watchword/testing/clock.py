@@ -4,7 +4,7 @@ import time
 
 
 class Clock:
-    """A clock that starts at the present second and moves only when told."""
+    """A clock that starts at the current second and moves only when you move it."""
 
     def __init__(self) -> None:
         self.now = float(int(time.time()))
@@ -14,5 +14,5 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Move on by a number of seconds."""
+        """Move forward by so many seconds."""
         self.now += seconds

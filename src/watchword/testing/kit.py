@@ -76,9 +76,10 @@ class Auth:
         return httpx.AsyncClient(transport=_transport(self.app), base_url=self.issuer)
 
     def guard(self, kind: type[G] | G | None = None, **options: Any) -> Any:
-        """Return a guard that trusts this server and uses its clock; raise ValueError for anything but a guard or a class of guards.
+        """Return a guard that trusts this server and uses its clock; raise ValueError for anything but a guard or a guard class.
 
-        It is a new one of a framework's class, or the application's own, which returns to its own issuer when the test ends.
+        Given a framework's `Guard` class, it is a new guard. Given your application's guard, it is that one, which goes back to its own
+        issuer when the test ends.
         """
         if not (
             kind is None or isinstance(kind, Guard) or (isinstance(kind, type) and issubclass(kind, Guard))
@@ -100,7 +101,7 @@ class Auth:
         admin: bool = False,
         groups: Collection[str] = (),
     ) -> User:
-        """Create a person's account, with a new name unless one is given; hashing a password takes its time."""
+        """Create a person's account, with a new name unless you give one. A password takes a while, because it is hashed."""
         made = accounts.create(
             self.runtime,
             username=username or f"tester-{next(self._numbers)}",
@@ -112,7 +113,7 @@ class Auth:
         return self.worker.run(made)
 
     def client(self, **given: Any) -> Registered:
-        """Register an OAuth client with members of the admin API; raise TypeError for any other, OAuthError where it is refused."""
+        """Register an OAuth client with fields of the admin API; raise TypeError for any other, and OAuthError if they are refused."""
         given.setdefault("name", "a client under test")
         check_names("a client", given, ClientInput.__struct_fields__)
         wanted = ClientInput(**given)
@@ -121,7 +122,7 @@ class Auth:
     def session(
         self, user: User | None = None, *, acr: str = "urn:watchword:aal1", amr: tuple[str, ...] = ("pwd",)
     ) -> SignedIn:
-        """Sign a person in (a new one unless given) and return the session with its cookie."""
+        """Sign a person in (a new one unless you give one) and return the session with its cookie."""
         from watchword.pages.browser import cookie_name  # the pages cost an import that only sessions need
         from watchword.pages.visit import SESSION_COOKIE
 
@@ -134,7 +135,7 @@ class Auth:
         return SignedIn(session, cookie_name(self.app.settings, SESSION_COOKIE), value)
 
     def token(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a valid token; `given` are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
+        """Return a valid token; the arguments are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
         return self.worker.run(self._make(_wanted(scopes, given), self.runtime))
 
     def expired(self, scopes: Scopes = (), **given: Any) -> Token:
@@ -147,7 +148,7 @@ class Auth:
         return self.worker.run(self._make(wanted, then))
 
     def wrong_audience(self, scopes: Scopes = (), **given: Any) -> Token:
-        """Return a token that is valid for another API only."""
+        """Return a token that is valid, but for another API."""
         return self.token(scopes, audience=ELSEWHERE, **given)
 
     def revoked(self, scopes: Scopes = (), **given: Any) -> Token:
@@ -157,7 +158,7 @@ class Auth:
         return token
 
     def revoke(self, token: Token) -> None:
-        """Revoke a token of this kit, now; raise ValueError for any other, which would stay valid."""
+        """Revoke a token now; raise ValueError for one that this kit did not make, which would stay valid."""
         if not isinstance(token, Token):
             raise ValueError(f"token: one that this kit made, not {type(token).__name__}")
         self.worker.run(self._revoke(token))
@@ -233,10 +234,10 @@ class Auth:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """The token to make: a person's (a new person's by default) or, with a client alone, the client's own.
+    """The token to make: for a person (a new one by default) or, given only a client, for the client itself.
 
-    `kind` None means an access token in the format that its client is registered for, or a JWT without a client. `lifetime` is in
-    seconds; `claims` adds those of a sign-in (`acr`, `amr`, `auth_time`); `dpop` binds the token to a key.
+    `kind` None means an access token in the client's registered format, or a JWT without a client. `lifetime` is in seconds; `claims`
+    adds claims of a sign-in (`acr`, `amr`, `auth_time`); `dpop` binds the token to a key.
     """
 
     scopes: Scopes = ()
@@ -292,7 +293,7 @@ def _transport(app: App) -> httpx.ASGITransport:
 
 @contextlib.contextmanager
 def open_auth(worker: Worker, options: Mapping[str, object] | None = None) -> Iterator[Auth]:
-    """Open a server on a database of its own, which is deleted in the end."""
+    """Open a server on a database of its own, which is deleted afterwards."""
     with tempfile.TemporaryDirectory(prefix="watchword-test-") as folder, contextlib.ExitStack() as cleanup:
         given: dict[str, Any] = {
             "issuer": ISSUER,

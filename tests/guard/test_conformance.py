@@ -199,7 +199,9 @@ def test_every_framework_answers_alike(application: tuple[str, Call], auth: Auth
         headers = case.headers(auth, name)
         answers = [call("GET", case.path, headers) for _ in range(2 if case.twice else 1)]
         expected = [(200, None)] * (len(answers) - 1) + [(case.status, case.challenge)]
-        said = all(answer.says("sub") for answer in answers if answer.status == 200 and case.path != "/public")
+        said = all(
+            answer.says("sub") for answer in answers if answer.status == 200 and case.path != "/public"
+        )
         if [(answer.status, answer.challenge) for answer in answers] != expected or not said:
             wrong[case.says] = answers
     assert wrong == {}

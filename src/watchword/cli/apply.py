@@ -53,26 +53,29 @@ class Applied(msgspec.Struct, frozen=True):
 
 
 def apply(
-    file: Annotated[Path, typer.Argument(help="The description, TOML or JSON; - is standard input.")],
+    file: Annotated[Path, typer.Argument(help="The file, TOML or JSON; - for standard input.")],
     check: Annotated[
         bool,
         typer.Option(
-            "--check", help="Change nothing; exit with 3 when something would change, 1 when refused."
+            "--check",
+            help="Change nothing; exit with 3 if something would change, 1 if something is refused.",
         ),
     ] = False,
     prune: Annotated[
         bool,
-        typer.Option("--prune", help="Delete what a section of the file does not name (see `--check`)."),
+        typer.Option(
+            "--prune", help="Delete what a section of the file leaves out; preview it with `--check`."
+        ),
     ] = False,
     secrets: Annotated[
         Path | None,
-        typer.Option(help="Make secrets for clients that have none, each in a file in this folder."),
+        typer.Option(help="Folder for secrets: creates one for each client that needs one and has none."),
     ] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Make clients and trust rules match a file; what matches already is left alone."""
+    """Make clients and trust rules match a file."""
     wanted = _described(file, as_json)
     folder = _folder(secrets) if secrets is not None and not check else secrets
     made: list[str] = []
@@ -189,13 +192,13 @@ def _write_secret(folder: Path, client_id: str, secret: str) -> str:
 def export(
     file: Annotated[
         Path | None,
-        typer.Argument(help="Where to write it, .toml or .json (default, and -: standard output)."),
+        typer.Argument(help="File to write, .toml or .json; - or nothing for standard output."),
     ] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Write clients and trust rules in the form that `watchword apply` reads, without defaults and without secrets."""
+    """Write clients and trust rules as a file for `watchword apply`, without defaults and secrets."""
     if file is not None and file.suffix.lower() in (".yaml", ".yml"):
         session.usage("name a .toml or .json file: YAML is not supported")
     described = session.run(state.describe, database=database, config=config, as_json=as_json)

@@ -34,17 +34,19 @@ def audit(
     follow: Annotated[
         bool,
         typer.Option(
-            "--follow", help="Go on printing events as they happen; with --json one document a line."
+            "--follow", help="Keep printing events as they happen; with --json, one document per line."
         ),
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Check the hash chains and name every break.")
+        bool, typer.Option("--verify", help="Check the hash chains and report every break.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="The latest of them, up to 10000.")] = 50,
+    limit: Annotated[
+        int, typer.Option(min=1, max=10_000, help="Only this many of the latest, up to 10000.")
+    ] = 50,
     name: Annotated[str, typer.Option(help="Only events of this name.")] = "",
     target: Annotated[str, typer.Option(help="Only events about this identifier.")] = "",
     actor: Annotated[
-        str, typer.Option(help='Only what was done by this identifier, or by such as "command line".')
+        str, typer.Option(help='Only events caused by this identifier, or for example by "command line".')
     ] = "",
     database: Database = None,
     config: Config = None,

@@ -57,7 +57,7 @@ async def _stoppable(work: Coroutine[object, object, T]) -> T:
 
 
 def backup(file: File, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Write the whole database to one file while the server runs; the master key is not in it: keep that separately."""
+    """Write the whole database to one file while the server runs; the master key is not included: keep it separately."""
     _named(file)
     settings = session.load_for(database, config)
     report = done(_stoppable(flow.write_backup(settings, file, int(time.time()))), as_json)
@@ -72,11 +72,13 @@ def restore(
     file: File,
     replace: Annotated[
         bool,
-        typer.Option("--replace", help="Delete what the database contains now, in the same transaction."),
+        typer.Option("--replace", help="Delete the database's present contents, in the same transaction."),
     ] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Keep the sessions, grants and access tokens that were live then."),
+        typer.Option(
+            "--exact", help="Keep the sessions, grants and access tokens that were live at the backup."
+        ),
     ] = False,
     end_api_tokens: Annotated[
         bool, typer.Option("--end-api-tokens", help="Revoke every API token as well.")
@@ -85,9 +87,9 @@ def restore(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Check a backup and replace the database by it, wholly or not at all; stop the server first.
+    """Check a backup and load it into the database, completely or not at all; stop the server first.
 
-    Whatever may have been revoked since the backup is ended: sessions, grants, access tokens, links.
+    Ends whatever may have been revoked since the backup: sessions, grants, access tokens, links.
     """
     if exact and end_api_tokens:
         session.usage("--exact and --end-api-tokens exclude each other")
@@ -124,13 +126,14 @@ _FIELDS = ("schema_version", "created_at", "tables", "rows", "master_key")
 
 def migrate(
     status: Annotated[
-        bool, typer.Option("--status", help="Only say what would be done; exits 1 when something would.")
+        bool,
+        typer.Option("--status", help="Only list the migrations that are due; exit with 1 if there are any."),
     ] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Bring the database's schema up to date; `serve` also does so when it starts."""
+    """Bring the database schema up to date; `serve` does so too when it starts."""
     settings = session.load(config, database=database)
     work = schema_state.status(settings) if status else schema_state.apply(settings)
     state = done(work, as_json)

@@ -8,50 +8,56 @@ from typing import Annotated, Literal
 import typer
 
 Many = list[str] | None
-RedirectUri = Annotated[Many, typer.Option(help="Where codes are sent; repeatable.")]
+RedirectUri = Annotated[Many, typer.Option(help="Where authorization codes are sent; repeatable.")]
 Grant = Annotated[
     Many,
     typer.Option(
-        help="Grant type; repeatable (a new client's: authorization_code and refresh_token with --redirect-uri, else client_credentials)."
+        help="Grant type; repeatable (a new client's default: authorization_code and refresh_token with --redirect-uri, else client_credentials)."
     ),
 ]
 Auth = Annotated[
     str | None,
     typer.Option(
-        help="Authentication method at the token endpoint; changing to one without secrets ends the client's secrets."
+        help="Authentication method at the token endpoint; changing to one without secrets revokes the client's secrets."
     ),
 ]
 Scope = Annotated[str | None, typer.Option(help="Scopes it may be granted, separated by spaces.")]
-PostLogoutRedirectUri = Annotated[Many, typer.Option(help="Where people return after sign-out; repeatable.")]
+PostLogoutRedirectUri = Annotated[
+    Many, typer.Option(help="Where people may return to after signing out; repeatable.")
+]
 BackchannelUri = Annotated[
-    str | None, typer.Option(help="Where logout tokens are sent when a session ends (back-channel logout).")
+    str | None,
+    typer.Option(help="Address that receives logout tokens when a session ends (back-channel logout)."),
 ]
 BackchannelSession = Annotated[
     bool | None,
     typer.Option(
         "--backchannel-logout-session-required/--backchannel-logout-session-optional",
-        help="Its logout tokens must name the session.",
+        help="Whether its logout tokens must name the session.",
     ),
 ]
 FrontchannelUri = Annotated[
-    str | None, typer.Option(help="What the browser loads at sign-out (front-channel logout).")
+    str | None, typer.Option(help="Address that the browser loads at sign-out (front-channel logout).")
 ]
 FrontchannelSession = Annotated[
     bool | None,
     typer.Option(
         "--frontchannel-logout-session-required/--frontchannel-logout-session-optional",
-        help="The browser loads it with iss and sid.",
+        help="Whether the browser adds iss and sid to that address.",
     ),
 ]
 Jwks = Annotated[str | None, typer.Option(help="The client's public keys: a file or an https address.")]
 Resource = Annotated[Many, typer.Option(help="An API that it may get tokens for; repeatable.")]
 Pkce = Annotated[
     bool | None,
-    typer.Option("--pkce/--no-pkce", help="A confidential OpenID client may use nonce instead of PKCE."),
+    typer.Option(
+        "--pkce/--no-pkce",
+        help="Whether it must use PKCE; a confidential OpenID client may use nonce instead.",
+    ),
 ]
 Pushed = Annotated[
     bool | None,
-    typer.Option("--pushed/--no-pushed", help="It must push its authorization requests (RFC 9126)."),
+    typer.Option("--pushed/--no-pushed", help="Whether it must push its authorization requests (RFC 9126)."),
 ]
 TokenFormat = Annotated[
     Literal["jwt", "opaque"] | None, typer.Option(help="Format of its access tokens: jwt or opaque.")
@@ -60,19 +66,22 @@ Lifetime = Annotated[str | None, typer.Option(help="Lifetime of its access token
 TokenStatus = Annotated[
     bool | None,
     typer.Option(
-        "--token-status/--no-token-status", help="Its JWT access tokens name their place in a status list."
+        "--token-status/--no-token-status", help="Whether its JWT access tokens refer to a status list."
     ),
 ]
 Native = Annotated[
-    bool | None, typer.Option("--native/--web", help="An app on a person's machine (RFC 8252).")
+    bool | None,
+    typer.Option("--native/--web", help="An app on a person's device (RFC 8252), or a web application."),
 ]
 Dpop = Annotated[
-    bool | None, typer.Option("--dpop/--no-dpop", help="Its access tokens must be bound to a key.")
+    bool | None,
+    typer.Option("--dpop/--no-dpop", help="Whether its access tokens must be bound to a key (DPoP)."),
 ]
 CertificateBound = Annotated[
     bool | None,
     typer.Option(
-        "--certificate-bound/--no-certificate-bound", help="Its access tokens must be bound to a certificate."
+        "--certificate-bound/--no-certificate-bound",
+        help="Whether its access tokens must be bound to a certificate (mTLS).",
     ),
 ]
 CertificateSubject = Annotated[
@@ -80,50 +89,50 @@ CertificateSubject = Annotated[
 ]
 Profile = Annotated[
     Literal["default", "fapi2"] | None,
-    typer.Option(help="Security profile: fapi2 asks for everything that FAPI 2.0 does."),
+    typer.Option(help="Security profile; fapi2 enforces the FAPI 2.0 Security Profile."),
 ]
 SignedRequests = Annotated[
     str | None,
     typer.Option(
-        help="It must sign its authorization requests with this algorithm, such as ES256, or with any."
+        help="Require signed authorization requests, with this algorithm, such as ES256, or with any."
     ),
 ]
 AuthAlgorithm = Annotated[
     str | None,
-    typer.Option(help="The one algorithm of the assertions that it authenticates with by private_key_jwt."),
+    typer.Option(help="The only algorithm accepted for its private_key_jwt assertions."),
 ]
 RequestAlgorithm = Annotated[
     str | None,
-    typer.Option(help="Algorithm of the authorization requests that it signs, where signing is optional."),
+    typer.Option(help="The only algorithm accepted for its authorization requests if it signs them."),
 ]
 MaxAge = Annotated[
     str | None,
-    typer.Option(help="Maximum age of a sign-in where its request has no max_age, such as 8h."),
+    typer.Option(help="Maximum age of a sign-in, such as 8h, if its request has no max_age."),
 ]
 RequireAuthTime = Annotated[
     bool | None,
     typer.Option(
         "--require-auth-time/--auth-time-if-known",
-        help="Its ID tokens carry auth_time; people whose provider does not report it have to sign in again.",
+        help="Whether its ID tokens must have auth_time; people whose provider does not report it then have to sign in again.",
     ),
 ]
 Acr = Annotated[
     Many,
-    typer.Option(help="acr value that it wants where its request names none, preferred first; repeatable."),
+    typer.Option(help="acr value to ask for if its request names none, preferred first; repeatable."),
 ]
 Details = Annotated[
-    Many, typer.Option(help="A type of authorization_details that it may ask for; repeatable.")
+    Many, typer.Option(help="A type of authorization_details that it may request; repeatable.")
 ]
 Group = Annotated[
     Many,
     typer.Option(
-        help="A group whose members alone may sign in to it; repeatable, an empty one lets everybody in."
+        help="Only members of this group may sign in to it; repeatable; an empty one admits everybody."
     ),
 ]
 ExchangeFrom = Annotated[
     Many,
     typer.Option(
-        help="An API that the client itself is: it may exchange tokens issued for that API; repeatable."
+        help="An API that the client implements: it may exchange tokens issued for that API; repeatable."
     ),
 ]
 ExchangeFor = Annotated[
@@ -133,42 +142,45 @@ ExchangeFor = Annotated[
 Impersonate = Annotated[
     bool | None,
     typer.Option(
-        "--impersonate/--no-impersonate", help="It may exchange tokens without naming itself as the actor."
+        "--impersonate/--no-impersonate",
+        help="Whether it may exchange tokens without naming itself as the actor.",
     ),
 ]
 Delegate = Annotated[
     bool | None,
-    typer.Option("--delegate/--no-delegate", help="It may exchange tokens with an actor (the default)."),
+    typer.Option(
+        "--delegate/--no-delegate", help="Whether it may exchange tokens with an actor (the default)."
+    ),
 ]
 ExchangeLifetime = Annotated[
-    str | None, typer.Option(help="The longest lifetime of tokens that it gets by exchange, such as 5m.")
+    str | None, typer.Option(help="Maximum lifetime of tokens that it gets by exchange, such as 5m.")
 ]
 AssertTo = Annotated[
     Many, typer.Option(help="ISSUER=CLIENT_ID: another server for which it may get identity assertions.")
 ]
 ExchangeRules = Annotated[
     str | None,
-    typer.Option(help="All of its rules of token exchange: a JSON file, or an empty text for none."),
+    typer.Option(help="All its token exchange rules: a JSON file, or an empty text for none."),
 ]
 Pairwise = Annotated[
     bool | None,
     typer.Option(
         "--pairwise/--no-pairwise",
-        help="Its subject identifiers for people cannot be linked to another client's.",
+        help="Whether it gets pairwise subject identifiers, which cannot be linked to other clients'.",
     ),
 ]
 Sector = Annotated[
-    str | None, typer.Option(help="The sector_identifier_uri, where its redirect URIs have several hosts.")
+    str | None, typer.Option(help="The sector_identifier_uri, if its redirect URIs have several hosts.")
 ]
 Sign = Annotated[
     Many,
     typer.Option(
-        help="How answers for it are signed: id_token, userinfo or introspection, such as userinfo=ES256; repeatable."
+        help="Algorithm that signs its id_token, userinfo or introspection responses, such as userinfo=ES256; repeatable."
     ),
 ]
 Encrypt = Annotated[
     Many,
     typer.Option(
-        help="How they are encrypted to its key, such as id_token=RSA-OAEP-256 or userinfo=ECDH-ES/A256GCM; repeatable."
+        help="Algorithms that encrypt them with its key, such as id_token=RSA-OAEP-256 or userinfo=ECDH-ES/A256GCM; repeatable."
     ),
 ]

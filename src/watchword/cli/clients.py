@@ -29,7 +29,7 @@ ClientId = Annotated[str, typer.Argument(help="The client's identifier.")]
 @app.command()
 def create(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(help="What people see as the client's name.")],
+    name: Annotated[str, typer.Argument(help="The client's name, as people see it.")],
     redirect_uri: options.RedirectUri = None,
     grant: options.Grant = None,
     scope: options.Scope = None,
@@ -78,7 +78,7 @@ def create(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Register a client; its secret is shown this once."""
+    """Register a client; its secret is shown only once."""
     if public and auth not in (None, "none"):
         session.usage("--public and --auth exclude each other: a public client has no authentication method")
     default = ["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"]
@@ -128,7 +128,7 @@ def list_(
         str, typer.Option(help="Only clients whose name or identifier starts with this, ordered by name.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
-    after: Annotated[str, typer.Option(help="Identifier of the last client of the page before.")] = "",
+    after: Annotated[str, typer.Option(help="Identifier of the last client on the previous page.")] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -200,7 +200,7 @@ def show(
 def update(
     context: typer.Context,
     client_id: ClientId,
-    name: Annotated[str | None, typer.Option(help="What people see as the client's name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The client's name, as people see it.")] = None,
     redirect_uri: options.RedirectUri = None,
     grant: options.Grant = None,
     scope: options.Scope = None,
@@ -242,13 +242,16 @@ def update(
     sign: options.Sign = None,
     encrypt: options.Encrypt = None,
     disable: Annotated[
-        bool | None, typer.Option("--disable/--enable", help="Disabling ends its tokens.")
+        bool | None,
+        typer.Option(
+            "--disable/--enable", help="Disable the client, which ends its tokens, or enable it again."
+        ),
     ] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Change a client; what is not named stays as it is, a list is replaced, an empty text removes a value."""
+    """Change a client. Options that you leave out keep their values; a list is replaced; an empty text removes a value."""
 
     async def work(runtime: Runtime) -> Client:
         existing = await client_registry.find(runtime, client_id)
@@ -272,12 +275,14 @@ def update(
 def rotate_secret(
     client_id: ClientId,
     overlap: Annotated[str, typer.Option(help="How long the older secrets keep working.")] = "24h",
-    expires: Annotated[str | None, typer.Option(help="Lifetime of the new one (default: unlimited).")] = None,
+    expires: Annotated[
+        str | None, typer.Option(help="Lifetime of the new secret (default: unlimited).")
+    ] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Give a client another secret; the older ones keep working during the overlap."""
+    """Give a client a new secret; the older ones keep working during the overlap."""
     given = {
         "overlap": session.duration(overlap, "--overlap"),
         "expires_in": session.duration(expires, "--expires", least=60),
@@ -305,7 +310,7 @@ def remove_secret(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """End one of a client's secrets at once."""
+    """Revoke one of a client's secrets at once."""
 
     async def work(runtime: Runtime) -> None:
         await client_registry.remove_secret(runtime, client_id, secret_id, actor=ACTOR)
@@ -321,7 +326,7 @@ def remove_secret(
 def delete(
     client_id: ClientId, database: Database = None, config: Config = None, as_json: Json = False
 ) -> None:
-    """Delete a client and end everything that it was issued."""
+    """Delete a client and revoke everything issued to it."""
 
     async def work(runtime: Runtime) -> None:
         await client_registry.delete(runtime, client_id, actor=ACTOR)

@@ -27,7 +27,7 @@ def doctor(
     url: Annotated[
         str | None,
         typer.Argument(
-            help="An authorization server's issuer or an MCP server; without it, this installation."
+            help="Issuer of an authorization server, or address of an MCP server; default: this installation."
         ),
     ] = None,
     data: Annotated[
@@ -38,7 +38,7 @@ def doctor(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Walk discovery as OpenID and MCP clients do, or check this installation; exit with 1 when something is broken."""
+    """Find out why clients cannot connect to a server, or check this installation; exit with 1 if something is broken."""
     if data and url is not None:
         session.usage("--data checks the data of this installation: leave the address out")
     try:

@@ -54,7 +54,7 @@ def _when(moment: int | None) -> str:
 
 @app.command("list")
 def list_(database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """List the published signing keys: next, current and retiring, and the unused ones of algorithms that sign no longer."""
+    """List the published signing keys: next, current, retiring, and unused ones of algorithms that no longer sign."""
     _show(session.run(_entries, database=database, config=config, as_json=as_json), as_json)
 
 
@@ -67,7 +67,7 @@ def rotate(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Promote the next key and publish another; what the old one signed stays valid until it expires."""
+    """Make the next key the current one and publish another; what the old key signed stays valid until it expires."""
 
     async def work(runtime: Runtime) -> list[Entry]:
         if algorithm not in (None, *runtime.settings.signing_algorithms):
@@ -91,9 +91,9 @@ def revoke(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a key that leaked: what it signed is refused at once, and its successor takes over.
+    """Revoke a leaked key: what it signed is refused at once, and the next key takes over.
 
-    A key of an algorithm that `signing_algorithms` does not name gets no successor.
+    If `signing_algorithms` no longer names its algorithm, it gets no successor.
     """
 
     async def work(runtime: Runtime) -> list[Entry]:
@@ -110,9 +110,9 @@ def revoke(
 
 @app.command("rotate-master")
 def rotate_master(database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Rotate the master key while nodes serve; if interrupted, call it again: it resumes.
+    """Rotate the master key while nodes serve; if interrupted, run it again: it resumes.
 
-    A key file gets a new key, and its former one is kept beside it. Where several keys are given, a line each, the last becomes the master key.
+    A key file gets a new key; the old one is kept beside it. If several keys are given, one per line, the last becomes the master key.
     """
 
     async def work(runtime: Runtime) -> tuple[Rotated, bool]:

@@ -48,7 +48,7 @@ def login(
     file_store: Annotated[
         bool,
         typer.Option(
-            "--file-store", help="Keep secrets in a file that only you can read, not in the key ring."
+            "--file-store", help="Keep secrets in a file that only you can read, not in the keyring."
         ),
     ] = False,
     as_json: Json = False,
@@ -133,7 +133,7 @@ def _show_code(address: str, code: str) -> None:
 
 
 def print_token(name: str | None, as_json: bool) -> None:
-    """Print a fresh access token of a sign-in, for scripts."""
+    """Print a valid access token from a sign-in, for scripts."""
     try:
         found = logins.find(name)
         record = logins.source_of(found).record()
@@ -155,7 +155,7 @@ def _refuse(error: Exception, as_json: bool) -> NoReturn:
 
 
 def logout(name: SignIn = None, as_json: Json = False) -> None:
-    """Sign out: the tokens are revoked at the server and forgotten here."""
+    """Sign out: revoke the tokens at the server and delete them here."""
     try:
         found = logins.find(name)
         with logins.forgetting(found) as record:

@@ -18,19 +18,22 @@ from watchword.settings import SettingsError
 
 def move(
     source: Annotated[str, typer.Argument(help="The database to move: sqlite:///FILE or postgresql://….")],
-    target: Annotated[str, typer.Argument(help="Where to: sqlite:///FILE or postgresql://….")] = "",
+    target: Annotated[str, typer.Argument(help="The new database: sqlite:///FILE or postgresql://….")] = "",
     replace: Annotated[
-        bool, typer.Option("--replace", help="Delete what is in the target and start over.")
+        bool, typer.Option("--replace", help="Delete the target's contents and start over.")
     ] = False,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Give up a move that was started; the source is then as before.")
+        bool,
+        typer.Option(
+            "--abandon", help="Cancel a move that has not switched over yet; the source is then as before."
+        ),
     ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Copy a database to the other kind while the source serves, switch over, and fence the source.
+    """Move a database between SQLite and PostgreSQL while it serves, then make the source refuse writes.
 
-    If interrupted, call it again: it resumes. Writes wait only during the switch; its duration is printed.
+    If interrupted, run it again: it resumes. Writes wait only during the switchover, whose duration is printed.
     """
     if abandon:
         begun = done(flow.abandon(source), as_json)

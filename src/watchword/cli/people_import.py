@@ -22,19 +22,19 @@ SHOWN = 20  # lines that are named for people
 def import_(
     file: Annotated[Path, typer.Argument(help="The export, a JSON object a line; - is standard input.")],
     check: Annotated[
-        bool, typer.Option("--check", help="Only check the lines: nothing is looked up or stored.")
+        bool, typer.Option("--check", help="Only check the lines; look nothing up and store nothing.")
     ] = False,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", help="Import the lines that can be, although others can't.")
+        bool, typer.Option("--keep-going", help="Import the valid lines even if others are not.")
     ] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Create accounts from another product's export, with their passwords; all of it or, when a line can't be, nothing.
+    """Create accounts from another product's export, with their passwords: all of them or, if a line is invalid, none.
 
-    A line is an object of username, email, email_verified, display_name, attributes, groups, password_hash and disabled; all are optional, but a name
-    or an address is needed. Accounts that exist are left alone; a name that only looks like an existing one is refused, and no other line.
+    Each line is a JSON object with username, email, email_verified, display_name, attributes, groups, password_hash and disabled. All are optional, but
+    a user name or an address is needed. Existing accounts are left alone. A name that merely looks like an existing one is refused, and only that line.
     """
     with ExitStack() as open_files:
         try:

@@ -42,7 +42,9 @@ def serve(
     tls_key: Annotated[str | None, typer.Option(help="Private key of the certificate (PEM).")] = None,
     tls_client_ca: Annotated[
         str | None,
-        typer.Option(help="Authorities (PEM) of client certificates; the handshake then requests one."),
+        typer.Option(
+            help="Certificate authorities (PEM) for client certificates; the handshake then requests one."
+        ),
     ] = None,
     tls_client_self_signed: Annotated[
         bool | None,
@@ -52,14 +54,12 @@ def serve(
     ] = None,
     behind_tls_proxy: Annotated[
         bool | None,
-        typer.Option(
-            "--behind-tls-proxy", help="A proxy in front terminates TLS; plain HTTP is served to it."
-        ),
+        typer.Option("--behind-tls-proxy", help="A proxy terminates TLS: serve plain HTTP."),
     ] = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Serve in production: with TLS, or behind a proxy that terminates it."""
+    """Run the server in production: with TLS, or behind a proxy that terminates it."""
     options = {
         "host": host,
         "port": port,
@@ -86,7 +86,7 @@ def dev(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Serve on this machine for development: a database file, a link for the owner, and one working token."""
+    """Run a development server: a database file, a link for the owner, and a token that works."""
     own = {"database": session.DEV_DATABASE, "log_format": "console"}
     said = _stated(config)
     defaults = {name: value for name, value in own.items() if name not in said}
@@ -181,7 +181,7 @@ def demo(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Tell the whole story on a throw-away database, step by step; exits 1 if anything differs from the story."""
+    """Play the whole story on a throwaway database, step by step; exit with 1 if a step fails."""
     from watchword.demo.story import tell
 
     raise typer.Exit(tell(keep=keep, as_json=as_json))

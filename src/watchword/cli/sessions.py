@@ -19,10 +19,10 @@ app = typer.Typer(help="See who is signed in and end sessions.", no_args_is_help
 @app.command("list")
 def list_(
     user: Annotated[
-        str, typer.Option(help="Only this person's: user name, verified address, or identifier.")
+        str, typer.Option(help="Only sessions of this person: user name, verified address, or identifier.")
     ] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
-    after: Annotated[str, typer.Option(help="Identifier of the last session of the page before.")] = "",
+    after: Annotated[str, typer.Option(help="Identifier of the last session on the previous page.")] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -67,14 +67,14 @@ def end(
     lasting_access: Annotated[
         bool,
         typer.Option(
-            "--lasting-access", help="Also end the offline access (offline_access) of applications."
+            "--lasting-access", help="Also end the lasting access of applications (offline_access)."
         ),
     ] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """End one session, or all of a person; every copy of the cookie is dead at once."""
+    """End one session, or all sessions of a person; every copy of the cookie stops working at once."""
     if (session_id is None) == (not user):
         session.usage("name a session, or a person with --user")
 

@@ -34,30 +34,30 @@ def create(
     ],
     scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")],
     expires: Annotated[
-        str | None, typer.Option(help="Such as 90d or 12h; 'never' where the policy allows it.")
+        str | None, typer.Option(help="Lifetime, such as 90d or 12h; 'never' if the settings allow it.")
     ] = None,
     resource: Annotated[
         str | None, typer.Option(help="The API that the token is for (its audience).")
     ] = None,
     bind: Annotated[
-        str | None, typer.Option(help="Thumbprint of the key that must prove possession (DPoP).")
+        str | None, typer.Option(help="Thumbprint of the key that callers must prove to hold (DPoP).")
     ] = None,
     address: Annotated[
         list[str] | None, typer.Option(help="Address or network it may be used from; repeatable.")
     ] = None,
     path: Annotated[str | None, typer.Option(help="Prefix of the paths that it may be used on.")] = None,
     rate_limit: Annotated[
-        int | None, typer.Option(help="Uses per minute; uses counted by other workers arrive a second later.")
+        int | None, typer.Option(help="Maximum uses per minute; uses at other workers count a second later.")
     ] = None,
     quota: Annotated[
-        int | None, typer.Option(help="Uses in its whole lifetime, counted in the same way.")
+        int | None, typer.Option(help="Maximum uses in its whole lifetime, counted in the same way.")
     ] = None,
     metadata: Annotated[list[str] | None, typer.Option(help="KEY=VALUE; repeatable.")] = None,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Create an API token; it is shown this once."""
+    """Create an API token; it is shown only once."""
     expires_in = "never" if expires == "never" else session.duration(expires, "--expires", least=1)
     given = {
         "name": name,
@@ -111,10 +111,10 @@ def list_(
     ] = "",
     state: Annotated[
         Literal["all", "active", "expired", "revoked"],
-        typer.Option(help="all, or only those active, expired or revoked."),
+        typer.Option(help="all, active, expired or revoked."),
     ] = "all",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
-    after: Annotated[str, typer.Option(help="Identifier of the last token of the page before.")] = "",
+    after: Annotated[str, typer.Option(help="Identifier of the last token on the previous page.")] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -156,7 +156,7 @@ def show(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Show a token: its secrets, who uses them since when, and what it was narrowed from."""
+    """Show a token: its secrets, who uses them and since when, and which token it was narrowed from."""
 
     async def work(runtime: Runtime) -> admin_tokens.TokenView:
         return await admin_tokens.describe(runtime, token_id)
@@ -191,13 +191,13 @@ def verify(
     address: Annotated[str | None, typer.Option(help="The address that it comes from.")] = None,
     path: Annotated[str | None, typer.Option(help="The path that it is used on.")] = None,
     bind: Annotated[
-        str, typer.Option(help="Thumbprint of the key whose possession was proven with it (DPoP).")
+        str, typer.Option(help="Thumbprint of the key that the caller proved to hold (DPoP).")
     ] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a token and say why it is refused; read from WATCHWORD_TOKEN or standard input, it stays out of the process list."""
+    """Verify a token and say why it is refused; WATCHWORD_TOKEN or standard input keeps it out of the process list."""
     secret = _read_secret(token)
 
     async def work(runtime: Runtime) -> tuple[token_verification.Verdict, int]:
@@ -224,7 +224,7 @@ def verify(
 @app.command()
 def explain(
     token: Annotated[str, typer.Argument(help="The token, or - for standard input.")],
-    revoke: Annotated[bool, typer.Option("--revoke", help="It has leaked: end it as well.")] = False,
+    revoke: Annotated[bool, typer.Option("--revoke", help="Also revoke it, as leaked.")] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -303,7 +303,7 @@ def revoke(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Revoke a token, or all of an owner, and everything narrowed from them."""
+    """Revoke a token, or all tokens of an owner, with everything narrowed from them."""
     if (token_id is None) == (owner is None):
         session.usage("give the identifier of a token, or --owner")
     reason = "compromised" if compromised else "revoked"
@@ -332,7 +332,7 @@ def scan(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Find tokens in files, or print rules for secret scanners; a token that is found is never printed whole."""
+    """Find tokens in files, or print rules for secret scanners; tokens that are found are printed shortened."""
     if (path is None) == (rules is None):
         session.usage("give a file or folder, or --rules")
     brand = session.load(config).brand

@@ -23,17 +23,19 @@ app = typer.Typer(
 
 Domains = Annotated[
     list[str] | None,
-    typer.Option(help="Domain whose people are matched to accounts by their address; repeatable."),
+    typer.Option(help="Domain of the addresses by which people are matched to accounts; repeatable."),
 ]
 Networks = Annotated[
     list[str] | None,
     typer.Option(
-        help="A private network that the issuer's metadata and keys may be in, such as 10.20.0.0/16; repeatable."
+        help="A private network from which the issuer's metadata and keys may be fetched, such as 10.20.0.0/16; repeatable."
     ),
 ]
 Algorithms = Annotated[
     list[str] | None,
-    typer.Option(help="A signature algorithm of its assertions; repeatable (default: any that is known)."),
+    typer.Option(
+        help="A signature algorithm that its assertions may use; repeatable (default: all supported)."
+    ),
 ]
 RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
 
@@ -48,7 +50,7 @@ def _jwks(value: str | None) -> dict[str, object]:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Argument(help="What the rule is called.")],
+    name: Annotated[str, typer.Argument(help="Name of the rule.")],
     issuer: Annotated[str, typer.Option(help="The issuer to trust: the exact `iss` of its assertions.")],
     scope: Annotated[str, typer.Option(help="Scopes that may be granted, separated by spaces.")],
     claim: Annotated[
@@ -65,7 +67,7 @@ def create(
         list[str] | None, typer.Option(help="An API that the tokens may be for; repeatable.")
     ] = None,
     client: Annotated[
-        list[str] | None, typer.Option(help="A client that may use it; repeatable (default: any).")
+        list[str] | None, typer.Option(help="A client that may use the rule; repeatable (default: any).")
     ] = None,
     people: Annotated[
         bool, typer.Option("--people", help="For identity assertions of an enterprise's provider (ID-JAG).")
@@ -76,13 +78,13 @@ def create(
     ] = None,
     network: Networks = None,
     algorithm: Algorithms = None,
-    max_lifetime: Annotated[str, typer.Option(help="The longest lifetime of an assertion.")] = "1h",
+    max_lifetime: Annotated[str, typer.Option(help="Maximum lifetime of an assertion.")] = "1h",
     token_lifetime: Annotated[str, typer.Option(help="Lifetime of the tokens.")] = "10m",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Trust an issuer's assertions for a scope."""
+    """Create a trust rule: exchange an issuer's assertions for tokens."""
     given = {
         "name": name,
         "issuer": issuer,
@@ -126,7 +128,7 @@ def _print(rule: Rule, as_json: bool) -> None:
 @app.command("list")
 def list_(
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
-    after: Annotated[str, typer.Option(help="Identifier of the last rule of the page before.")] = "",
+    after: Annotated[str, typer.Option(help="Identifier of the last rule on the previous page.")] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -160,7 +162,7 @@ def show(rule: RuleName, database: Database = None, config: Config = None, as_js
 
 @app.command()
 def delete(rule: RuleName, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Delete a trust rule; the tokens that were issued by it are revoked."""
+    """Delete a trust rule and revoke the tokens issued under it."""
 
     async def work(runtime: Runtime) -> Rule:
         return await trust_rules.delete(runtime, rule, actor=ACTOR)

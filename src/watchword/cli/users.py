@@ -33,7 +33,7 @@ def create(
     email_verified: Annotated[
         bool, typer.Option("--email-verified", help="The address is known to be the person's.")
     ] = False,
-    admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Make the person an administrator.")] = False,
     groups: Annotated[str, typer.Option(help="The groups that the person is in, separated by spaces.")] = "",
     password_stdin: Annotated[
         bool, typer.Option("--password-stdin", help="Read the password from standard input.")
@@ -42,7 +42,7 @@ def create(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Create an account; without a password, its person needs a link (`user reset-link`) to sign in."""
+    """Create an account; without a password, the person needs a link (`user reset-link`) to sign in."""
     password = _password(as_json) if password_stdin else None
     if email_verified and not email:
         session.usage("--email-verified needs --email")
@@ -86,9 +86,9 @@ def list_(
     search: Annotated[
         str, typer.Option(help="Only accounts whose name or address starts with this, ordered by name.")
     ] = "",
-    group: Annotated[str, typer.Option(help="Only people who are in this group.")] = "",
+    group: Annotated[str, typer.Option(help="Only people in this group.")] = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most this many, up to 1000.")] = 100,
-    after: Annotated[str, typer.Option(help="Identifier of the last account of the page before.")] = "",
+    after: Annotated[str, typer.Option(help="Identifier of the last account on the previous page.")] = "",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -160,7 +160,7 @@ def _print(shown: UserView, as_json: bool) -> None:
 
 @app.command()
 def show(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Show an account and what its person has set up."""
+    """Show an account and what the person has set up."""
     _one(who, None, database, config, as_json)
 
 
@@ -171,7 +171,7 @@ def update(
     email: Annotated[
         str | None,
         typer.Option(
-            help="The e-mail address; a user name that is an address follows it once it is verified."
+            help="The e-mail address; a user name that is an address changes with it once it is verified."
         ),
     ] = None,
     email_verified: Annotated[
@@ -182,7 +182,7 @@ def update(
         bool | None,
         typer.Option(
             "--admin/--no-admin",
-            help="Whether it may administer; without the right its API tokens with scopes over this server end.",
+            help="Whether the person is an administrator; taking the right away revokes their API tokens with scopes over this server.",
         ),
     ] = None,
     attributes: Annotated[
@@ -217,7 +217,7 @@ def _attributes(text: str) -> dict[str, object]:
 
 @app.command()
 def disable(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Disable an account: its sessions and grants end, its tokens are refused."""
+    """Disable an account: its sessions and grants end, and its tokens are refused."""
     act = partial(account_changes.set_disabled, disabled=True, actor=ACTOR)
     _one(who, act, database, config, as_json)
 
@@ -231,13 +231,13 @@ def enable(who: Who, database: Database = None, config: Config = None, as_json: 
 
 @app.command("remove-factors")
 def remove_factors(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Remove every second factor of a person who lost them."""
+    """Remove every second factor and passkey of a person who lost them."""
     _one(who, partial(people.remove_factors, actor=ACTOR), database, config, as_json)
 
 
 @app.command()
 def delete(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Delete an account and end everything that it was issued."""
+    """Delete an account and revoke everything issued to it."""
 
     async def work(runtime: Runtime) -> str:
         user = await people.find(runtime, who)
@@ -254,12 +254,12 @@ def delete(who: Who, database: Database = None, config: Config = None, as_json: 
 @app.command()
 def invite(
     email: Annotated[str, typer.Argument(help="The address to invite.")],
-    admin: Annotated[bool, typer.Option("--admin", help="The account may administer the server.")] = False,
+    admin: Annotated[bool, typer.Option("--admin", help="Make the person an administrator.")] = False,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Invite somebody by mail, and print the link, which may also be handed over directly."""
+    """Invite somebody by mail, and print the link so that you can also hand it over yourself."""
 
     async def work(runtime: Runtime) -> str:
         return await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
@@ -273,7 +273,7 @@ def invite(
 
 @app.command("reset-link")
 def reset_link(who: Who, database: Database = None, config: Config = None, as_json: Json = False) -> None:
-    """Print a one-time link that sets the account's password, or creates a passkey where passwords are not accepted."""
+    """Print a one-time link with which the person sets a new password, or a passkey if passwords are not accepted."""
 
     async def work(runtime: Runtime) -> tuple[str, User]:
         user = await people.find(runtime, who)

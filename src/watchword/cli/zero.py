@@ -85,14 +85,14 @@ Server = Annotated[str, typer.Argument(help="The server's address, such as https
 def register(
     identity: Annotated[str, typer.Argument(help="The public identity's file, - for standard input.")],
     owner: Annotated[
-        str, typer.Option(help="User name, verified address, or client identifier that it proves.")
+        str, typer.Option(help="User name, verified address or client identifier that it belongs to.")
     ],
-    name: Annotated[str, typer.Option(help="The owner's name for it.")] = "command line",
+    name: Annotated[str, typer.Option(help="A name by which the owner recognises it.")] = "command line",
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Register an identity for a user or client of this machine's server."""
+    """Register an identity for a user or client of the server on this machine."""
     with exits(as_json):
         document = files.read_record(identity, Identity)
 
@@ -124,7 +124,7 @@ def sign_in(
     derive_for: DeriveFor = None,
     passphrase_file: PassphraseFile = None,
     client_id: Annotated[
-        str | None, typer.Option(help="Get an access token for this client instead of a session.")
+        str | None, typer.Option(help="Client that gets an access token, instead of a session.")
     ] = None,
     as_client: Annotated[
         bool,
@@ -133,7 +133,9 @@ def sign_in(
     scope: Annotated[str, typer.Option(help="Scopes to ask for.")] = "",
     dpop_key: Annotated[
         str,
-        typer.Option(callback=in_a_file, help="File of the key that the token is bound to; made if absent."),
+        typer.Option(
+            callback=in_a_file, help="File of the key that the token is bound to; created if missing."
+        ),
     ] = "dpop-key.json",
     as_json: Json = False,
 ) -> None:

@@ -61,7 +61,9 @@ def create(
     expires: Expires = "365d",
     revocation: Annotated[
         str | None,
-        typer.Option("--revocation", callback=in_a_file, help="Also make a revocation, to keep apart."),
+        typer.Option(
+            "--revocation", callback=in_a_file, help="Also write a revocation for later; keep it elsewhere."
+        ),
     ] = None,
     passphrase_file: PassphraseFile = None,
     form: Form = "text",
@@ -99,7 +101,7 @@ def derive(
     form: Form = "text",
     as_json: Json = False,
 ) -> None:
-    """Derive the identity for one verifier and purpose; its dates are whole days, so that they do not link."""
+    """Derive the identity for one verifier and purpose; its dates are whole days, so that they cannot link it to others."""
     with exits(as_json):
         path = secret_path(secret)
         apart(path, new_secret, out, passphrase_file)
@@ -126,17 +128,17 @@ def prove(
     verifier: Verifier = None,
     purpose: Purpose = None,
     channel: Channel = None,
-    disclose: Annotated[list[str] | None, typer.Option("--disclose", help="Attribute to open.")] = None,
+    disclose: Annotated[list[str] | None, typer.Option("--disclose", help="Attribute to disclose.")] = None,
     derive_for: DeriveFor = None,
     credential: Annotated[
-        str | None, typer.Option("--credential", help="What an issuer signed, to be shown as SD-JWT.")
+        str | None, typer.Option("--credential", help="Credential signed by an issuer, to present as SD-JWT.")
     ] = None,
     passphrase_file: PassphraseFile = None,
     out: Out = STREAM,
     form: Annotated[ProofFormat, typer.Option("--format", help="text, json, binary or sd-jwt.")] = "text",
     as_json: Json = False,
 ) -> None:
-    """Answer a challenge. You say who you mean to prove it to: a challenge relayed from elsewhere is refused."""
+    """Answer a challenge. You name the verifier, so a challenge relayed from elsewhere is refused."""
     with exits(as_json):
         one_holder(secret, identity_id)
         apart(secret, out, passphrase_file)

@@ -33,7 +33,7 @@ Purpose = Annotated[str | None, typer.Option("--purpose", help="What the proof i
 Expires = Annotated[str, typer.Option("--expires", help="Lifetime, such as 365d.")]
 Attributes = Annotated[
     list[str] | None,
-    typer.Option("--attribute", "-a", help="NAME=TEXT, or NAME:=JSON for a number or truth value."),
+    typer.Option("--attribute", "-a", help="NAME=TEXT, or NAME:=JSON for a number or boolean."),
 ]
 Channel = Annotated[
     str | None, typer.Option("--channel", help="jkt:THUMBPRINT (DPoP key) or tls-exporter:HEX.")
@@ -42,7 +42,7 @@ Registry = Annotated[str | None, typer.Option("--revocations", help="Registry of
 AgentSocket = Annotated[
     str | None, typer.Option("--agent", envvar="WATCHWORD_ZERO_AGENT", help="The agent's socket.")
 ]
-IdentityId = Annotated[str | None, typer.Option("--id", help="Which of the agent's identities.")]
+IdentityId = Annotated[str | None, typer.Option("--id", help="Which of the agent's identities to use.")]
 DeriveFor = Annotated[
     str | None,
     typer.Option("--derive-for", help="Use the identity derived for the verifier and this purpose."),

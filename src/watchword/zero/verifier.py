@@ -49,7 +49,7 @@ def info(
     ],
     as_json: Json = False,
 ) -> None:
-    """Say what a file is, without checking any proof."""
+    """Describe a file, without checking any proof."""
     with exits(as_json):
         with named(file):
             described = describe(load_any(read_bytes(file)))
@@ -103,7 +103,7 @@ def verify_proof(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Verify a proof, or an SD-JWT in its place. Delete the challenge afterwards: it must be accepted only once."""
+    """Verify a proof, or an SD-JWT in its place. Then delete the challenge: it must be accepted only once."""
     with exits(as_json):
         at = channel_bytes(channel)
         trusted = None
@@ -130,10 +130,12 @@ def verify_proof(
 
 def attest(
     proof: Annotated[str, typer.Argument(help="The holder's SD-JWT, with the attributes that you check.")],
-    issuer: Annotated[str, typer.Option("--issuer", help="You, such as https://registry.example.")],
+    issuer: Annotated[
+        str, typer.Option("--issuer", help="Your address as the issuer, such as https://registry.example.")
+    ],
     key: Annotated[
         str,
-        typer.Option("--key", callback=in_a_file, help="Your private JWK (mode 0600); made if absent."),
+        typer.Option("--key", callback=in_a_file, help="Your private JWK (mode 0600); created if missing."),
     ],
     identity: KnownIdentity = None,
     challenge: MadeChallenge = None,
@@ -143,7 +145,7 @@ def attest(
     out: Out = STREAM,
     as_json: Json = False,
 ) -> None:
-    """Sign the attributes that a holder has opened in its answer, as a credential (SD-JWT) to present elsewhere."""
+    """Sign the attributes that a holder disclosed in its answer, as a credential (SD-JWT) to present elsewhere."""
     with exits(as_json):
         apart(key, f"{key}.pub", out)
         at = channel_bytes(channel)

@@ -6,32 +6,26 @@ import typer
 
 from watchword import __version__
 
-# Commands of one word, then groups of commands, each with its module.
-COMMANDS = {
-    "login": "login",
-    "logout": "login",
-    "doctor": "doctor",
-    "audit": "audit",
-    "dev": "serving",
-    "serve": "serving",
-    "apply": "apply",
-    "export": "apply",
-    "migrate": "backup",
-    "backup": "backup",
-    "restore": "backup",
-    "move": "move",
-    "demo": "serving",
+# The sections of `watchword --help`: every command, or group of commands, with its module.
+SECTIONS = {
+    "Run the server": {"dev": "serving", "serve": "serving", "demo": "serving"},
+    "Manage what it serves": {
+        "token": "tokens",
+        "client": "clients",
+        "user": "users",
+        "session": "sessions",
+        "key": "keys",
+        "trust": "trust",
+        "apply": "apply",
+        "export": "apply",
+        "audit": "audit",
+        "doctor": "doctor",
+    },
+    "Look after the database": {"backup": "backup", "restore": "backup", "migrate": "backup", "move": "move"},
+    "Act as a client": {"login": "login", "logout": "login", "zero": "zero"},
 }
-GROUPS = {
-    "token": "tokens",
-    "client": "clients",
-    "user": "users",
-    "session": "sessions",
-    "key": "keys",
-    "trust": "trust",
-    "zero": "zero",
-}
-MODULES = COMMANDS | GROUPS
+GROUPS = {"token", "client", "user", "session", "key", "trust", "zero"}
+MODULES = {name: module for section in SECTIONS.values() for name, module in section.items()}
 VERSION = "--version"
 
 
@@ -47,10 +41,11 @@ def application(called: str = "") -> typer.Typer:
     app.callback()(_root)
     for name in (called,) if called in MODULES else () if called == VERSION else MODULES:
         module = import_module(f"watchword.cli.{MODULES[name]}")
+        panel = next(title for title, section in SECTIONS.items() if name in section)
         if name in GROUPS:
-            app.add_typer(module.app, name=name)
+            app.add_typer(module.app, name=name, rich_help_panel=panel)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name, rich_help_panel=panel)(getattr(module, name))
     return app
 
 

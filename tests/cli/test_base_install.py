@@ -8,20 +8,42 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from packaging.requirements import Requirement
-from tests.fixtures.commands import environment
+from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import free_port
 
 BLOCKING = """
-import importlib.abc, runpy, sys
+import importlib, importlib.abc, json, os, runpy, sys, tempfile
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path, target=None):
         if name.partition(".")[0] in BLOCKED:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 sys.meta_path.insert(0, Missing())
 """
+# One after the other, each in a child that has nothing but what was imported before
+EACH = """
+FIRST, CASES = json.loads(sys.argv[1])
+for name in FIRST:
+    importlib.import_module(name)
+ended = []
+for blocked, program, arguments in CASES:
+    out, err = (tempfile.TemporaryFile("w+") for _ in range(2))
+    child = os.fork()
+    if not child:
+        BLOCKED |= set(blocked)
+        os.dup2(out.fileno(), 1)
+        os.dup2(err.fileno(), 2)
+        sys.argv[1:] = arguments
+        exec(program)
+        sys.exit()
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    ended.append((code, *(stream.seek(0) or stream.read() for stream in (out, err))))
+print(json.dumps(ended))
+"""
+MAIN = "runpy.run_module('watchword', run_name='__main__')"
 BROUGHT_BY_HTTPX = {"idna"}
 MODULES = {
     "argon2-cffi": "argon2",
@@ -60,78 +82,86 @@ def run(folder: Path, blocked: set[str], program: str, *arguments: str) -> "subp
     return subprocess.run(command, cwd=folder, env=environment(), capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        [],
-        ["--help"],
-        ["serve"],
-        ["serve", "--issuer", "http://localhost:8000"],
-        ["token", "list", "--json"],
-        ["dev"],
-    ],
-    ids=" ".join,
-)
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def run_each(
+    folder: Path, blocked: set[str], first: list[str], cases: list[tuple[set[str], str, list[str]]]
+) -> list[Ended]:
+    """Run programs, each with more modules that it does not find and its arguments, in children of an interpreter that imported the first."""
+    given = json.dumps([first, [(sorted(more), program, arguments) for more, program, arguments in cases]])
+    done = run(folder, blocked, EACH, given)
+    assert done.returncode == 0, done.stderr
+    return [Ended(*one) for one in json.loads(done.stdout)]
+
+
 @pytest.mark.parametrize("present", [set(), {"typer", "uvicorn", "starlette"}], ids=["nothing", "some"])
-def test_a_command_without_the_server_says_what_to_install(
-    tmp_path: Path, arguments: list[str], present: set[str]
-) -> None:
-    server = extra("server") - present
-    done = run(tmp_path, server, "runpy.run_module('watchword', run_name='__main__')", *arguments)
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    said = json.loads(done.stdout)["error_description"] if "--json" in arguments else done.stdout
-    assert said == (done.stderr.removeprefix("error: ").rstrip() if "--json" in arguments else "")
-    assert "pip install 'watchword[server]'" in done.stderr
-    assert done.stderr.count("\n") == 1
+def test_a_command_without_the_server_says_what_to_install(tmp_path: Path, present: set[str]) -> None:
+    lines = (
+        "",
+        "--help",
+        "serve",
+        "serve --issuer http://localhost:8000",
+        "token list --json",
+        "dev",
+    )
+    ended = run_each(tmp_path, extra("server") - present, [], [(set(), MAIN, line.split()) for line in lines])
+    for line, done in zip(lines, ended, strict=True):
+        assert (done.code, done.err.count("\n")) == (2, 1), (line, done)
+        assert done.err.startswith("error: ")
+        assert "pip install 'watchword[server]'" in done.err
+        said = json.loads(done.out)["error_description"] if "--json" in line else done.out
+        assert said == (done.err.removeprefix("error: ").rstrip() if "--json" in line else "")
     assert not list(tmp_path.iterdir()), "nothing was begun"
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["serve", "--database", "postgresql://nobody@127.0.0.1:1/none"],
-        ["migrate", "--database", "postgresql://nobody@127.0.0.1:1/none"],
-        ["audit", "--database", "postgresql://nobody@127.0.0.1:1/none", "--json"],
-        ["move", "sqlite:///a.db", "postgresql://nobody@127.0.0.1:1/none"],
-    ],
-    ids=" ".join,
-)
-def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path, arguments: list[str]) -> None:
-    main = "runpy.run_module('watchword', run_name='__main__')"
-    run(tmp_path, set(), main, "migrate", "--database", "a.db")
-    port = ["--port", str(free_port())] if arguments[0] == "serve" else []
-    done = run(tmp_path, extra("postgres"), main, *arguments, *port)
+def test_postgresql_without_its_driver_says_what_to_install(tmp_path: Path) -> None:
+    run_cli(tmp_path, "migrate", "--database", "a.db")
+    address = "postgresql://nobody@127.0.0.1:1/none"
+    lines = (
+        f"serve --port {free_port()} --database {address}",
+        f"migrate --database {address}",
+        f"audit --json --database {address}",
+        f"move sqlite:///a.db {address}",
+    )
+    cases = [(set[str](), MAIN, line.split()) for line in lines]
     said = "asyncpg is not installed: pip install 'watchword[postgres]'"
-    assert (done.returncode, done.stderr) == (2, f"error: {said}\n")
-    document = {"error": "not_installed", "error_description": said}
-    assert done.stdout == (json.dumps(document, indent=2) + "\n" if "--json" in arguments else "")
+    document = json.dumps({"error": "not_installed", "error_description": said}, indent=2) + "\n"
+    for line, done in zip(
+        lines, run_each(tmp_path, extra("postgres"), ["watchword.cli.application"], cases), strict=True
+    ):
+        assert done == (2, document if "--json" in line else "", f"error: {said}\n"), line
 
 
-@pytest.mark.parametrize("adapter", FRAMEWORKS)
-def test_a_guard_without_its_framework_says_what_to_install(tmp_path: Path, adapter: str) -> None:
-    missing, install = FRAMEWORKS[adapter]
-    done = run(tmp_path, {missing}, f"import watchword.guard.{adapter}")
-    assert done.stderr.endswith(f"NotInstalled: {missing} is not installed: pip install {install}\n")
-    assert "During handling" not in done.stderr
-    assert f"No module named {missing!r}" not in done.stderr
-
-
-def test_a_guard_without_what_its_framework_brings_says_the_same(tmp_path: Path) -> None:
-    done = run(tmp_path, {"django", "asgiref"}, "import watchword.guard.django")
-    assert done.stderr.endswith("NotInstalled: asgiref is not installed: pip install django\n")
-
-
-@pytest.mark.parametrize("name", ["requests_auth", "keyring_store"])
-def test_a_part_of_the_client_without_its_package_says_what_to_install(tmp_path: Path, name: str) -> None:
-    missing = name.partition("_")[0]
-    done = run(tmp_path, {missing}, f"import watchword.client.{name}")
-    assert done.stderr.endswith(f"NotInstalled: {missing} is not installed: pip install {missing}\n")
+def test_a_part_without_its_package_says_what_to_install(tmp_path: Path) -> None:
+    """The guard for a framework without it or what it brings, a part of the client without what it is for."""
+    parts = [
+        (f"guard.{adapter}", {missing}, missing, install)
+        for adapter, (missing, install) in FRAMEWORKS.items()
+    ]
+    parts.append(("guard.django", {"django", "asgiref"}, "asgiref", "django"))
+    parts += [
+        (f"client.{name}_{what}", {name}, name, name)
+        for name, what in (("requests", "auth"), ("keyring", "store"))
+    ]
+    cases = [(missing, f"import watchword.{part}", list[str]()) for part, missing, *_ in parts]
+    ended = run_each(tmp_path, set(), ["watchword.guard", "watchword.client"], cases)
+    for (part, _, missing, install), done in zip(parts, ended, strict=True):
+        assert done.err.endswith(f"NotInstalled: {missing} is not installed: pip install {install}\n"), (
+            part,
+            done,
+        )
+        assert "During handling" not in done.err
+        assert f"No module named {missing!r}" not in done.err
 
 
 def test_the_testing_kit_without_the_server_says_what_to_install(tmp_path: Path) -> None:
     (tmp_path / "test_it.py").write_text("def test_it(auth): ...\n")
-    done = run(tmp_path, extra("server"), "import pytest; sys.exit(pytest.main(['-q', 'test_it.py']))")
+    only = "['-q', '--disable-plugin-autoload', '-p', 'watchword.testing', 'test_it.py']"  # the others take seconds to be read in
+    done = run(tmp_path, extra("server"), f"import pytest; sys.exit(pytest.main({only}))")
     assert "is not installed: pip install 'watchword[server]'" in done.stdout
 
 

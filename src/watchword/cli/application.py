@@ -3,6 +3,7 @@
 from importlib import import_module
 
 import typer
+from typer.core import TyperGroup
 
 from watchword import __version__
 
@@ -29,10 +30,19 @@ MODULES = {name: module for section in SECTIONS.values() for name, module in sec
 VERSION = "--version"
 
 
+class InOrder(TyperGroup):
+    """The commands in the order of their sections: typer puts groups behind commands."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:
+        """Return their names."""
+        return [name for name in MODULES if name in self.commands]
+
+
 def application(called: str = "") -> typer.Typer:
     """Return the command line with only the called command, with none for `--version`, else with all."""
     app = typer.Typer(
         name="watchword",
+        cls=InOrder,
         help="Authentication for APIs: API tokens, sessions, OAuth 2.1 and OpenID Connect.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchword import siblings
+from watchword.telemetry import workers
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def leave(folder: Path, name: str) -> Path:
     """Make what a server that was killed leaves behind."""
-    left = folder / f"{siblings.NAMED}{name}"
+    left = folder / f"{workers.NAMED}{name}"
     left.mkdir(0o700)
     (left / "1.json").write_text("{}")
     return left
@@ -27,10 +27,10 @@ def leave(folder: Path, name: str) -> Path:
 def test_a_start_removes_what_a_killed_server_has_left_and_leaves_the_folder_of_one_that_lives(
     temporary: Path,
 ) -> None:
-    with siblings.folder() as living:
+    with workers.folder() as living:
         (Path(living) / "2.json").write_text("{}")
         left = leave(temporary, "left")
-        with siblings.folder() as own:
+        with workers.folder() as own:
             assert not left.exists()
             assert (Path(living) / "2.json").exists()
             assert Path(own).stat().st_mode & 0o777 == 0o700
@@ -40,13 +40,13 @@ def test_a_start_removes_what_a_killed_server_has_left_and_leaves_the_folder_of_
 def test_a_start_removes_nothing_that_another_user_or_a_link_has_put_there(temporary: Path) -> None:
     (elsewhere := temporary / "elsewhere").mkdir()
     (elsewhere / "kept").touch()
-    (temporary / f"{siblings.NAMED}link").symlink_to(elsewhere)
-    (temporary / f"{siblings.NAMED}file").touch()
+    (temporary / f"{workers.NAMED}link").symlink_to(elsewhere)
+    (temporary / f"{workers.NAMED}file").touch()
     theirs = leave(temporary, "theirs")
     if os.geteuid() == 0:
         os.chown(theirs, 65_534, 65_534)
-    with siblings.folder():
+    with workers.folder():
         pass
-    left = {path.name.removeprefix(siblings.NAMED) for path in temporary.iterdir()}
+    left = {path.name.removeprefix(workers.NAMED) for path in temporary.iterdir()}
     assert left == {"elsewhere", "link", "file"} | ({"theirs"} if os.geteuid() == 0 else set())
     assert (elsewhere / "kept").exists()

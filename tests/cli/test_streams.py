@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,16 +21,23 @@ NAME = "Größe 😀"
 ASCII = {"PYTHONIOENCODING": "ascii"}  # a terminal without our letters, whichever locales this machine has
 
 
-def run(folder: Path, command: str | bytes, **variables: str) -> subprocess.CompletedProcess[bytes]:
+def run(folder: Path, command: str, **variables: str) -> subprocess.CompletedProcess[bytes]:
     """Run a command by a shell, in a process of its own, since the streams are set up when Python starts."""
     told = {"PYTHON": sys.executable, **environment(), **variables}
     return subprocess.run(["sh", "-c", command], cwd=folder, env=told, capture_output=True, timeout=120)
 
 
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = tmp_path_factory.mktemp("client")
+    assert run_cli(made, "client", "create", NAME, "--client-id", "a").returncode == 0
+    return made
+
+
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    assert run_cli(tmp_path, "client", "create", NAME, "--client-id", "a").returncode == 0
-    return tmp_path
+def folder(begun: Path, tmp_path: Path) -> Path:
+    """A folder with a database that has a client."""
+    return Path(shutil.copytree(begun, tmp_path, dirs_exist_ok=True))
 
 
 TOKEN = "token create n --owner o --scope a"
@@ -66,23 +74,22 @@ def test_a_token_on_standard_input_that_is_not_text_is_unknown(tmp_path: Path) -
         (b"\xff\xfew", "unknown", 1),
         (b"", "unknown", 1),
     ):
-        (tmp_path / "said").write_bytes(said)
-        done = run(tmp_path, '"$PYTHON" -m watchword token verify - --json < said')
-        assert (done.returncode, done.stderr) == (code, b"")
+        done = run_cli(tmp_path, "token", "verify", "-", "--json", stdin=said)
+        assert (done.returncode, done.stderr) == (code, "")
         assert json.loads(done.stdout)["reason"] == reason
 
 
 def test_a_password_on_standard_input_that_is_not_text_is_refused(folder: Path) -> None:
-    command = '"$PYTHON" -m watchword user create ada --password-stdin --json < said'
+    command = ("user", "create", "ada", "--password-stdin", "--json")
     # As most locales have Python read; with the latter, those of no language.
     for errors, encoding, code in (
         ("strict", "latin-1", 1),
         ("surrogateescape", "latin-1", 1),
         ("strict", "utf-8", 0),
     ):
-        (folder / "said").write_bytes("größer als gedacht".encode(encoding))
-        done = run(folder, command, PYTHONIOENCODING=f"utf-8:{errors}")
-        assert (done.returncode, done.stderr) == (code, b"")
+        said, variables = "größer als gedacht".encode(encoding), {"PYTHONIOENCODING": f"utf-8:{errors}"}
+        done = run_cli(folder, *command, stdin=said, variables=variables)
+        assert (done.returncode, done.stderr) == (code, "")
         assert json.loads(done.stdout).get("field") == ("password" if code else None)
 
 
@@ -93,10 +100,10 @@ def test_a_terminal_without_the_letters_of_a_name_shows_what_it_can(folder: Path
 
 
 def test_documents_are_utf_8_whatever_the_terminal_has(folder: Path) -> None:
-    listed = run(folder, '"$PYTHON" -m watchword client list --json', **ASCII)
-    assert json.loads(listed.stdout.decode())["clients"][0]["name"] == NAME, listed.stderr
-    exported = run(folder, '"$PYTHON" -m watchword export', **ASCII)
-    assert tomllib.loads(exported.stdout.decode())["clients"][0]["name"] == NAME, exported.stderr
+    listed = run_cli(folder, "client", "list", "--json", variables=ASCII)
+    assert json.loads(listed.stdout)["clients"][0]["name"] == NAME, listed.stderr
+    exported = run_cli(folder, "export", variables=ASCII)
+    assert tomllib.loads(exported.stdout)["clients"][0]["name"] == NAME, exported.stderr
 
 
 def test_a_closed_standard_output_is_no_defect(folder: Path) -> None:
@@ -112,49 +119,51 @@ def test_a_full_standard_output_is_told_in_a_line(folder: Path) -> None:
     assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
 
 
-FULL = "exec 3>/dev/full"
-UNREAD = "mkfifo pipe; exec 4<>pipe 3>pipe 4<&-"  # nobody has the other end
+def unread() -> int:
+    """Return the end of a pipe whose other end nobody has."""
+    read, written = os.pipe()
+    os.close(read)
+    return written
 
 
 @pytest.mark.parametrize("command", ["client list", "client lst"], ids=["a command", "a wrong call"])
 def test_of_a_reader_that_is_gone_nothing_is_told(folder: Path, command: str) -> None:
-    read = run(folder, f'"$PYTHON" -m watchword {command} --json')
+    read = run_cli(folder, *command.split(), "--json")
     assert json.loads(read.stdout)
-    unread = run(folder, f'{UNREAD}; "$PYTHON" -m watchword {command} --json >&3')
-    assert (unread.returncode, unread.stderr) == (1, read.stderr)
+    gone = "mkfifo pipe; exec 4<>pipe 3>pipe 4<&-"  # nobody has the other end
+    done = run(folder, f'{gone}; "$PYTHON" -m watchword {command} --json >&3')
+    assert (done.returncode, done.stderr.decode()) == (1, read.stderr)
 
 
 ONCE = {
     "a token": "token create report --owner reports --scope orders:read",
     "a token's next secret": "token rotate {token}",
-    "a client": "client create Billing --client-id b",
+    "a client": "client create Billing",
     "a client's next secret": "client rotate-secret a",
 }
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", ONCE.values(), ids=ONCE)
-@pytest.mark.parametrize(
-    ("form", "out"),
-    [("", UNREAD), ("--json", FULL)],
-    ids=["for people, unread", "for programs, full"],
-)
 def test_of_a_secret_that_cannot_be_printed_is_told_whose_it_is_and_how_to_have_another(
-    folder: Path, command: str, form: str, out: str
+    folder: Path, command: str
 ) -> None:
-    if not os.path.exists("/dev/full"):
-        pytest.skip("this system has no /dev/full")
+    """For people and unread, for programs and full."""
     made = run_cli(folder, *ONCE["a token"].split(), "--json")
     token = json.loads(made.stdout)["id"]
-    lost = run(folder, f'{out}; "$PYTHON" -m watchword {command.format(token=token)} {form} >&3')
-    told = lost.stderr.decode()
-    assert lost.returncode == 1, told
-    assert "Traceback" not in told
-    said = re.search(r"error: (\S+) has a new secret, which .*`(watchword .*?)` makes another", told)
-    assert said, told
-    assert said[1] in said[2]
-    another = run_cli(folder, *said[2].split()[1:], "--json")
-    assert another.returncode == 0, another.stderr
-    assert json.loads(another.stdout)
+    for form, out in ((), unread()), (("--json",), os.open("/dev/full", os.O_WRONLY)):
+        lost = run_cli(folder, *command.format(token=token).split(), *form, out=out)
+        os.close(out)
+        assert lost.returncode == 1, lost.stderr
+        assert "Traceback" not in lost.stderr
+        said = re.search(
+            r"error: (\S+) has a new secret, which .*`(watchword .*?)` makes another", lost.stderr
+        )
+        assert said, lost.stderr
+        assert said[1] in said[2]
+        another = run_cli(folder, *said[2].split()[1:], "--json")
+        assert another.returncode == 0, another.stderr
+        assert json.loads(another.stdout)
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -189,7 +198,7 @@ def test_an_export_onto_a_full_disk_leaves_the_file_that_was_there(folder: Path)
     assert full.stderr == b"error: auth.toml cannot be written: File too large\n"
     assert (folder / "auth.toml").read_text() == "precious"
     assert not list(folder.glob("auth.toml?*"))
-    assert run(folder, '"$PYTHON" -m watchword export auth.toml').returncode == 0
+    assert run_cli(folder, "export", "auth.toml").returncode == 0
     assert len(tomllib.loads((folder / "auth.toml").read_text())["clients"]) == 3
 
 
@@ -225,15 +234,15 @@ def test_an_export_into_a_pipe_goes_through_it(folder: Path, to: str) -> None:
 
 
 def test_a_file_whose_name_is_no_text_is_taken_and_told(folder: Path) -> None:
-    made = run(folder, b'"$PYTHON" -m watchword backup "\xff.gz" --json')
+    made = run_cli(folder, "backup", os.fsdecode(b"\xff.gz"), "--json")
     assert made.returncode == 0, made.stderr
     assert os.fsencode(json.loads(made.stdout)["file"]) == b"\xff.gz"
     trail = json.loads(run_cli(folder, "audit", "--json").stdout)["events"]
     assert [event["target"] for event in trail if event["name"] == "database.backed_up"] == [r"\xff.gz"]
-    refused = run(folder, b'"$PYTHON" -m watchword token list --database "\xff.db"')
+    refused = run_cli(folder, "token", "list", "--database", os.fsdecode(b"\xff.db"))
     assert refused.returncode == 1
-    assert b"There is no database" in refused.stderr
-    assert b"Traceback" not in refused.stderr
+    assert "There is no database" in refused.stderr
+    assert "Traceback" not in refused.stderr
 
 
 def test_an_interruption_while_a_command_is_read_in_is_no_defect(tmp_path: Path) -> None:

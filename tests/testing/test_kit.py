@@ -1,6 +1,7 @@
 """The testing kit as its users meet it: a plugin, one fixture, tests with and without an event loop."""
 
 import asyncio
+import importlib.metadata
 import re
 import threading
 from collections.abc import Callable
@@ -331,6 +332,12 @@ def blocks() -> dict[str, str]:
     return dict(re.findall(r'```python title="(\S+)"\n(.*?)```', text, re.DOTALL))
 
 
+def run(pytester: pytest.Pytester, *options: str) -> pytest.RunResult:
+    """Run the tests with the kit and without plugins that nobody asked for, which take seconds to be read in."""
+    alone = ("--disable-plugin-autoload", "-p", "watchword.testing", "-p", "no:cacheprovider", "-q")
+    return pytester.runpytest_subprocess(*alone, *options)
+
+
 def test_the_guide_works_as_it_stands(pytester: pytest.Pytester) -> None:
     programs = blocks()
     assert set(programs) == {
@@ -341,8 +348,7 @@ def test_the_guide_works_as_it_stands(pytester: pytest.Pytester) -> None:
         "test_with_unittest.py",
     }
     pytester.makepyfile(**{name.removesuffix(".py"): text for name, text in programs.items()})
-    done = pytester.runpytest_subprocess("-p", "watchword.testing", "-p", "no:cacheprovider", "-q")
-    done.assert_outcomes(passed=9)
+    run(pytester, "-p", "asyncio").assert_outcomes(passed=9)
 
 
 def test_a_run_that_does_not_ask_for_it_imports_no_server(pytester: pytest.Pytester) -> None:
@@ -355,5 +361,6 @@ def test_a_run_that_does_not_ask_for_it_imports_no_server(pytester: pytest.Pytes
             assert "watchword.app" not in sys.modules
         """
     )
-    done = pytester.runpytest_subprocess("-p", "watchword.testing", "-p", "no:cacheprovider", "-q")
-    done.assert_outcomes(passed=1)
+    run(pytester).assert_outcomes(passed=1)
+    (point,) = importlib.metadata.entry_points(group="pytest11", name="watchword.testing")
+    assert point.value == point.name, "asked for by name or found, it is one plugin"

@@ -334,3 +334,28 @@ async def test_the_latest_use_stays_whatever_order_nodes_report_in(database: Dat
     found = await database.read(clients.find_client, "cl_1")
     assert found is not None
     assert found.last_used_at == NOW + 5
+
+
+async def test_a_change_of_nothing_leaves_no_trace(database: Database) -> None:
+    made = client(scope=("a",), groups=("staff",))
+    await create(database, made)
+
+    async def disable(version: int) -> Client | None:
+        given = {"disabled_at": NOW, "kill": True, "actor": "test", "now": NOW + version}
+        return await database.write(clients.update_client, made, expected_version=version, **given)
+
+    async def traces() -> list[str]:
+        return [row["name"] for row in await database.read(select, "SELECT name FROM events ORDER BY seq")]
+
+    same = await update(database, made, 1)
+    assert same is not None
+    assert (same.version, await traces()) == (1, ["client.created"])
+    disabled = await disable(1)
+    assert disabled is not None
+    assert (disabled.version, await traces()) == (2, ["client.created", "client.updated"])
+    again = await disable(2)
+    assert again is not None
+    assert (again.version, await traces()) == (2, ["client.created", "client.updated"])
+    assert await disable(1) is None, "whoever has an older version is told so all the same"
+    row = (await database.read(select, "SELECT updated_at FROM clients"))[0]
+    assert row["updated_at"] == NOW + 1

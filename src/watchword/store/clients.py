@@ -184,17 +184,23 @@ async def update_client(
     actor: str,
     now: int,
 ) -> Client | None:
-    """Replace a client's metadata; return None when it changed or vanished meanwhile (AD-09).
+    """Replace a client's metadata; return None when it changed or vanished meanwhile (AD-09). What changes nothing leaves no trace.
 
     `kill` ends what the client was granted: every token, and every code that waits to be redeemed. With an authentication method that uses
     none, its secrets end: they would work again, unnoticed, once it is changed back. When consent to it begins to be remembered, what people
     agreed to before is forgotten: it was for that one time (DC-07).
     """
-    changed = "SELECT document FROM clients WHERE client_id = $1 AND version = $2"
+    changed = (
+        "SELECT document, created_at, disabled_at, version FROM clients WHERE client_id = $1 AND version = $2"
+    )
     kept = await tx.one(changed, client.client_id, expected_version)
     if kept is None:
         return None
-    forgets = client.is_recognized and not _decode(kept["document"]).is_recognized
+    before = _client(kept)
+    ours = {"disabled_at": disabled_at, "version": before.version, "created_at": before.created_at}
+    if msgspec.structs.replace(client, **ours) == before and (not kill or before.disabled_at is not None):
+        return before
+    forgets = client.is_recognized and not before.is_recognized
     if kill or forgets:
         # Whatever is being granted right now is committed first, and ended below; see `hold_client`. By consents, too: whoever does that
         # has locked the client before them.

@@ -19,6 +19,7 @@ from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 
 BASE = "/api/v1"
+SCHEME = "An API token or an access token for this server. `watchword:admin` stands for every scope that an operation names."
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -141,7 +142,7 @@ def openapi(operations: Sequence[Operation], issuer: str) -> dict[str, object]:
         "paths": paths,
         "components": {
             "schemas": components,
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": SCHEME}},
         },
         "security": [{"token": []}],
     }
@@ -182,6 +183,7 @@ def _describe_operation(one: Operation) -> dict[str, object]:
     }
     if one.scope is not None:
         described["description"] = f"Needs the scope `{one.scope}`."
+        described["security"] = [{"token": [one.scope]}]
     if one.body is not None:
         described["requestBody"] = {
             "required": True,

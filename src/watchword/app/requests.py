@@ -1,13 +1,19 @@
 """From the ASGI scope of a request to a `Request`: who sent it, by what trusted proxies say, and whether it came over TLS."""
 
-from watchword import http
+import ipaddress
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
 from watchword.flows.client_certificates import Certificates
 from watchword.flows.runtime import Runtime
 from watchword.http import Request, Scope
+from watchword.networks import Network, read_address, without_port
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 
 NONE: frozenset[bytes] = frozenset()
+_HOST = re.compile(rb"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
 class RequestReader:
@@ -36,7 +42,7 @@ class RequestReader:
         peer = scope["client"][0] if scope.get("client") else ""
         address, proxied = peer, False
         if self._trusted:
-            address, proxied = http.client_address(peer, headers, self._trusted)
+            address, proxied = client_address(peer, headers, self._trusted)
         secure = self._is_secure(scope, headers, proxied)
         carries_secrets = b"authorization" in headers or scope["method"] == "POST"
         if carries_secrets and not secure and self._settings.secure:  # HT-01
@@ -59,7 +65,7 @@ class RequestReader:
 
     def _check_host(self, headers: dict[bytes, bytes], duplicates: set[bytes] | None) -> None:
         host = headers.get(b"host")
-        if host is not None and ((duplicates and b"host" in duplicates) or not http.is_valid_host(host)):
+        if host is not None and ((duplicates and b"host" in duplicates) or not is_valid_host(host)):
             raise OAuthError("invalid_request", "The Host header is not valid.")
 
     def _is_secure(self, scope: Scope, headers: dict[bytes, bytes], proxied: bool) -> bool:
@@ -68,3 +74,37 @@ class RequestReader:
         if not (proxied or self._settings.behind_tls_proxy):
             return False
         return headers.get(b"x-forwarded-proto", b"https").rpartition(b",")[2].strip().lower() == b"https"
+
+
+def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[str]) -> tuple[str, bool]:
+    """Return the address of the client and whether the peer is a trusted proxy: the rightmost hop that is not one (HT-04)."""
+    networks = [ipaddress.ip_network(network) for network in trusted]
+    if not networks or not _within(peer, networks):
+        return peer, False
+    hops = [
+        hop.strip()
+        for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        if hop.strip()
+    ]
+    for hop in map(without_port, reversed(hops[-20:])):
+        try:
+            ipaddress.ip_address(hop)
+        except ValueError:
+            break
+        if not _within(hop, networks):
+            return hop, True
+    return peer, True
+
+
+def _within(address: str, networks: Sequence[Network]) -> bool:
+    try:
+        parsed = read_address(address)
+    except ValueError:
+        return False
+    return any(parsed in network for network in networks)
+
+
+@lru_cache(maxsize=256)
+def is_valid_host(host: bytes) -> bool:
+    """Whether a Host header is a host and an optional port, with nothing that would corrupt a URL built from it (MD-05)."""
+    return _HOST.fullmatch(host) is not None

@@ -6,11 +6,9 @@ duplicate parameters and bad encodings (`forms`), wrong content types and over-l
 
 import asyncio
 import contextlib
-import ipaddress
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, MutableMapping, Sequence
 from copy import copy
-from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -19,7 +17,6 @@ from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
 from watchword.http.forms import REPEATABLE, Form, parse_pairs
 from watchword.jose.strict_json import StrictJSONError, loads
-from watchword.networks import Network, read_address, without_port
 from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 from watchword.presence import HasLeft, unknown
@@ -43,7 +40,6 @@ HSTS = (b"strict-transport-security", b"max-age=63072000; includeSubDomains")
 
 _encode = msgspec.json.Encoder().encode
 _QUALITY = re.compile(r"q=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
-_HOST = re.compile(rb"(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::\d{1,5})?")
 
 
 class Request(msgspec.Struct):
@@ -236,40 +232,6 @@ CROWDED = OAuthError(
     "The server has too many files and connections open right now; try again shortly.",
     retry_after=2,
 )
-
-
-def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[str]) -> tuple[str, bool]:
-    """Return the address of the client and whether the peer is a trusted proxy: the rightmost hop that is not one (HT-04)."""
-    networks = [ipaddress.ip_network(network) for network in trusted]
-    if not networks or not _within(peer, networks):
-        return peer, False
-    hops = [
-        hop.strip()
-        for hop in headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
-        if hop.strip()
-    ]
-    for hop in map(without_port, reversed(hops[-20:])):
-        try:
-            ipaddress.ip_address(hop)
-        except ValueError:
-            break
-        if not _within(hop, networks):
-            return hop, True
-    return peer, True
-
-
-def _within(address: str, networks: Sequence[Network]) -> bool:
-    try:
-        parsed = read_address(address)
-    except ValueError:
-        return False
-    return any(parsed in network for network in networks)
-
-
-@lru_cache(maxsize=256)
-def is_valid_host(host: bytes) -> bool:
-    """Whether a Host header is a host and an optional port, with nothing that would corrupt a URL built from it (MD-05)."""
-    return _HOST.fullmatch(host) is not None
 
 
 TOO_LARGE = (413, "invalid_request")

@@ -33,11 +33,11 @@ from watchword.flows.api_tokens import TokenInput
 from watchword.flows.binding import UNBOUND
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.flows.token_verification import Use
 from watchword.grants import refresh_token
 from watchword.http.forms import Form
 from watchword.oauth.clients import Client
-from watchword.presence import unknown
 from watchword.store import limits
 
 PAGE = Path(__file__).parent.parent / "docs" / "growth.md"
@@ -148,7 +148,7 @@ def _operations(runtime: Runtime, client: Client, known: Known) -> dict[str, Seq
 
 async def _refresh(runtime: Runtime, client: Client, token: str) -> object:
     form = Form([("grant_type", "refresh_token"), ("refresh_token", token)])
-    return await refresh_token.handle(runtime, client, form, UNBOUND, unknown)
+    return await refresh_token.handle(runtime, TokenRequest(client, form, UNBOUND))
 
 
 async def _time(calls: Sequence[Call]) -> float:

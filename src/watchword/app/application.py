@@ -14,7 +14,7 @@ from watchword.app.paths import Paths
 from watchword.app.requests import RequestReader
 from watchword.app.routes import HOT, ROUTES, TOO_LARGE, Route
 from watchword.flows import accounts, places, proofs, start
-from watchword.flows.local import LocalVerifier
+from watchword.flows.local import LocalIntrospection
 from watchword.flows.runtime import Runtime, Trust
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.http_server.exchange import BODILESS, Respond, field_lines
@@ -46,7 +46,7 @@ class App:
     ) -> None:
         self.settings = settings = with_issuer(settings)
         self.runtime: Runtime | None = None
-        self._local: LocalVerifier | None = None
+        self._local: LocalIntrospection | None = None
         self._clock = clock
         self._durable = durable
         self._jobs: list[asyncio.Task[None]] = []
@@ -81,7 +81,7 @@ class App:
             _opened.discard(self)
             raise
         self.runtime = runtime
-        self._local = LocalVerifier(runtime)
+        self._local = LocalIntrospection(runtime)
         runtime.trust_certificate = self.trust_certificate
         runtime.shared = self.shared
         if self.shared is not None:
@@ -130,7 +130,7 @@ class App:
         return self.settings.issuer
 
     @property
-    def _asked(self) -> LocalVerifier:
+    def _asked(self) -> LocalIntrospection:
         """What a guard in the same process asks; raises ConnectionError while the server is not open."""
         if self._local is None:
             raise ConnectionError(self._absence)

@@ -5,14 +5,13 @@ from collections.abc import Awaitable, Mapping
 import msgspec
 
 from watchword.flows import detail_types, id_tokens, membership, minting, refresh_tokens
-from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant, Minted
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.oauth import authorization_details, refresh, token_format
 from watchword.oauth.authorization_details import Detail
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, parse_scope
 from watchword.oauth.targets import names_among
 from watchword.store import documents, tokens
@@ -42,22 +41,20 @@ class Issued(msgspec.Struct, frozen=True):
 
 async def make(
     runtime: Runtime,
-    client: Client,
+    request: TokenRequest,
     standing: Standing,
-    form: Parameters,
-    binding: Binding,
     *,
     scope: str | None = None,
     nonce: str | None = None,
 ) -> Issued:
     """Make the tokens of a grant before it is redeemed, so that a failure does not use up the code.
 
-    `form` may request less than was granted; `scope` is that of a refresh request. Raises `invalid_grant`, `invalid_scope`,
+    `request` may ask for less than was granted; `scope` is that of a refresh request. Raises `invalid_grant`, `invalid_scope`,
     `invalid_target`, `invalid_authorization_details`, or as `minting.mint` and `id_tokens.make`.
     """
-    grant, user = standing.grant, owner_of(standing)
-    extent = _narrowed(runtime, client, form, remaining(runtime, client, grant, user), scope)
-    minted = await _access_token(runtime, client, grant, user, extent, binding)
+    client, grant, user = request.client, standing.grant, owner_of(standing)
+    extent = _narrowed(runtime, request, remaining(runtime, client, grant, user), scope)
+    minted = await _access_token(runtime, request, grant, user, extent)
     if "openid" not in extent.scope:
         return Issued(extent, minted, None)
     id_token = await id_tokens.make(
@@ -103,24 +100,24 @@ def remaining(runtime: Runtime, client: Client, grant: Grant, user: User) -> Ext
     return Extent(scope, audience, details)
 
 
-def _narrowed(runtime: Runtime, client: Client, form: Parameters, left: Extent, scope: str | None) -> Extent:
+def _narrowed(runtime: Runtime, request: TokenRequest, left: Extent, scope: str | None) -> Extent:
     """Return the part of a grant that a token request asks for; raise `invalid_scope`, `invalid_target` (RFC 8707 §2.2) or
     `invalid_authorization_details` (RFC 9396 §6) for more. Only a refresh may name a `scope` (RFC 6749 §6)."""
-    resources = names_among(form.all("resource"), left.audience)
+    resources = names_among(request.form.all("resource"), left.audience)
     if resources is None:
         raise OAuthError("invalid_target", "The resource was not granted.", field="resource")
     details = authorization_details.narrow(
-        form.get("authorization_details"),
+        request.form.get("authorization_details"),
         left.details,
         detail_types.of(runtime.settings),
-        client.authorization_details_types,
+        request.client.authorization_details_types,
     )
     narrower = refresh.narrow_scope(parse_scope(scope or ""), left.scope)
     return Extent(narrower, resources or left.audience, details)
 
 
 async def _access_token(
-    runtime: Runtime, client: Client, grant: Grant, user: User, extent: Extent, binding: Binding
+    runtime: Runtime, request: TokenRequest, grant: Grant, user: User, extent: Extent
 ) -> Minted:
     claims = {**_decode_claims(grant.claims), **membership.claims(user, extent.scope)}
     if extent.details:  # RFC 9396 §9
@@ -128,13 +125,13 @@ async def _access_token(
     return await minting.mint(
         runtime,
         AccessGrant(
-            client=client,
+            client=request.client,
             subject=grant.user_id,
             scope=extent.scope,
             audience=extent.audience,
-            lifetime=minting.lifetime_of(runtime, client),
+            lifetime=minting.lifetime_of(runtime, request.client),
             grant_id=grant.id,
-            claims={**claims, **binding.confirmation(client)},
+            claims={**claims, **request.confirmation()},
         ),
         runtime.now(),
     )
@@ -165,8 +162,9 @@ def stored(runtime: Runtime, issued: Issued) -> Stored:
     return Stored(tokens.append_token(runtime.database, row) if row is not None else None)
 
 
-def buy(runtime: Runtime, client: Client, grant: Grant, binding: Binding) -> tuple[str | None, Bought]:
+def buy(runtime: Runtime, request: TokenRequest, grant: Grant) -> tuple[str | None, Bought]:
     """Return the first refresh token of a grant, None if the client may have none, and what is stored when the grant is redeemed."""
+    client, binding = request.client, request.binding
     token = refresh_tokens.first(runtime) if client.may("refresh_token") else None
     lasts = runtime.settings.refresh_token_lifetime if token else minting.lifetime_of(runtime, client)
     bought = Bought(

@@ -23,7 +23,7 @@ T = TypeVar("T")
 MAX_SEEN = 10_000
 
 
-class LocalVerifier:
+class LocalIntrospection:
     """Introspection answers of one process, cached as long as they hold; made on the server's event loop.
 
     All that is asked raises ConnectionError for StorageUnavailable, which a guard does not know.

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 from watchword.flows import proofs
-from watchword.flows.binding import Binding
 from watchword.flows.client_auth import Credentials
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.grants import (
     authorization_code,
     client_credentials,
@@ -21,8 +21,9 @@ from watchword.oauth.parameters import Parameters
 from watchword.presence import HasLeft
 from watchword.telemetry import count
 
-Handle = Callable[[Runtime, Client, Parameters, Binding, HasLeft], Awaitable[Mapping[str, object]]]
+Handle = Callable[[Runtime, TokenRequest], Awaitable[Mapping[str, object]]]
 
+# By their names, which clients register for: `oauth.clients` has those of all grants.
 GRANTS: dict[str, Handle] = {
     "authorization_code": authorization_code.handle,
     "refresh_token": refresh_token.handle,
@@ -50,7 +51,7 @@ async def respond(
     binding = await proofs.prove(runtime, client, credentials, "/token")
     if runtime.statuses.concern(client):
         await runtime.statuses.prepare(client)
-    answer = await handle(runtime, client, form, binding, has_left)
+    answer = await handle(runtime, TokenRequest(client, form, binding, has_left))
     count("tokens_issued", grant_type)
     runtime.usage.note_issue(client.client_id)
     return answer

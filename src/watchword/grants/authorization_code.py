@@ -4,14 +4,11 @@ import hmac
 from collections.abc import Mapping
 
 from watchword.flows import authorization, issuing
-from watchword.flows.binding import Binding
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.oauth import pkce, token_format
 from watchword.oauth.authorization import AuthorizationRequest
-from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.parameters import Parameters
-from watchword.presence import HasLeft
 from watchword.store import redemption as store
 from watchword.store.grants import Grant, Standing
 
@@ -24,39 +21,36 @@ REASONS = {
 }
 
 
-def decide(
-    form: Parameters, client: Client, grant: Grant, request: AuthorizationRequest, binding: Binding
-) -> None:
+def decide(request: TokenRequest, grant: Grant, authorized: AuthorizationRequest) -> None:
     """Check a token request against the request that its code was issued for, before the code is redeemed; raise `invalid_grant`."""
-    if grant.client_id != client.client_id:  # §4.1.3
+    form, binding = request.form, request.binding
+    if grant.client_id != request.client.client_id:  # §4.1.3
         raise OAuthError("invalid_grant", UNKNOWN, detail="issued to another client")
     sent = form.get("redirect_uri")
-    if (request.redirect_uri_sent or sent is not None) and sent != request.redirect_uri:  # §4.1.3
+    if (authorized.redirect_uri_sent or sent is not None) and sent != authorized.redirect_uri:  # §4.1.3
         raise OAuthError(
             "invalid_grant", "redirect_uri differs from the authorization request.", field="redirect_uri"
         )
-    pkce.verify(form.get("code_verifier"), request.code_challenge)
-    wanted = request.dpop_jkt
+    pkce.verify(form.get("code_verifier"), authorized.code_challenge)
+    wanted = authorized.dpop_jkt
     if wanted is not None and not (binding.jkt and hmac.compare_digest(wanted, binding.jkt)):  # RFC 9449 §10
         raise OAuthError("invalid_grant", "The code is bound to a DPoP key that this request does not prove.")
 
 
-async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
-) -> Mapping[str, object]:
+async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object]:
     """Redeem a code; of concurrent redemptions one wins, a replay revokes everything that was issued for the code (§4.1.2)."""
-    digest = token_format.digest(form.require("code"))
+    digest = token_format.digest(request.form.require("code"))
     now = runtime.now()
     found = await runtime.database.read(store.find_code, digest, now)
     if found is None or not found.request:
         raise OAuthError("invalid_grant", UNKNOWN)
-    request = authorization.read_stored(found.request)
-    decide(form, client, found.grant, request, binding)
+    authorized = authorization.read_stored(found.request)
+    decide(request, found.grant, authorized)
     if found.code_used_at is not None or found.grant.ended_at is not None or _is_late(found, now):
         # Before what is asked for is read: whatever that is, such a code is used up, and who presented it is on record.
         raise await _refusal(runtime, digest)
-    issued = await issuing.make(runtime, client, found, form, binding, nonce=request.nonce)
-    refresh_token, bought = issuing.buy(runtime, client, found.grant, binding)
+    issued = await issuing.make(runtime, request, found, nonce=authorized.nonce)
+    refresh_token, bought = issuing.buy(runtime, request, found.grant)
     async with issuing.stored(runtime, issued) as storing:
         if not await store.redeem_code(runtime.database, digest, found.grant, bought, now, after=storing):
             raise await _refusal(runtime, digest)

@@ -4,39 +4,33 @@ from collections.abc import Mapping
 
 from watchword.flows import assertions, minting
 from watchword.flows.assertions import Accepted, Asked
-from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.oauth import authorization_details
-from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import parse_scope
-from watchword.presence import HasLeft
 from watchword.store import trust as store
 from watchword.store.trust import Use
 
 
-async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
-) -> Mapping[str, object]:
+async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object]:
     """Issue an access token for an assertion, once; never a refresh token, since the client can present a new assertion."""
+    client, form = request.client, request.form
     authorization_details.refuse(form.get("authorization_details"))
     assertion, scope = form.require("assertion"), parse_scope(form.get("scope") or "")
-    asked = Asked(assertion, scope, form.all("resource"), binding.jkt)
+    asked = Asked(assertion, scope, form.all("resource"), request.binding.jkt)
     try:
         accepted = await assertions.check(runtime, client, asked)
     except OAuthError as error:
         await assertions.note_refusal(runtime, client, asked.assertion, error)
         raise
-    return await _issue(runtime, client, accepted, binding)
+    return await _issue(runtime, request, accepted)
 
 
-async def _issue(
-    runtime: Runtime, client: Client, accepted: Accepted, binding: Binding
-) -> Mapping[str, object]:
-    now, rule = runtime.now(), accepted.rule
-    claims = {**accepted.claims, **binding.confirmation(client), "parents": (f"trust:{rule.id}",)}
+async def _issue(runtime: Runtime, request: TokenRequest, accepted: Accepted) -> Mapping[str, object]:
+    now, client, rule = runtime.now(), request.client, accepted.rule
+    claims = {**accepted.claims, **request.confirmation(), "parents": (f"trust:{rule.id}",)}
     grant = AccessGrant(
         client=client,
         subject=accepted.subject,

@@ -4,17 +4,14 @@ The state machine is in `oauth.refresh`. The successor of a token is derived fro
 honest race gets the very same one, and nobody can compute it who lacks either.
 """
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 
 from watchword.flows import issuing, refresh_tokens
-from watchword.flows.binding import Binding
-from watchword.flows.issuing import Issued
 from watchword.flows.refresh_tokens import Presented
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.oauth import refresh, token_format
-from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.parameters import Parameters
 from watchword.oauth.refresh import Outcome
 from watchword.presence import HasLeft
 from watchword.store import redemption as store
@@ -25,77 +22,74 @@ def _unknown() -> OAuthError:
     return OAuthError("invalid_grant", "The refresh token is not valid.")
 
 
-def decide(client: Client, grant: Grant, binding: Binding) -> None:
+def decide(request: TokenRequest, grant: Grant) -> None:
     """Check who presents a refresh token, before anything changes; raise `invalid_grant`."""
     refresh.check_binding(
         owner=grant.client_id,
-        client_id=client.client_id,
+        client_id=request.client.client_id,
         jkt=grant.jkt,
-        proven_jkt=binding.jkt,
+        proven_jkt=request.binding.jkt,
         x5t=grant.x5t,
-        proven_x5t=binding.x5t,
+        proven_x5t=request.binding.x5t,
     )
 
 
-async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding, has_left: HasLeft
-) -> Mapping[str, object]:
+async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object]:
     """Rotate a refresh token, return its successor once more, or burn the family, as the state machine decides."""
-    presented = refresh_tokens.read(runtime, form.require("refresh_token"))
+    presented = refresh_tokens.read(runtime, request.form.require("refresh_token"))
     if presented is None:
         raise _unknown()
     standing = await refresh_tokens.find(runtime, presented)
     if standing is None:
         raise _unknown()
-    decide(client, standing.grant, binding)
+    decide(request, standing.grant)
     generation = store.generation_of(standing, presented.digest)
     outcome = refresh.decide(
         store.family_of(standing.grant), generation, refresh_tokens.limits(runtime), runtime.now()
     )
     if outcome not in ("rotate", "replay"):
         # Before what is asked for is read: a scope or resource too much must not hide a reuse (RFC 9700 §4.14.2).
-        await _settle(runtime, presented, has_left)
+        await _settle(runtime, presented, request.has_left)
         outcome = "replay"  # a concurrent refresh has revived the family
-    issued = await issuing.make(runtime, client, standing, form, binding, scope=form.get("scope"))
-    return issuing.answer(
-        issued, await _next(runtime, client, presented, standing, issued, outcome, has_left)
-    )
+    issued = await issuing.make(runtime, request, standing, scope=request.form.get("scope"))
+    async with issuing.stored(runtime, issued) as storing:
+        token = await _next(runtime, request, presented, standing, outcome, after=storing)
+    return issuing.answer(issued, token)
 
 
 async def _next(
     runtime: Runtime,
-    client: Client,
+    request: TokenRequest,
     presented: Presented,
     standing: Standing,
-    issued: Issued,
     outcome: Outcome,
-    has_left: HasLeft,
+    *,
+    after: Awaitable[object] | None,
 ) -> str:
-    """Return the refresh token to use next, once this use and the access token are stored; raise `invalid_grant`."""
+    """Return the refresh token to use next, once this use is stored; raise `invalid_grant`. `after` as in `Database.change`."""
     now = runtime.now()
     expires_at = standing.grant.started_at + runtime.settings.refresh_token_lifetime
-    async with issuing.stored(runtime, issued) as storing:
-        if outcome == "rotate" and not client.rotates_refresh_tokens:
-            used = await runtime.database.write(
-                store.use_refresh_token, presented.digest, standing, expires_at=expires_at, now=now
-            )
-            if used:
-                return presented.token
-        elif outcome == "rotate":
-            successor = refresh_tokens.successor(runtime, presented.token)
-            rotating = store.rotate_refresh_token(
-                runtime.database,
-                presented.digest,
-                standing,
-                mark=presented.mark,
-                successor=token_format.digest(successor),
-                expires_at=expires_at,
-                now=now,
-                after=storing,
-            )
-            if await rotating:
-                return successor
-        return await _settle(runtime, presented, has_left)
+    if outcome == "rotate" and not request.client.rotates_refresh_tokens:
+        used = await runtime.database.write(
+            store.use_refresh_token, presented.digest, standing, expires_at=expires_at, now=now
+        )
+        if used:
+            return presented.token
+    elif outcome == "rotate":
+        successor = refresh_tokens.successor(runtime, presented.token)
+        rotating = store.rotate_refresh_token(
+            runtime.database,
+            presented.digest,
+            standing,
+            mark=presented.mark,
+            successor=token_format.digest(successor),
+            expires_at=expires_at,
+            now=now,
+            after=after,
+        )
+        if await rotating:
+            return successor
+    return await _settle(runtime, presented, request.has_left)
 
 
 async def _settle(runtime: Runtime, presented: Presented, has_left: HasLeft) -> str:

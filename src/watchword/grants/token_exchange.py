@@ -5,16 +5,14 @@ from collections.abc import Mapping
 from msgspec import structs
 
 from watchword.flows import exchanges, identity_assertions, membership, minting, subjects
-from watchword.flows.binding import Binding
 from watchword.flows.exchanges import Presented
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.oauth import exchange, identity_assertion
-from watchword.oauth.clients import Client
 from watchword.oauth.exchange import Exchanged, ExchangeRequest
 from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import parse_scope
-from watchword.presence import HasLeft
 from watchword.store import tokens
 
 
@@ -32,39 +30,36 @@ def read(form: Parameters) -> ExchangeRequest:
     return request
 
 
-async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
-) -> Mapping[str, object]:
+async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object]:
     """Issue a token that can do no more and lives no longer than the subject token."""
+    client, form = request.client, request.form
     if form.get("requested_token_type") == identity_assertion.TOKEN_TYPE:
         return await identity_assertions.issue(runtime, client, form)
     subject_token, actor_token = form.require("subject_token"), form.get("actor_token")
-    request = read(form)
-    subject = await exchanges.read(
-        runtime, client, subject_token, request.subject_token_type, "subject_token"
-    )
+    asked = read(form)
+    subject = await exchanges.read(runtime, client, subject_token, asked.subject_token_type, "subject_token")
     actor = None
     if actor_token is not None:
-        actor = await exchanges.read(runtime, client, actor_token, request.actor_token_type, "actor_token")
-    exchanged = decide(runtime, client, request, subject, actor, binding)
+        actor = await exchanges.read(runtime, client, actor_token, asked.actor_token_type, "actor_token")
+    exchanged = decide(runtime, request, asked, subject, actor)
     if exchanged.act is not None and actor is not None and actor.kind == "user":
         named = actor.name or subjects.subject_for(runtime, client, actor.facts.subject)
         exchanged = structs.replace(exchanged, act={**exchanged.act, "sub": named})
-    return await _issue(runtime, client, exchanged, subject, binding)
+    return await _issue(runtime, request, exchanged, subject)
 
 
 def decide(
     runtime: Runtime,
-    client: Client,
-    request: ExchangeRequest,
+    request: TokenRequest,
+    asked: ExchangeRequest,
     subject: Presented,
     actor: Presented | None,
-    binding: Binding,
 ) -> Exchanged:
     """Apply the rules of the exchange to what was presented."""
-    narrowing = exchanges.is_narrowing(request, subject.facts, client)
+    client, binding = request.client, request.binding
+    narrowing = exchanges.is_narrowing(asked, subject.facts, client)
     return exchange.decide(
-        exchanges.with_targets(request, subject.facts, narrowing),
+        exchanges.with_targets(asked, subject.facts, narrowing),
         subject.facts,
         actor.facts if actor else None,
         exchanges.policy_of(runtime, client, subject.facts, narrowing),
@@ -76,10 +71,10 @@ def decide(
 
 
 async def _issue(
-    runtime: Runtime, client: Client, exchanged: Exchanged, subject: Presented, binding: Binding
+    runtime: Runtime, request: TokenRequest, exchanged: Exchanged, subject: Presented
 ) -> Mapping[str, object]:
-    now = runtime.now()
-    claims: dict[str, object] = {**subject.kept, **binding.confirmation(client)}
+    client, now = request.client, runtime.now()
+    claims: dict[str, object] = {**subject.kept, **request.confirmation()}
     if subject.user is not None:
         claims |= membership.claims(subject.user, exchanged.scope)
     claims["parents"] = exchanges.check_depth(subject.parents)

@@ -8,39 +8,35 @@ from collections.abc import Mapping
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities, membership, minting
-from watchword.flows.binding import Binding
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.flows.token_request import TokenRequest
 from watchword.oauth import authorization_details
-from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.parameters import Parameters
 from watchword.oauth.scopes import for_people, narrow, parse_scope
 from watchword.oauth.targets import resolve_audience
-from watchword.presence import HasLeft
 from watchword.zero.proof import dpop_channel
 
 
-async def handle(
-    runtime: Runtime, client: Client, form: Parameters, binding: Binding, _has_left: HasLeft
-) -> Mapping[str, object]:
+async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object]:
     """Issue an access token to the person whose identity was proven.
 
     Raises `invalid_grant` for a proof that is invalid or of nobody here, `invalid_dpop_proof` without a DPoP proof, and as
     `Binding.confirmation`.
     """
+    client, form, jkt = request.client, request.form, request.binding.jkt
     given = form.require("proof")
     if not identities.are_accepted(runtime):
         raise OAuthError("invalid_grant", identities.NOT_ACCEPTED)
     authorization_details.refuse(form.get("authorization_details"))
-    if binding.jkt is None:
+    if jkt is None:
         raise OAuthError(
             "invalid_dpop_proof", "This grant needs a DPoP proof: the token is bound to its key."
         )
-    confirmation = binding.confirmation(client)  # before the proof is used up
+    confirmation = request.confirmation()  # before the proof is used up
     scope = narrow(parse_scope(form.get("scope") or ""), for_people(client.scope))
     audience = resolve_audience(form.all("resource"), client.resources, runtime.settings.resource)
-    channel = dpop_channel(binding.jkt)
+    channel = dpop_channel(jkt)
     try:
         user = await identities.sign_in(runtime, identities.read_proof(given), identities.TOKEN, channel)
     except ZeroError as error:

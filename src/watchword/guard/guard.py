@@ -1,8 +1,8 @@
 """The guard: from what a request presented to a `Principal`, or to the right refusal.
 
-Theory of operation. A credential is read and verified by the issuer's verifier (see `verifier`); one that is bound to a key or a
-certificate must come with proof of possession; then the policy is checked. A bearer token that was verified before is found by its
-whole Authorization header, and costs two look-ups and the check that it has not been revoked.
+Theory of operation. A credential is read, and verified by its issuer's verifier (`verifier`, or `local` for a server in this process); one
+that is bound to a key or a certificate must come with proof of possession; then the policy is checked. A bearer token that was verified
+before is found by its whole Authorization header, and costs two look-ups and the check that it has not been revoked.
 """
 
 import dataclasses
@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import get_args
 
 from watchword.guard import background, cookies, once, transport
+from watchword.guard.local import LocalVerifier
 from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
@@ -22,16 +23,8 @@ from watchword.guard.remembered import remember
 from watchword.guard.replays import Replays, check_replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
 from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_issuers
-from watchword.guard.verifier import (
-    ELSEWHERE,
-    Invalid,
-    Known,
-    LocalVerifier,
-    Rules,
-    TooOften,
-    Verifier,
-    WhenSilent,
-)
+from watchword.guard.verified import ELSEWHERE, Invalid, Known, Rules, TooOften, WhenSilent
+from watchword.guard.verifier import Verifier
 from watchword.jose import JoseError, jwt
 from watchword.oauth import dpop, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization, scheme_to_name

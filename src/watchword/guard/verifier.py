@@ -9,21 +9,27 @@ introspected like anything else, or refused.
 
 import asyncio
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Mapping, Sequence
 
 from watchword.guard import once
 from watchword.guard.feed import Feed
 from watchword.guard.issuer import Issuer, NothingToAsk
 from watchword.guard.keys import KeySet
-from watchword.guard.misuse import check_choice, check_flag, check_seconds
 from watchword.guard.presented import Presented
-from watchword.guard.principal import Misbound, Principal, from_claims
+from watchword.guard.principal import Principal
 from watchword.guard.remembered import remember
 from watchword.guard.statuses import Statuses
 from watchword.guard.transport import without_port
-from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Local, Trusted
+from watchword.guard.trusted import AT_JWT, IssuerUnavailable, Trusted
+from watchword.guard.verified import (
+    Doubtful,
+    Invalid,
+    Known,
+    Rules,
+    check_meant_for,
+    not_active,
+    principal_of,
+)
 from watchword.jose import JoseError, jws, jwt
 from watchword.jose.jwk import Key
 from watchword.oauth import ended, token_format
@@ -36,77 +42,14 @@ _OUR_FORM = re.compile(
     rf"(?P<brand>[a-z][a-z0-9]{{1,9}})(?P<kind>[{''.join(token_format.KINDS)}])_[0-9A-Za-z]*"
 )
 
-WhenSilent = Literal["introspect", "refuse"]
 # The issuer's claims about a token, and when it was asked (Unix seconds).
 Answer = tuple[Mapping[str, object], float]
 # Event loop, token, address and path: who asks with the same may share an answer.
 Asked = tuple[int, str, str | None, str | None]
 
-NOT_VALID = "The access token is not valid."
-ELSEWHERE = "The token is meant for another API."
 ENDED = "the issuer's revocation feed says that it has ended"
-INACTIVE = "the issuer says that it is not active"
 # The field of `Trusted` to change when a token is refused for this reason.
 _FIELDS = {"type": "types", "algorithm": "algorithms", "issuer": "issuer"}
-
-
-class Invalid(Exception):
-    """The token is not acceptable; its text may be sent to the caller, `reason` is for the API's log."""
-
-    def __init__(self, description: str = NOT_VALID, reason: str = "") -> None:
-        super().__init__(description)
-        self.reason = reason or description
-
-
-class Doubtful(Invalid):
-    """The signature is not by the keys at hand, in whose place the issuer may have put others."""
-
-
-class TooOften(Invalid):
-    """The token is valid, but has used up its rate limit; it may be used again after `seconds`."""
-
-    def __init__(self, seconds: int) -> None:
-        super().__init__("This token is used too often.")
-        self.seconds = seconds
-
-
-@dataclass(slots=True)
-class Known:
-    """A token that was verified; good until `until` (Unix seconds) unless it is revoked before, or the clock set back to before `since`.
-
-    `changes` is the last change of the feed that it was checked against; `asked` is True for an introspection answer, which stands
-    without a feed; `answer` is that of a server in this process; `limited` tokens are good for one request.
-    """
-
-    principal: Principal
-    since: float
-    until: float
-    marks: tuple[bytes, ...] = ()
-    changes: int = -1
-    asked: bool = False
-    answer: Mapping[str, object] | None = None
-    limited: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """How a guard verifies, whatever the issuer; the values are those of `Guard`."""
-
-    audience: str
-    clock: Callable[[], float]
-    cache_seconds: float
-    live: bool
-    revocation_feed: bool
-    silence: float
-    when_silent: WhenSilent
-    status_lists: bool
-
-    def __post_init__(self) -> None:
-        for flag in ("live", "revocation_feed", "status_lists"):
-            check_flag(flag, getattr(self, flag))
-        for seconds in ("cache_seconds", "silence"):
-            check_seconds(seconds, getattr(self, seconds))
-        check_choice("when_silent", self.when_silent, get_args(WhenSilent))
 
 
 class Verifier:
@@ -217,7 +160,7 @@ class Verifier:
             raise refused(reason=_reason(error.reason, trusted, keys, kid)) from None
         if trusted.types != AT_JWT and ("nonce" in claims or "at_hash" in claims):
             raise Invalid(reason="it is an ID token, with nonce or at_hash")
-        principal = _principal(claims, self.issuer)
+        principal = principal_of(claims, self.issuer)
         self._check(principal, now)
         until = min(float(principal.expires_at or 0), now + self._keys.lasting())
         known = Known(principal, now, until, ended.marks_of(claims, kid))
@@ -233,8 +176,8 @@ class Verifier:
         once.note_answer(presented.kept, server, token, claims)
         if claims.get("active") is not True:
             self._known.pop(token, None)
-            raise _not_active(claims)
-        principal = _principal(claims, self.issuer)
+            raise not_active(claims)
+        principal = principal_of(claims, self.issuer)
         self._check(principal, self._clock())
         limited = bool(claims.get("limited"))
         # From the question on, since the answer may have taken long, and never beyond the token's `exp` (RFC 7662 §4).
@@ -246,7 +189,7 @@ class Verifier:
         return known
 
     def _check(self, principal: Principal, now: float) -> None:
-        _check_audience(principal, self.audience)
+        check_meant_for(principal, self.audience)
         if principal.expires_at is not None and now >= principal.expires_at + LEEWAY:
             raise Invalid("The token has expired.")
 
@@ -293,90 +236,12 @@ class Verifier:
         await self._issuer.close()
 
 
-class LocalVerifier:
-    """Verifies the tokens of an authorization server in this process, by asking it: revocation takes effect at once."""
-
-    def __init__(self, server: Local, rules: Rules) -> None:
-        self.issuer = server.issuer
-        self.audience = rules.audience
-        self._server = server
-        self._clock = rules.clock
-
-    def holds(self, known: Known, token: str, address: str | None) -> bool:
-        """Whether the server would answer the very same about a token as before."""
-        return self._server.recall(token, without_port(address) or "") is known.answer
-
-    async def verify(self, token: str, presented: Presented) -> Known:
-        """Return a verified token; raise Invalid, or IssuerUnavailable when it cannot be verified now."""
-        server = (id(self._server), self.audience)
-        claims = once.noted_answer(presented.kept, server, token) or await self._ask(token, presented)
-        once.note_answer(presented.kept, server, token, claims)
-        if claims.get("active") is not True:
-            raise _not_active(claims)
-        principal = _principal(claims, self.issuer)
-        _check_audience(principal, self.audience)
-        return Known(principal, 0.0, 0.0, answer=claims, limited=bool(claims.get("limited")))
-
-    async def _ask(self, token: str, presented: Presented) -> Mapping[str, object]:
-        try:
-            return await self._server.introspect(
-                token,
-                address=without_port(presented.address),
-                path=presented.told_path,
-                audience=self.audience,
-            )
-        except ConnectionError as error:
-            raise IssuerUnavailable(str(error)) from None
-
-    def verify_now(self, _token: str) -> Known | None:
-        """Return None: the server has to be asked."""
-        return None
-
-    async def report_exposed(self, token: str) -> None:
-        """Report that a token was sent over unencrypted HTTP; raise IssuerUnavailable when the storage is unavailable."""
-        try:
-            await self._server.report_exposed(token)
-        except ConnectionError as error:
-            raise IssuerUnavailable(str(error)) from None
-
-    async def session(self, cookies: str) -> Known | None:
-        """Return the session in the server's own cookies, None when there is none; raise IssuerUnavailable when the storage is unavailable."""
-        try:
-            claims = await self._server.session(cookies)
-        except ConnectionError as error:
-            raise IssuerUnavailable(str(error)) from None
-        return Known(_principal(claims, self.issuer), 0.0, 0.0) if claims.get("active") is True else None
-
-    async def close(self) -> None:
-        """Nothing was opened."""
-
-
 def _reason(reason: str, trusted: Trusted, keys: Sequence[Key], kid: str | None) -> str:
     if field := _FIELDS.get(reason):
         return f"{reason}: expected {field}={getattr(trusted, field)!r}"
     if reason == "signature" and kid is not None and all(key.kid != kid for key in keys):
         return f"signature: the issuer has no key {kid[:60]!r}"
     return reason
-
-
-def _principal(claims: Mapping[str, object], issuer: str) -> Principal:
-    try:
-        return from_claims(claims, issuer)
-    except Misbound:  # it must not count as a bearer token
-        raise Invalid(reason="it is bound, and its cnf does not say properly to what") from None
-
-
-def _check_audience(principal: Principal, audience: str) -> None:
-    if audience not in principal.audience:
-        meant = " ".join(principal.audience)[:200]
-        raise Invalid(ELSEWHERE, f"it is meant for {meant!r}, and the audience here is {audience!r}")
-
-
-def _not_active(claims: Mapping[str, object]) -> Invalid:
-    if "aud" in claims:  # named when a valid token is not active here because it is for another API
-        return Invalid(ELSEWHERE)
-    seconds = claims.get("retry_after")
-    return TooOften(seconds) if type(seconds) is int and 0 < seconds <= 3600 else Invalid(reason=INACTIVE)
 
 
 def _kid(token: str) -> str | None:

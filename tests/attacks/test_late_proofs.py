@@ -30,7 +30,7 @@ from watchword.flows import (
     sessions,
     sign_in,
     sign_up,
-    upstream,
+    upstream_links,
 )
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source
@@ -56,12 +56,14 @@ async def test_lg_16_the_old_password_leaves_no_provider_behind_that_was_to_be_l
     runtime = ada.server.runtime
     source = Source("203.0.113.9")
     slow = await sign_in.by_password(runtime, "ada", PASSWORD, source)
-    assert await upstream.link(runtime, slow, Identity("https://hub.example", "ada")), "the honest variant"
+    assert await upstream_links.link(runtime, slow, Identity("https://hub.example", "ada")), (
+        "the honest variant"
+    )
     ada.server.clock.advance(1)
     await change_password(ada, PASSWORD, OTHER)
-    assert not await upstream.link(runtime, slow, EVES)
+    assert not await upstream_links.link(runtime, slow, EVES)
     assert not await is_linked(ada, EVES)
-    assert await upstream.link(runtime, await sign_in.by_password(runtime, "ada", OTHER, source), EVES)
+    assert await upstream_links.link(runtime, await sign_in.by_password(runtime, "ada", OTHER, source), EVES)
 
 
 async def test_lg_16_a_session_that_ended_links_no_provider_any_more(ada: Person) -> None:
@@ -69,10 +71,10 @@ async def test_lg_16_a_session_that_ended_links_no_provider_any_more(ada: Person
     thief = await elsewhere(ada.server)
     stolen = await session_of(ada.server)
     found = await sign_in.by_password(runtime, "ada", PASSWORD, Source("203.0.113.9"))
-    assert await upstream.link(runtime, found, Identity("https://hub.example", "ada"), stolen), "honest"
+    assert await upstream_links.link(runtime, found, Identity("https://hub.example", "ada"), stolen), "honest"
     await sessions.end(runtime, stolen)
     with pytest.raises(OAuthError):
-        await upstream.link(runtime, found, EVES, stolen)
+        await upstream_links.link(runtime, found, EVES, stolen)
     assert not await is_linked(thief, EVES)
 
 

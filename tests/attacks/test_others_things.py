@@ -14,7 +14,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import upstream
+from watchword.flows import upstream_links
 from watchword.store import identities, upstream_accounts
 from watchword.store.users import User
 
@@ -76,7 +76,7 @@ async def test_nobody_unlinks_the_account_of_another_person_at_the_same_provider
 ) -> None:
     (_, her_account), (eve, own_account) = both["ada"], both["eve"]
     for account in (her_account, own_account):
-        assert await upstream.link(server.runtime, account, Identity(HUB, account.username))
+        assert await upstream_links.link(server.runtime, account, Identity(HUB, account.username))
     assert await take(eve, "/account", to="/account/upstream", provider=HUB) == 303
     read = server.runtime.database.read
     left = [len(await read(upstream_accounts.list_upstream, one.id)) for one in (her_account, own_account)]

@@ -31,7 +31,7 @@ from watchword.flows import (
     personal_tokens,
     recovery,
     sessions,
-    upstream,
+    upstream_links,
 )
 from watchword.flows.mail import Origin
 from watchword.oauth.errors import OAuthError
@@ -83,7 +83,7 @@ async def add_an_identity(server: Server, session: Session) -> object:
 
 
 async def link_a_provider(server: Server, session: Session) -> object:
-    return await upstream.link(server.runtime, await user_of(server), Identity(HUB, "ada"), session)
+    return await upstream_links.link(server.runtime, await user_of(server), Identity(HUB, "ada"), session)
 
 
 async def make_a_token(server: Server, session: Session) -> object:

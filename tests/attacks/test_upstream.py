@@ -22,7 +22,7 @@ from tests.fixtures.servers import Server, open_server
 from tests.unit.credentials.software_authenticator import USER_PRESENT, USER_VERIFIED, SoftwareAuthenticator
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import account_changes, upstream
+from watchword.flows import account_changes, upstream_links
 from watchword.jose import jwt
 from watchword.oauth import logout
 from watchword.settings import Upstream
@@ -183,7 +183,7 @@ async def test_a_password_proves_nothing_where_passwords_are_not_taken(
         fields = {"csrf": person.form()["csrf"], "password": PASSWORD, "decision": "link"}
         assert (await person.http.post("/upstream/link", data=fields)).status_code == 401
         identity = Identity(provider.issuer, "248289761001")
-        assert await upstream.link(server.runtime, await user_of(server), identity)
+        assert await upstream_links.link(server.runtime, await user_of(server), identity)
         assert await come_back(person, await begin(person, provider)) == "/account", "the honest variant"
         server.clock.advance(700)
         await person.open("/account/email")

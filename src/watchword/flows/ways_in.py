@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from watchword.flows import identities, sessions, upstream
+from watchword.flows import identities, sessions, upstream, upstream_links
 from watchword.flows.runtime import Runtime
 from watchword.settings import Settings
 from watchword.store import ways_in as store
@@ -16,7 +16,7 @@ from watchword.store.ways_in import Accepted
 def accepted(settings: Settings) -> Accepted:
     """Return the ways to sign in that are accepted here."""
     methods = settings.sign_in_methods
-    issuers = frozenset(upstream.issuer_of(one) for one in settings.upstream)
+    issuers = frozenset(upstream_links.issuer_of(one) for one in settings.upstream)
     return Accepted("password" in methods, "passkey" in methods, "identity" in methods, issuers)
 
 
@@ -56,7 +56,7 @@ async def unlink(runtime: Runtime, session: Session, name: str) -> str:
     `name` is the provider's, or the issuer of one that is no longer offered. Raise `not_found` for a name that no provider has.
     """
     is_issuer = "://" in name
-    issuer = name if is_issuer else upstream.issuer_of(upstream.configured(runtime, name))
+    issuer = name if is_issuer else upstream_links.issuer_of(upstream.configured(runtime, name))
     who, ways = session.user_id, accepted(runtime.settings)
     more = {"actor": who, "now": runtime.now()}
     return await sessions.act(runtime, session, store.unlink_upstream, who, issuer, ways, **more)

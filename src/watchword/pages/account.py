@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from watchword.credentials.methods import Method
 from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
-from watchword.flows import account_changes, factors, mail, paging, sessions, upstream
+from watchword.flows import account_changes, factors, mail, paging, sessions, upstream_links
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
 from watchword.http import Request, Response, redirect
@@ -232,19 +232,19 @@ async def _providers(request: Request, person: Person) -> list[dict[str, object]
             "account": linked.name if linked else None,
             "linked_at": linked.linked_at if linked else None,
             "link_url": f"{runtime.settings.issuer}/upstream/{provider.name}"
-            f"?link={upstream.ticket(runtime, session.id, provider.name)}",
+            f"?link={upstream_links.ticket(runtime, session.id, provider.name)}",
         }
-        for provider, linked in await upstream.linked(runtime, user)
+        for provider, linked in await upstream_links.linked(runtime, user)
     ]
     left_over: list[dict[str, object]] = [
         {
             "id": linked.issuer,
-            "name": upstream.host_of(linked),
+            "name": upstream_links.host_of(linked),
             "account": linked.name,
             "linked_at": linked.linked_at,
             "link_url": None,
         }
-        for linked in await upstream.left_over(runtime, user)
+        for linked in await upstream_links.left_over(runtime, user)
     ]
     return [*offered, *left_over]
 

@@ -6,7 +6,7 @@ One's own account is changed only under `/account`, so that nobody removes their
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
-from watchword.flows import account_changes, enrolment, people, upstream
+from watchword.flows import account_changes, enrolment, people, upstream_links
 from watchword.flows.people import Changes
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
@@ -68,8 +68,10 @@ async def _find(request: Request) -> User:
 async def _more(request: Request, user: User, have: Enrolled) -> dict[str, object]:
     runtime = request.runtime
     ends = await runtime.database.read(user_changes.count_ends, user.id, runtime.now())
-    there = [(one.title, linked) for one, linked in await upstream.linked(runtime, user) if linked]
-    there += [(upstream.host_of(linked), linked) for linked in await upstream.left_over(runtime, user)]
+    there = [(one.title, linked) for one, linked in await upstream_links.linked(runtime, user) if linked]
+    there += [
+        (upstream_links.host_of(linked), linked) for linked in await upstream_links.left_over(runtime, user)
+    ]
     keys = await runtime.lists.read(identities.list_identities, user.id)
     return {
         "groups": list(user.groups),

@@ -9,7 +9,7 @@ from urllib.parse import quote
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import factors, passkeys, sessions, upstream
+from watchword.flows import factors, passkeys, sessions, upstream_links
 from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
@@ -125,7 +125,7 @@ async def _providers(request: Request, sealed: str, user: User) -> list[dict[str
     asked = returning.interaction_of(returning.open_return(runtime, sealed))
     if asked or factors.demanded(runtime.settings, user, have):
         return []
-    issuer, there = runtime.settings.issuer, await upstream.linked(runtime, user)
+    issuer, there = runtime.settings.issuer, await upstream_links.linked(runtime, user)
     return [
         {"name": one.title, "url": f"{issuer}/upstream/{one.name}?return={quote(sealed)}"}
         for one, linked in there

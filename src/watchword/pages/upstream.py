@@ -12,6 +12,7 @@ from watchword.flows import (
     sign_in,
     upstream,
     upstream_enrolment,
+    upstream_links,
     ways_in,
 )
 from watchword.flows.factors import Spend
@@ -100,7 +101,7 @@ async def begin(request: Request) -> Response:
     if ticket is None:
         return await _send(request, name, query.get("return") or "")
     found = await account.require_fresh(request, back=returning.DEFAULT)
-    upstream.check_ticket(request.runtime, found[0].id, name, ticket)
+    upstream_links.check_ticket(request.runtime, found[0].id, name, ticket)
     back = returning.seal_return(request.runtime, returning.DEFAULT)
     return await _send(request, name, back, link_to=found[1].id)
 
@@ -238,17 +239,17 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
         came = await visit.visitor(request)
         if came is not None:
             within, headers = account.changing(request, came, None, True, "/account", "upstream_linked")
-            if await upstream.link(within, came[1], found.identity, came[0]):
+            if await upstream_links.link(within, came[1], found.identity, came[0]):
                 return account.done(request, "overview", "upstream_linked", headers)
     if found.outcome in ("register", "refused_unknown") and found.user is not None:
         return _ask_to_link(request, name, found, found.user)
     if found.outcome == "register":
-        made = await upstream.register(acting.runtime_from(runtime, request.address), found.identity)
+        made = await upstream_links.register(acting.runtime_from(runtime, request.address), found.identity)
         if made is not None:
             return await _signed_in(request, made, found)
     # An address may also be taken by one that looks like it
     known = found.outcome == "refused_unknown"
-    taken = known and await upstream.is_address_taken(runtime, found.identity)
+    taken = known and await upstream_links.is_address_taken(runtime, found.identity)
     reason = "refused_address" if taken or found.outcome == "register" else found.outcome
     return await _failed(request, name, UpstreamRefused(reason), left)
 

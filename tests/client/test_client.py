@@ -28,7 +28,7 @@ from watchword.client import (
     Unreachable,
     WrongAddress,
 )
-from watchword.client.source import Source
+from watchword.client.credential import Source
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
 from watchword.jose import jwk

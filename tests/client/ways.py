@@ -15,8 +15,8 @@ from watchword.client import (
     ClientSecret,
     HttpxAuth,
 )
+from watchword.client.credential import Source
 from watchword.client.requests_auth import RequestsAuth
-from watchword.client.source import Source
 
 READ = ClientCredentials("orders:read")
 

@@ -7,11 +7,12 @@
 Needs the base install only; `watchword.client.requests_auth` is for requests.
 """
 
+from watchword.client.credential import ApiToken
 from watchword.client.errors import ClientError, Refused, SignInNeeded, Unreachable, WrongAddress
 from watchword.client.grants import ClientCredentials, RefreshToken, TokenExchange
 from watchword.client.httpx_auth import HttpxAuth
 from watchword.client.identity import ClientSecret, PrivateKey, PublicClient
-from watchword.client.source import ApiToken, TokenSource
+from watchword.client.source import TokenSource
 from watchword.client.store import FileStore, MemoryStore
 
 __all__ = [

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import httpx
 
+from watchword.client.credential import Source
 from watchword.client.parts import check_source
 from watchword.client.proofs import is_elsewhere
-from watchword.client.source import Source
 
 TRIES = 3  # as sent, with a nonce, with another token
 P = ParamSpec("P")

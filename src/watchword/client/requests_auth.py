@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from watchword.client.credential import Source
 from watchword.client.parts import check_source
 from watchword.client.proofs import is_elsewhere
-from watchword.client.source import Source
 from watchword.extras import needing
 
 with needing("requests", "requests"):

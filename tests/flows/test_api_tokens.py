@@ -15,8 +15,7 @@ from watchword.flows.token_verification import Use
 from watchword.jobs import flush_usage, housekeeping
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.store import api_tokens as store
-from watchword.store import faults
+from watchword.store import faults, token_usage
 from watchword.store.database import StorageUnavailable
 
 DAY = 86_400
@@ -264,7 +263,7 @@ async def test_a_holder_who_asks_about_a_token_gets_nothing_but_an_address_recor
 
 async def used_from(server: Server, token: Issued) -> list[str | None]:
     """Return from where the secrets of a token were last used, as the database has it."""
-    uses = await server.runtime.database.read(store.list_secret_uses, token.token.id)
+    uses = await server.runtime.database.read(token_usage.list_secret_uses, token.token.id)
     return [use.last_address for use in uses]
 
 
@@ -315,7 +314,7 @@ async def test_a_use_counts_once_when_not_everything_can_be_written(server: Serv
     finally:
         faults.arm(None)
     await server.runtime.usage.flush(server.runtime.database)
-    (used,) = await server.runtime.database.read(store.list_secret_uses, token.token.id)
+    (used,) = await server.runtime.database.read(token_usage.list_secret_uses, token.token.id)
     assert used.outcomes == {"active": 3}
     (secret,) = await client_registry.secrets_of(server.runtime, client.client.client_id)
     assert secret.last_used_at == int(server.clock())

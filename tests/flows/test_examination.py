@@ -11,7 +11,7 @@ from tests.fixtures.servers import Server
 from watchword.flows import api_tokens, client_metadata, client_registry, examination
 from watchword.jose import jwk, jwt
 from watchword.oauth import token_format
-from watchword.store import api_tokens as store
+from watchword.store import token_usage
 from watchword.store.database import Transaction
 
 
@@ -46,7 +46,7 @@ async def test_the_limits_of_an_api_token_are_no_reason_to_call_it_dead_and_look
     for _ in range(3):
         assert await found(server, issued.secret) == ("a", "active")
     await server.runtime.usage.flush(server.runtime.database)
-    (use,) = await server.runtime.database.read(store.list_secret_uses, issued.token.id)
+    (use,) = await server.runtime.database.read(token_usage.list_secret_uses, issued.token.id)
     assert use.outcomes == {}
     assert use.last_used_at is None
 

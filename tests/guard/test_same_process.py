@@ -11,7 +11,7 @@ from tests.guard.test_guard import dpop
 
 from watchword.guard import Guard, Presented, Refused
 from watchword.jose import jwk
-from watchword.store import api_tokens, events
+from watchword.store import events, token_usage
 
 
 async def test_it_answers_threads_and_other_loops_than_its_own(store: Store, tmp_path: Path) -> None:
@@ -60,5 +60,5 @@ async def test_each_use_is_recorded_with_the_callers_address(server: Server, sen
     for uses in (1, 2):  # the second is answered from memory
         assert await guard.authenticate(Presented(authorization=(f"Bearer {token.secret}",), address=sent))
         await server.runtime.usage.flush(server.runtime.database)
-        (used,) = await server.runtime.database.read(api_tokens.list_secret_uses, token.token.id)
+        (used,) = await server.runtime.database.read(token_usage.list_secret_uses, token.token.id)
         assert (used.outcomes, used.last_address) == ({"active": uses}, "203.0.113.9")

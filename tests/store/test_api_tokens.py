@@ -4,7 +4,7 @@ import pytest
 from tests.fixtures.postgres import AUDIT_KEY, race
 from tests.store.made import DAY, NOW, add_token, breaks, client, count, digest, execute, token, user
 
-from watchword.store import api_tokens, clients, token_purge, users
+from watchword.store import api_tokens, clients, token_purge, token_usage, users
 from watchword.store.api_tokens import FoundToken
 from watchword.store.database import Database, Transaction
 
@@ -193,14 +193,14 @@ async def test_after_a_rotation_the_older_secret_lives_until_the_overlap_ends(da
     assert old is not None
     assert new is not None
     assert (old.token, old.secret_expires_at, new.secret_expires_at) == (new.token, NOW + 60, None)
-    uses = await database.read(api_tokens.list_secret_uses, "tok_1")
+    uses = await database.read(token_usage.list_secret_uses, "tok_1")
     assert {use.id: use.expires_at for use in uses} == {"sec_tok_1": NOW + 60, "second": None}
 
 
 async def test_of_several_rotations_at_once_one_secret_survives_the_overlap(nodes: Nodes) -> None:
     await add_token(nodes[0])
     assert all(await race(*(rotate(nodes[n % 2], "tok_1", f"s{n}") for n in range(8))))
-    uses = await nodes[0].read(api_tokens.list_secret_uses, "tok_1")
+    uses = await nodes[0].read(token_usage.list_secret_uses, "tok_1")
     assert len([use for use in uses if use.expires_at is None]) == 1
 
 
@@ -295,7 +295,7 @@ async def test_uses_collected_on_several_nodes_add_up_and_count_against_the_quot
     refused = [("sec_t0", "t0", "address", 5, NOW, NOW, "10.9.9.9")]
     outcomes = await race(
         *(
-            nodes[n % 2].write(api_tokens.flush_usage, uses[:: 1 if n % 2 else -1] + refused)
+            nodes[n % 2].write(token_usage.flush_usage, uses[:: 1 if n % 2 else -1] + refused)
             for n in range(10)
         )
     )
@@ -304,7 +304,7 @@ async def test_uses_collected_on_several_nodes_add_up_and_count_against_the_quot
         found = await find(nodes[1], f"t{n}")
         assert found is not None
         assert (found.used, type(found.used)) == (30, int)
-    use = (await nodes[0].read(api_tokens.list_secret_uses, "t0"))[0]
+    use = (await nodes[0].read(token_usage.list_secret_uses, "t0"))[0]
     assert use.outcomes == {"active": 30, "address": 50}
     assert (use.last_used_at, use.last_address) == (NOW, "10.0.0.1")
 
@@ -312,8 +312,8 @@ async def test_uses_collected_on_several_nodes_add_up_and_count_against_the_quot
 async def test_the_latest_use_stays_whatever_order_nodes_report_in(database: Database) -> None:
     await add_token(database)
     for at, address in ((NOW + 9, "late"), (NOW + 1, "early")):
-        await database.write(api_tokens.flush_usage, [("sec_tok_1", "tok_1", "active", 1, at, at, address)])
-    use = (await database.read(api_tokens.list_secret_uses, "tok_1"))[0]
+        await database.write(token_usage.flush_usage, [("sec_tok_1", "tok_1", "active", 1, at, at, address)])
+    use = (await database.read(token_usage.list_secret_uses, "tok_1"))[0]
     assert (use.last_used_at, use.last_address, use.outcomes) == (NOW + 9, "late", {"active": 2})
 
 
@@ -350,7 +350,7 @@ async def test_dead_tokens_are_forgotten_with_everything_of_theirs_children_firs
     await family(database)
     await add_token(database, "expired", created_at=NOW - 9, expires_at=NOW)
     await database.write(
-        api_tokens.flush_usage, [(f"sec_{id}", id, "active", 1, NOW, NOW, "") for id in "abcdex"]
+        token_usage.flush_usage, [(f"sec_{id}", id, "active", 1, NOW, NOW, "") for id in "abcdex"]
     )
     await revoke(database, "a")
     rounds = [await database.write(token_purge.purge_dead_tokens, NOW + 1) for _ in range(5)]

@@ -38,6 +38,7 @@ from watchword.store import (
     sessions,
     statuses,
     token_purge,
+    token_usage,
     tokens,
     users,
 )
@@ -103,7 +104,7 @@ async def work(database: Database, day: int) -> None:
         database, f"kid{day}", created_at=now, expires_at=now + 600, parent_id=f"tok{day}", depth=1
     )
     await database.write(
-        api_tokens.flush_usage, [(f"sec_tok{day}", f"tok{day}", "active", 1, now, now, "10.0.0.1")]
+        token_usage.flush_usage, [(f"sec_tok{day}", f"tok{day}", "active", 1, now, now, "10.0.0.1")]
     )
     await database.write(
         api_tokens.rotate_token,
@@ -116,7 +117,7 @@ async def work(database: Database, day: int) -> None:
         now=now,
     )
     await database.write(
-        api_tokens.flush_usage, [(f"lasting {day}", "lasting", "active", 1, now, now, "10.0.0.1")]
+        token_usage.flush_usage, [(f"lasting {day}", "lasting", "active", 1, now, now, "10.0.0.1")]
     )
 
     await database.write(
@@ -256,7 +257,7 @@ async def work_on_lasting(database: Database, day: int) -> None:
         now=now,
     )
     await database.write(
-        api_tokens.flush_usage, [(f"lasting {day}", "lasting", "active", day + 1, now, now, "10.0.0.1")]
+        token_usage.flush_usage, [(f"lasting {day}", "lasting", "active", day + 1, now, now, "10.0.0.1")]
     )
 
 

@@ -13,7 +13,9 @@ from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope
 from watchword.store import api_tokens as store
-from watchword.store.api_tokens import ApiToken, SecretUse
+from watchword.store import token_usage
+from watchword.store.api_tokens import ApiToken
+from watchword.store.token_usage import SecretUse
 
 READ, WRITE = "watchword:tokens:read", "watchword:tokens:write"
 
@@ -217,7 +219,7 @@ async def describe(runtime: Runtime, token_id: str) -> TokenView:
     token = await runtime.database.read(store.get_token, token_id)
     if token is None:
         raise OAuthError("not_found", "There is no such token.")
-    uses = await runtime.database.read(store.list_secret_uses, token_id)
+    uses = await runtime.database.read(token_usage.list_secret_uses, token_id)
     chain = await runtime.database.read(store.list_chain, token_id)
     return view(token, runtime.now(), uses, [link.id for link in chain])
 

@@ -8,9 +8,10 @@ from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import excess, is_reserved
 from watchword.store import api_tokens as store
-from watchword.store import clients
-from watchword.store.api_tokens import ApiToken, SecretUse
+from watchword.store import clients, token_usage
+from watchword.store.api_tokens import ApiToken
 from watchword.store.sessions import Session
+from watchword.store.token_usage import SecretUse
 from watchword.store.users import User
 
 
@@ -67,7 +68,7 @@ async def own(
         store.list_tokens, after=after, limit=limit, owner=user.id, now=runtime.now()
     )
     return [
-        (token, await runtime.database.read(store.list_secret_uses, token.id))
+        (token, await runtime.database.read(token_usage.list_secret_uses, token.id))
         for token in listed
         if token.owner_kind == "user"
     ]

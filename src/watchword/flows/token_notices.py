@@ -19,7 +19,7 @@ from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
 from watchword.ratelimit import LocalBuckets
 from watchword.store import api_tokens as store
-from watchword.store import users
+from watchword.store import token_usage, users
 from watchword.store.api_tokens import ApiToken
 from watchword.store.database import StorageUnavailable, Transaction
 from watchword.telemetry import log
@@ -121,6 +121,6 @@ async def _tell(
 
 
 async def _described(runtime: Runtime, token: ApiToken, within: Within) -> dict[str, object]:
-    uses = await within.read(store.list_secret_uses, token.id)
+    uses = await within.read(token_usage.list_secret_uses, token.id)
     hint = f"{runtime.settings.brand}a_…{uses[0].hint}" if uses else ""
     return {"name": token.name, "hint": hint, "expires_at": token.expires_at}

@@ -7,7 +7,7 @@ import ipaddress
 import threading
 from dataclasses import dataclass
 
-from watchword.store import api_tokens, clients
+from watchword.store import clients, token_usage
 from watchword.store.database import Database
 
 MAX_PENDING = 10_000
@@ -97,7 +97,7 @@ class Usage:
             for (secret, outcome), use in tokens.items()
         ]
         try:
-            await database.write(api_tokens.flush_usage, uses)
+            await database.write(token_usage.flush_usage, uses)
         except Exception:
             self._keep(tokens)
             raise

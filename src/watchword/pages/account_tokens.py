@@ -9,7 +9,8 @@ from watchword.pages import account, browser, demanded, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.render import Problem
 from watchword.settings import Settings
-from watchword.store.api_tokens import ApiToken, SecretUse
+from watchword.store.api_tokens import ApiToken
+from watchword.store.token_usage import SecretUse
 
 DAY = 86_400
 DAYS = (7, 30, 90, 180, 365)

@@ -11,7 +11,9 @@ from watchword.pages.account import Person
 from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS
 from watchword.pages.console_places import Place
 from watchword.store import api_tokens as store
-from watchword.store.api_tokens import ApiToken, SecretUse
+from watchword.store import token_usage
+from watchword.store.api_tokens import ApiToken
+from watchword.store.token_usage import SecretUse
 
 STATES = ("all", "active", "expired", "revoked")
 REASONS = ("revoked", "compromised")
@@ -86,7 +88,7 @@ async def show_one(request: Request) -> Response:
 
 async def _one(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
     runtime, token = request.runtime, await _find(request)
-    uses = await runtime.lists.read(store.list_secret_uses, token.id)
+    uses = await runtime.lists.read(token_usage.list_secret_uses, token.id)
     chain = await runtime.lists.read(store.list_chain, token.id)
     places = await console_places.find(request, (token.owner_id, token.created_by))
     context = {

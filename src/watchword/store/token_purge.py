@@ -1,8 +1,8 @@
 """API tokens that ended long ago are forgotten, in small steps; what was used of a secret is kept as long as its token."""
 
 from watchword.store import unreadable
-from watchword.store.api_tokens import flush_usage
 from watchword.store.database import Row, Transaction
+from watchword.store.token_usage import flush_usage
 
 _USE: dict[str, type] = {"outcome": str, "count": int, "first_at": int, "last_at": int, "last_address": str}
 

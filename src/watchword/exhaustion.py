@@ -1,4 +1,4 @@
-"""Running out of memory: what counts as that, and how a worker asks to be replaced.
+"""Running out of memory or of file descriptors: what counts as that, and how a worker that has no memory asks to be replaced.
 
 The memory that is missing may be what this process holds, and Python returns little of it to the system. So a worker finishes its
 present requests, within seconds, and stops, and its supervisor starts another. Without a supervisor the process stays: nobody would

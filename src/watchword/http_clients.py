@@ -1,4 +1,4 @@
-"""What the package's HTTP clients have in common: the content codings that they read, and why none can be made.
+"""What the package's HTTP clients (httpx) share: which content codings they accept, and errors of their environment in words.
 
 RFC 9110 §8.4: an HTTP client undoes all codings that an answer names before anybody can look at its length. Two layers of gzip make
 gigabytes of three kilobytes; one makes a thousand times what came.

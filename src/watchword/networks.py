@@ -1,4 +1,7 @@
-"""RFC 4291 §2.5.5.2: IP addresses and networks as people write them, where an IPv4-mapped one is that IPv4 address. URLs of several hosts."""
+"""IP addresses and networks as people write them, URLs of several hosts, and which hosts are this machine.
+
+RFC 4291 §2.5.5.2: an IPv4-mapped address is that IPv4 address.
+"""
 
 import ipaddress
 import re

@@ -1,4 +1,4 @@
-"""Whether whoever sent a request still waits for its answer: how this is asked, from the HTTP server down to the store."""
+"""`HasLeft`: how any layer, from the HTTP server down to the store, asks whether the client has closed its connection already."""
 
 from collections.abc import Callable
 

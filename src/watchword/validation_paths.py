@@ -1,6 +1,6 @@
-"""Which member of a table is not as it should be: msgspec names the place of an error, with `[...]` for the key of a table.
+"""The place of a validation error in full: msgspec writes `[...]` where a table's key stands, and this finds the key.
 
-Owns finding that key again, by converting the tables with one member each.
+It converts the table again with one member at a time, until one fails with the same message.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The composition root: settings, database, jobs and routes made into one ASGI application."""
+"""The composition root: settings, database, jobs and routes made into one ASGI application, which answers each request by its route."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Which route a request is for: its path below that of the issuer, wherever the application is mounted.
+"""Finding the route of a request: by its path below the issuer's, wherever the application is mounted.
 
 By ASGI a path is whole, and `root_path` is what of it belongs to a mount. Some servers and frameworks leave what follows alone; where
 the whole path names no route, the one that they must have taken it from is tried.

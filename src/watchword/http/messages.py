@@ -1,4 +1,4 @@
-"""The request and response vocabulary: bodies and their content types, one place that renders errors, security headers.
+"""`Request` and `Response`: bodies and their content types, one place that renders errors, security headers.
 
 Endpoints are functions from a `Request` to a `Response`. Everything that arrives is checked before an endpoint sees it:
 duplicate parameters and bad encodings (`forms`), wrong content types and over-large bodies here.

@@ -35,25 +35,27 @@ def oldest_sign_in(request: AuthorizationRequest) -> int | None:
     return ANY_AGE if wish is not None and wish.essential else None
 
 
-def next_step(
-    request: AuthorizationRequest,
-    session: SignedIn | None,
-    *,
-    consented: bool,
-    hinted_subject: str | None,
-    supported_acr: Collection[str],
-    done: Collection[Step] = (),
-    now: int,
-    began_at: int | None = None,
-) -> Step:
-    """Return the next step. Raises `unmet_authentication_requirements` for an essential acr that cannot be reached, `login_required`
-    when another person is signed in, and with `prompt=none` the error that stands for the step (§3.1.2.6).
+class Facts(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known when a request is looked at.
 
-    `consented` says that an earlier consent covers client, scope, resource and details; `hinted_subject` is the `sub` of a
-    verified `id_token_hint`; `began_at` is when the request arrived (Unix seconds), by default now.
+    `consented` says that an earlier consent covers client, scope, resource and details; `hinted_subject` is the `sub` of a verified
+    `id_token_hint`; `supported_acr` are the levels that can be reached here; `done` are the steps taken. `now` and `began_at`, when the
+    request arrived, are in Unix seconds.
     """
-    since = now if began_at is None else began_at
-    step = _decide(request, session, consented, hinted_subject, supported_acr, done, now, since)
+
+    session: SignedIn | None
+    consented: bool
+    hinted_subject: str | None
+    supported_acr: Collection[str]
+    done: Collection[Step] = ()
+    now: int
+    began_at: int
+
+
+def next_step(request: AuthorizationRequest, facts: Facts) -> Step:
+    """Return the next step. Raises `unmet_authentication_requirements` for an essential acr that cannot be reached, `login_required`
+    when another person is signed in, and with `prompt=none` the error that stands for the step (§3.1.2.6)."""
+    step = _decide(request, facts)
     if step != "answer" and "none" in request.prompt:  # §3.1.2.6
         raise silently(step)
     return step
@@ -72,45 +74,35 @@ _SILENT = {
 }
 
 
-def _decide(
-    request: AuthorizationRequest,
-    session: SignedIn | None,
-    consented: bool,
-    hinted_subject: str | None,
-    supported_acr: Collection[str],
-    done: Collection[Step],
-    now: int,
-    began_at: int,
-) -> Step:
+def _decide(request: AuthorizationRequest, facts: Facts) -> Step:
+    session, done = facts.session, facts.done
     if "create" in request.prompt and not {"create", "sign_in"} & set(done):
         return "create"
-    if session is None or _is_stale(request, session, done, now, began_at):
+    if session is None or _is_stale(request, session, facts):
         return "sign_in"
     if "select_account" in request.prompt and not {"select_account", "sign_in"} & set(done):
         return "select_account"
-    if not _is_wanted(request, session, hinted_subject):  # §3.1.2.2
+    if not _is_wanted(request, session, facts.hinted_subject):  # §3.1.2.2
         if "sign_in" in done or "none" in request.prompt:
             raise OAuthError("login_required", "Somebody other than the requested person is signed in.")
         return "sign_in"
-    if not _has_acr(request, session, supported_acr, done):
+    if not _has_acr(request, session, facts.supported_acr, done):
         return "step_up"
-    if "consent" not in done and ("consent" in request.prompt or not consented):
+    if "consent" not in done and ("consent" in request.prompt or not facts.consented):
         return "consent"
     return "answer"
 
 
-def _is_stale(
-    request: AuthorizationRequest, session: SignedIn, done: Collection[Step], now: int, began_at: int
-) -> bool:
+def _is_stale(request: AuthorizationRequest, session: SignedIn, facts: Facts) -> bool:
     oldest = oldest_sign_in(request)
     if oldest is None:
         return False
     if session.auth_time is None:
         return True
     # Somebody signed in for this request, but this session may be another person's, and older
-    if "sign_in" in done:
-        return session.auth_time < began_at - oldest - LEEWAY
-    return oldest == 0 or now - session.auth_time > oldest
+    if "sign_in" in facts.done:
+        return session.auth_time < facts.began_at - oldest - LEEWAY
+    return oldest == 0 or facts.now - session.auth_time > oldest
 
 
 def _is_wanted(request: AuthorizationRequest, session: SignedIn, hinted_subject: str | None) -> bool:

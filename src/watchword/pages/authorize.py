@@ -7,6 +7,8 @@ consent page to the person it was shown to (AZ-55).
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import quote, urlencode
 
+import msgspec
+
 from watchword.credentials.methods import LEVELS
 from watchword.flows import anonymous, authorization, authorization_requests, consents, membership
 from watchword.flows.authorization_requests import Reference
@@ -17,7 +19,7 @@ from watchword.oauth.authorization import AuthorizationRequest, RedirectError
 from watchword.oauth.authorization_response import response_location, response_parameters
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.interaction import Step, next_step, silently
+from watchword.oauth.interaction import Facts, Step, next_step, silently
 from watchword.pages import browser, demanded, developer, returning, visit
 from watchword.pages import consent as consent_page
 from watchword.store import interactions
@@ -36,6 +38,20 @@ ONCE = (
 )
 
 
+class UnderWay(msgspec.Struct, frozen=True):
+    """An authorization request that a person is about to answer; `kept` is where it waits between two pages, None before the first."""
+
+    request: Request
+    asked: AuthorizationRequest
+    client: Client
+    kept: Interaction | Reference | None
+
+    @property
+    def done(self) -> tuple[str, ...]:
+        """The steps that were taken for this request."""
+        return self.kept.done if isinstance(self.kept, Interaction) else ()
+
+
 async def authorize(request: Request) -> Response:
     """Take an authorization request, by GET or POST (OIDC Core §3.1.2.1)."""
     if (again := _again_by_get(request)) is not None:
@@ -47,7 +63,7 @@ async def authorize(request: Request) -> Response:
         )
         if _is_without_cookies(request):
             return await _again_by_reference(request, client, form)
-        return await _proceed(request, asked, client, pushed)
+        return await _proceed(UnderWay(request, asked, client, pushed))
     except OAuthError as error:
         if error.code == "too_many_requests":
             raise
@@ -105,7 +121,7 @@ async def _go_on(request: Request, interaction: Interaction, asked: Authorizatio
         client = await authorization_requests.still_of(request.runtime, asked)
     except OAuthError as error:
         return await _show(request, error)
-    return await _proceed(request, asked, client, interaction)
+    return await _proceed(UnderWay(request, asked, client, interaction))
 
 
 async def _under_way(request: Request, form: Form) -> tuple[Interaction, AuthorizationRequest] | None:
@@ -115,13 +131,11 @@ async def _under_way(request: Request, form: Form) -> tuple[Interaction, Authori
     return await authorization.resume(request.runtime, form.get("interaction") or "", value)
 
 
-async def _proceed(
-    request: Request, asked: AuthorizationRequest, client: Client, kept: Interaction | Reference | None
-) -> Response:
+async def _proceed(way: UnderWay) -> Response:
+    """Answer, or ask the person for the next step."""
+    request, asked, client = way.request, way.asked, way.client
     runtime = request.runtime
-    interaction = kept if isinstance(kept, Interaction) else None
     session, user = await _who(request)
-    done = interaction.done if interaction else ()
     own = consents.for_person(runtime.settings, asked, client, user) if user else asked
     try:
         earlier = (
@@ -130,41 +144,34 @@ async def _proceed(
             else None
         )
         consented = own is None or earlier is not None
-        step = await _next_step(request, asked, client, session, interaction, done, consented=consented)
+        step = await _next_step(way, session, way.done, consented=consented)
         # Not before this step: another account that is signed in to or selected may be open to it.
         if own is None and step in ("consent", "answer"):
             raise membership.nothing_open()
     except OAuthError as error:
-        return await _answer_error(request, asked, kept, error)
+        return await _answer_error(way, error)
     if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
-        return await _enrol(request, asked, kept)
+        return await _enrol(way)
     if own is not None and step == "answer" and session is not None and earlier is not None:
-        return await _answer(request, own, session, kept, earlier)
-    return await _ask(request, asked, own, client, user, kept, step)
+        return await _answer(way, own, session, earlier)
+    return await _ask(way, own, user, step)
 
 
 async def _next_step(
-    request: Request,
-    asked: AuthorizationRequest,
-    client: Client,
-    session: Session | None,
-    interaction: Interaction | None,
-    done: tuple[str, ...],
-    *,
-    consented: bool,
-    now: int | None = None,
+    way: UnderWay, session: Session | None, done: tuple[str, ...], *, consented: bool, now: int | None = None
 ) -> Step:
-    runtime = request.runtime
-    return next_step(
-        asked,
-        authorization.signed_in(runtime, client, session) if session else None,
+    runtime, client, kept = way.request.runtime, way.client, way.kept
+    now = runtime.now() if now is None else now
+    facts = Facts(
+        session=authorization.signed_in(runtime, client, session) if session else None,
         consented=consented,
-        hinted_subject=await authorization.hinted_subject(runtime, client, asked),
+        hinted_subject=await authorization.hinted_subject(runtime, client, way.asked),
         supported_acr=LEVELS,
         done=done,  # type: ignore[arg-type]  # steps are kept as text
-        now=runtime.now() if now is None else now,
-        began_at=authorization.began_at(interaction) if interaction else None,
+        now=now,
+        began_at=authorization.began_at(kept) if isinstance(kept, Interaction) else now,
     )
+    return next_step(way.asked, facts)
 
 
 async def _who(request: Request) -> tuple[Session | None, User | None]:
@@ -172,65 +179,51 @@ async def _who(request: Request) -> tuple[Session | None, User | None]:
     return await visit.visitor(request) or (None, None)
 
 
-async def _enrol(
-    request: Request, asked: AuthorizationRequest, kept: Interaction | Reference | None
-) -> Response:
+async def _enrol(way: UnderWay) -> Response:
     """Send a person to set up a second factor, and back to the application."""
-    if "none" in asked.prompt:
-        return await _answer_error(request, asked, kept, silently("step_up"))
-    value, fresh = browser.ensure_browser(request)
-    interaction_id = await _keep(request, asked, kept, value, None)
-    return demanded.set_up(request, returning.RESUME + interaction_id, (fresh,) if fresh else ())
+    if "none" in way.asked.prompt:
+        return await _answer_error(way, silently("step_up"))
+    value, fresh = browser.ensure_browser(way.request)
+    interaction_id = await _keep(way, value, None)
+    return demanded.set_up(way.request, returning.RESUME + interaction_id, (fresh,) if fresh else ())
 
 
-async def _ask(
-    request: Request,
-    asked: AuthorizationRequest,
-    own: AuthorizationRequest | None,
-    client: Client,
-    user: User | None,
-    kept: Interaction | Reference | None,
-    step: str,
-) -> Response:
+async def _ask(way: UnderWay, own: AuthorizationRequest | None, user: User | None, step: str) -> Response:
+    """Show the consent page, or send the person to the page of another step."""
+    request, done = way.request, way.done
     runtime = request.runtime
-    if user is None and kept is None:
+    if user is None and way.kept is None:
         # A pushed request was counted when it was pushed.
         anonymous.admit(runtime, "authorize", request.address)
     value, fresh = browser.ensure_browser(request)
-    done = kept.done if isinstance(kept, Interaction) else ()
     headers = (fresh,) if fresh else ()
     if step == "consent" and user is not None and own is not None:
-        if isinstance(kept, Reference):
+        if isinstance(way.kept, Reference):
             # The request_uri is used up: the page must be at a URL that can be opened again.
-            interaction_id = await _keep(request, asked, kept, value, None)
+            interaction_id = await _keep(way, value, None)
             return redirect(f"{runtime.settings.issuer}{returning.RESUME}{interaction_id}", headers)
-        shown = consents.shown_to(runtime.settings, own, user, client)
-        interaction_id = await _keep(request, asked, kept, value, (done, shown))
-        return consent_page.page(request, own, client, user, interaction_id, (value, fresh))
+        shown = consents.shown_to(runtime.settings, own, user, way.client)
+        interaction_id = await _keep(way, value, (done, shown))
+        return consent_page.page(request, own, way.client, user, interaction_id, (value, fresh))
     if step in ONCE:
         done = (*done, step)
-    interaction_id = await _keep(request, asked, kept, value, (done, None))
+    interaction_id = await _keep(way, value, (done, None))
     back = returning.seal_return(runtime, returning.RESUME + interaction_id)
     pages = {"step_up": "step-up", "select_account": "select-account", "create": "sign-up"}
     page = pages.get(step, "sign-in")
-    headers = (*headers, *browser.language_wish(request, asked.ui_locales))
+    headers = (*headers, *browser.language_wish(request, way.asked.ui_locales))
     return redirect(f"{runtime.settings.issuer}/{page}?return={back}", headers)
 
 
-async def _keep(
-    request: Request,
-    asked: AuthorizationRequest,
-    kept: Interaction | Reference | None,
-    value: str,
-    noted: tuple[tuple[str, ...], str | None] | None,
-) -> str:
+async def _keep(way: UnderWay, value: str, noted: tuple[tuple[str, ...], str | None] | None) -> str:
     """Return the identifier of a request under way in the browser of this value, with the steps taken and whom it was shown to noted;
     raise `invalid_request_uri`."""
+    runtime, kept = way.request.runtime, way.kept
     if not isinstance(kept, Interaction):
         done, shown = noted or ((), None)
-        return await authorization.begin(request.runtime, asked, value, kept, done=done, shown_to=shown)
+        return await authorization.begin(runtime, way.asked, value, kept, done=done, shown_to=shown)
     if noted is not None:
-        await request.runtime.database.write(interactions.note_interaction, kept.id, *noted)
+        await runtime.database.write(interactions.note_interaction, kept.id, *noted)
     return kept.id
 
 
@@ -249,67 +242,57 @@ async def consent(request: Request) -> Response:
         client = await authorization_requests.still_of(runtime, asked)
     except OAuthError as error:
         return await _show(request, error)
+    way = UnderWay(request, asked, client, interaction)
     own = consents.for_person(runtime.settings, asked, client, user) if user else None
     if session is None or user is None or own is None:
-        return await _proceed(request, asked, client, interaction)
+        return await _proceed(way)
     shown = consents.shown_to(runtime.settings, own, user, client)
     if not consents.showed_all(interaction.shown_to, shown):  # AZ-55
-        return await _proceed(request, asked, client, interaction)
+        return await _proceed(way)
     agreed = consents.chosen(runtime.settings, own, form.all("scope"))
     if form.get("decision") != "approve" or not agreed.answers(own):
         denied = OAuthError("access_denied", "The person did not agree.")
-        return await _answer_error(request, asked, interaction, denied)
-    if await demanded.is_lacking(request, user) or not await _may_answer(
-        request, asked, client, session, interaction
-    ):
-        return await _proceed(request, asked, client, interaction)
+        return await _answer_error(way, denied)
+    if await demanded.is_lacking(request, user) or not await _may_answer(way, session, interaction):
+        return await _proceed(way)
     remember = consents.remembering(runtime, own, client, session, agreed)
-    return await _answer(request, own, session, interaction, agreed, remember)
+    return await _answer(way, own, session, agreed, remember)
 
 
-async def _may_answer(
-    request: Request, asked: AuthorizationRequest, client: Client, session: Session, interaction: Interaction
-) -> bool:
+async def _may_answer(way: UnderWay, session: Session, interaction: Interaction) -> bool:
     """Whether only the consent was missing: since the page was shown, the person may have signed in again at a lower level."""
-    done = (*interaction.done, "consent")
+    done = (*way.done, "consent")
     # Time spent reading the page must not make the sign-in too old.
     began_at = authorization.began_at(interaction)
     try:
-        step = await _next_step(
-            request, asked, client, session, interaction, done, consented=True, now=began_at
-        )
+        step = await _next_step(way, session, done, consented=True, now=began_at)
     except OAuthError:
         return False
     return step == "answer"
 
 
 async def _answer(
-    request: Request,
-    asked: AuthorizationRequest,
+    way: UnderWay,
+    own: AuthorizationRequest,
     session: Session,
-    kept: Interaction | Reference | None,
     agreed: Agreed,
     remember: Callable[[Transaction], Awaitable[None]] | None = None,
 ) -> Response:
-    code = await authorization.answer(request.runtime, kept, asked, session, agreed, remember)
+    code = await authorization.answer(way.request.runtime, way.kept, own, session, agreed, remember)
     # Signed out or withdrawn in between, and nobody is there to read a page.
-    if code is None and "none" in asked.prompt:
-        still, _user = await _who(request)
-        return await _answer_error(request, asked, kept, silently("consent" if still else "sign_in"))
+    if code is None and "none" in own.prompt:
+        still, _user = await _who(way.request)
+        return await _answer_error(way, silently("consent" if still else "sign_in"))
     if code is None:
-        return _gone(request)
-    return _send(request, asked.redirect_uri, asked.response_mode, asked.state, code=code)
+        return _gone(way.request)
+    return _send(way.request, own.redirect_uri, own.response_mode, own.state, code=code)
 
 
-async def _answer_error(
-    request: Request,
-    asked: AuthorizationRequest,
-    kept: Interaction | Reference | None,
-    error: OAuthError,
-) -> Response:
-    if not await _is_answered_first(request, kept):
-        return _gone(request)
-    return _send(request, asked.redirect_uri, asked.response_mode, asked.state, error=error)
+async def _answer_error(way: UnderWay, error: OAuthError) -> Response:
+    if not await _is_answered_first(way.request, way.kept):
+        return _gone(way.request)
+    asked = way.asked
+    return _send(way.request, asked.redirect_uri, asked.response_mode, asked.state, error=error)
 
 
 async def _is_answered_first(request: Request, kept: Interaction | Reference | None) -> bool:

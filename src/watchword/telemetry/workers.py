@@ -1,4 +1,4 @@
-"""Counters over several workers: each writes its own to a shared folder, and the one that is scraped adds them up.
+"""Metrics of several workers: each writes its counters to a shared folder, and the one that is scraped adds them up.
 
 Owns the folder and its files, one for each process. The counts of a killed worker stay in the sum, so that no counter ever decreases;
 at most what it counted since its last write is lost.

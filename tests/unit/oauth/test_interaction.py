@@ -8,7 +8,7 @@ from watchword.oauth import interaction
 from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.claims_request import ClaimsRequest, ClaimWish
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.interaction import SignedIn
+from watchword.oauth.interaction import Facts, SignedIn
 
 NOW = 1_800_000_000
 ALICE = SignedIn("alice", NOW - 100, ("password",))
@@ -27,9 +27,8 @@ def step(
         **change,
     )
     try:
-        return interaction.next_step(
-            request,
-            session,
+        facts = Facts(
+            session=session,
             consented=consented,
             hinted_subject=hint,
             supported_acr=("password", "mfa"),
@@ -37,6 +36,7 @@ def step(
             now=NOW,
             began_at=began_at,
         )
+        return interaction.next_step(request, facts)
     except OAuthError as error:
         return error.code
 

@@ -12,7 +12,7 @@ from watchword import __version__, http, jobs
 from watchword.app import refusals
 from watchword.app.paths import Paths
 from watchword.app.requests import RequestReader
-from watchword.app.routes import HOT, ROUTES, TOO_LARGE, Route
+from watchword.app.routes import HOT, TOO_LARGE, Route
 from watchword.flows import accounts, places, proofs, start
 from watchword.flows.local import LocalIntrospection
 from watchword.flows.runtime import Runtime, Trust
@@ -28,8 +28,6 @@ from watchword.settings import Settings, SettingsError, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import observe, tracing, workers
-
-__all__ = ["ROUTES", "App"]
 
 NOT_OPEN = "the server is not open: run the application with its ASGI lifespan, or `await app.open()` in that of the application that it is part of"
 FORKED = (

@@ -1,6 +1,7 @@
 """Every command by its name. Only the module of the called one is imported: importing all takes twice as long to start."""
 
 from importlib import import_module
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
@@ -33,7 +34,7 @@ VERSION = "--version"
 class InOrder(TyperGroup):
     """The commands in the order of their sections: typer puts groups behind commands."""
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:
+    def list_commands(self, ctx: Any) -> list[str]:
         """Return their names."""
         return [name for name in MODULES if name in self.commands]
 

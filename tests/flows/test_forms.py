@@ -89,7 +89,7 @@ async def test_where_no_scope_is_open_to_people_the_page_for_a_token_says_so(
         await person.sign_in()
         answer = await person.open("/account/tokens/new")
         assert answer.status_code == 200
-        assert "No rights are open to your own tokens." in answer.text
+        assert "There are no permissions that your own tokens may have." in answer.text
         assert "Create token" not in answer.text
         assert "personal = true" not in answer.text
         await people.change(
@@ -273,7 +273,7 @@ async def test_who_confirms_before_a_change_is_told_that_it_has_not_been_made(ad
     assert ada.path == "/step-up"
     await ada.send({"code": code_of(ada.server, key)}, having="method")
     assert ada.path == "/account/second_factors"
-    assert "Nothing has been changed yet" in ada.text
+    assert "Nothing has changed yet" in ada.text
     await ada.send({"do": "remove_totp"}, having="do")
     assert "Authenticator app removed." in ada.text
 

@@ -109,7 +109,7 @@ async def test_a_new_person_gets_an_account_without_a_password(server: Server) -
         await person.open("/account/password")
         await person.send({"new_password": PASSWORD}, having="csrf")
         await person.open("/account")
-        assert "A password alone is easy to lose." in person.text
+        assert "A password alone is easily stolen." in person.text
 
 
 @pytest.mark.parametrize("lie", ["state", "iss", "code", "other browser", "again"])

@@ -260,7 +260,7 @@ async def test_second_steps_are_removed_and_their_owner_is_told(store: Store, tm
         assert await act(admin, page, "remove_factors") == 200
         assert not (await people.factors_of(server.runtime, user)).totp
         told = [text for to, text in await letters(server) if to == "kim@example.com"]
-        assert any("an administrator removed every second step" in text for text in told)
+        assert any("An administrator removed every second step" in text for text in told)
         assert (await named(server, user.id))[0].name == "user.factors_removed"
 
 

@@ -154,7 +154,7 @@ async def test_recovery_codes_that_are_loaded_again_stay_the_same(ada: Person) -
     await add_totp(ada)
     await ada.open("/account/second_factors")
     await send_twice(ada, {"do": "new_recovery_codes"}, having="once", index=-1)
-    mails = [text for _, text in await letters(ada.server) if "recovery codes were made" in text]
+    mails = [text for _, text in await letters(ada.server) if "recovery codes were created" in text]
     assert len(mails) == 1
     have = await ada.server.runtime.database.read(factor_store.enrolled, (await user_of(ada.server)).id)
     assert have.recovery_codes == 10

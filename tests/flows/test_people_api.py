@@ -87,7 +87,7 @@ async def test_an_account_lives_its_life_by_the_api(server: Server) -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "says"),
-    [("POST", "/disable", "switched your account"), ("DELETE", "", "was deleted")],
+    [("POST", "/disable", "switched off your account"), ("DELETE", "", "was deleted")],
     ids=["switched off", "deleted"],
 )
 async def test_whose_account_an_administrator_ends_is_told_by_mail(
@@ -106,7 +106,7 @@ async def test_whose_account_an_administrator_ends_is_told_by_mail(
 
 @pytest.mark.parametrize(
     ("locale", "says"),
-    [("de-AT", "abgeschaltet"), ("tlh", "switched your account"), (7, "switched your account")],
+    [("de-AT", "abgeschaltet"), ("tlh", "switched off your account"), (7, "switched off your account")],
 )
 async def test_what_an_administrator_does_is_told_in_the_language_that_the_account_names(
     people: Server, locale: object, says: str

@@ -172,15 +172,13 @@ def issued(new: Issued) -> TokenIssued:
 async def create_token(call: Call) -> TokenIssued:
     """Create an API token."""
     runtime, given = call.request.runtime, call.body
-    call.caller.check_may_give(given.scope.split())
     owner = await api_tokens.resolve_owner(runtime, given.owner) if given.owner else await _own(call)
     new = await api_tokens.create(
         runtime,
         given,
         owner=owner,
         actor=call.caller.actor,
-        may_reserve=True if call.caller.may("watchword:admin") else call.caller.scope,
-        not_after=call.caller.expires_at,
+        may_reserve=call.caller.giver,
     )
     return issued(new)
 

@@ -9,13 +9,14 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.flows import membership, sessions, token_limits, token_notices
+from watchword.flows.giving import NOBODY, OPERATOR, Giver
 from watchword.flows.identifiers import LONGEST, new_id
 from watchword.flows.inputs import Text, check_resource, check_text
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import excess, format_scope, is_reserved, parse_scope
+from watchword.oauth.scopes import excess, format_scope, parse_scope
 from watchword.store import api_tokens as store
 from watchword.store import clients, users
 from watchword.store.api_tokens import ApiToken
@@ -94,12 +95,11 @@ async def create(
     *,
     owner: tuple[str, str],
     actor: str,
-    may_reserve: bool | frozenset[str] = False,
-    not_after: int | None = None,
+    may_reserve: bool | Giver = False,
     session: Session | None = None,
 ) -> Issued:
-    """Create a token. `may_reserve` says which scopes over this server may be given (True: all, for operators); `not_after` (Unix
-    seconds) bounds the life of a token that holds one (AP-05); `session` is that of a person who asks for it on a page.
+    """Create a token. `may_reserve` says who gives the scopes over this server that it holds (True: an operator, who may give all), and so
+    bounds its life (AP-05); `session` is that of a person who asks for it on a page.
 
     Raises as `sessions.act`, or an error that names what is wrong with the input.
     """
@@ -112,9 +112,14 @@ async def create(
             "invalid_request", "The name of an application has 200 characters at most.", field="owner"
         )
     expires_at = _expiry(runtime, given.expires_in, now)
-    if given.expires_in is None and not_after is not None and expires_at is not None and _reserved(scope):
-        expires_at = min(expires_at, not_after)
-    _check_reserved(scope, expires_at, may_reserve, not_after)
+    giver = may_reserve if isinstance(may_reserve, Giver) else OPERATOR if may_reserve else NOBODY
+    giver.check(scope)
+    if giver.outlives(scope, expires_at):
+        if given.expires_in is not None:
+            raise OAuthError(
+                "insufficient_scope", "Such a token cannot outlive the one that makes it.", field="expires_in"
+            )
+        expires_at = giver.until
     member_of = await _member_of(runtime, owner, scope)
     token = ApiToken(
         id=new_id("token"),
@@ -150,28 +155,6 @@ async def _member_of(
     if user is not None and (opened := membership.open_to(runtime.settings, user, scope)) != scope:
         raise excess("A scope is for members of groups that the owner is not in.", scope, opened)
     return user.groups if user else None
-
-
-def _reserved(scope: tuple[str, ...]) -> set[str]:
-    return {token for token in scope if is_reserved(token)}
-
-
-def _check_reserved(
-    scope: tuple[str, ...], expires_at: int | None, may_reserve: bool | frozenset[str], not_after: int | None
-) -> None:
-    reserved = _reserved(scope)
-    if not reserved:
-        return
-    if may_reserve is not True and (not may_reserve or not reserved <= may_reserve):
-        raise OAuthError(
-            "insufficient_scope",
-            "A scope over this server can only be given by somebody who holds it.",
-            field="scope",
-        )
-    if not_after is not None and (expires_at is None or expires_at > not_after):
-        raise OAuthError(
-            "insufficient_scope", "Such a token cannot outlive the one that makes it.", field="expires_in"
-        )
 
 
 async def narrow(runtime: Runtime, parent: ApiToken, given: NarrowInput, *, actor: str) -> Issued:

@@ -4,18 +4,18 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from watchword.flows import client_registry, introspection, proofs
+from watchword.flows import client_registry, giving, introspection, proofs
 from watchword.flows.client_auth import Credentials
+from watchword.flows.giving import ALL, Giver
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.oauth import bearer, dpop, mtls, token_format
 from watchword.oauth.bearer import PresentedToken
 from watchword.oauth.errors import OAuthError
-from watchword.oauth.scopes import is_reserved
 from watchword.store.holders import Holder
 
-ALL = "watchword:admin"
+__all__ = ["ALL", "Caller", "authenticate", "read"]
 
 
 class Caller(msgspec.Struct, frozen=True):
@@ -40,9 +40,14 @@ class Caller(msgspec.Struct, frozen=True):
     scheme: str = "Bearer"
     holder: Holder = Holder("")
 
+    @property
+    def giver(self) -> Giver:
+        """What the caller may give to others."""
+        return Giver(self.scope, self.expires_at, self.is_limited)
+
     def may(self, scope: str) -> bool:
         """Whether the caller holds a scope, or `watchword:admin`, which stands for every scope over this server."""
-        return scope in self.scope or (is_reserved(scope) and ALL in self.scope)
+        return self.giver.may(scope)
 
     def ended(self) -> OAuthError:
         """Return the refusal of a change whose token ended while it was asked for."""
@@ -55,28 +60,15 @@ class Caller(msgspec.Struct, frozen=True):
         return OAuthError(code, description, challenge=challenge)
 
     def check_may_give(self, scope: Iterable[str]) -> None:
-        """Raise `insufficient_scope` when a scope over this server would be given that the caller lacks (AP-05), or holds with limits
-        that the recipient would not have."""
-        power = [token for token in scope if is_reserved(token)]
-        if power and self.is_limited:
-            raise OAuthError(
-                "insufficient_scope",
-                "A limited token cannot give a scope over this server.",
-                field="scope",
-            )
-        if not all(self.may(token) for token in power):
-            raise OAuthError(
-                "insufficient_scope",
-                "A scope over this server can only be given by somebody who holds it.",
-                field="scope",
-            )
+        """Raise `insufficient_scope` when the caller may not give a scope to others (AP-05)."""
+        self.giver.check(scope)
 
     def check_may_renew(self, scope: Iterable[str], expires_at: int | None) -> None:
         """Raise `insufficient_scope` when a new secret of a token would give a scope over this server that the caller lacks, or would
         outlive the caller with it (AP-05)."""
-        power = [token for token in scope if is_reserved(token)]
+        power = giving.reserved(scope)
         self.check_may_give(power)
-        if power and self.expires_at is not None and (expires_at is None or expires_at > self.expires_at):
+        if self.giver.outlives(power, expires_at):
             raise OAuthError("insufficient_scope", "Such a token cannot outlive the one that rotates it.")
 
 

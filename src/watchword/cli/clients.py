@@ -158,11 +158,12 @@ def list_(
             client.name,
             client.token_endpoint_auth_method,
             client.scope,
+            "disabled" if client.disabled_at else "active",
             session.when(client.last_used_at),
         )
         for client in clients
     ]
-    session.print_table(("client_id", "name", "auth", "scope", "last used"), rows)
+    session.print_table(("client_id", "name", "auth", "scope", "state", "last used"), rows)
     session.print_more(following, search)
 
 

@@ -1,5 +1,6 @@
 """`watchword trust …`: trust rules: which issuers' assertions get which tokens."""
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Annotated
 
@@ -105,9 +106,10 @@ def create(
 
     work = partial(_create, given)
     rule, unknown = session.run(work, database=database, config=config, as_json=as_json, makes=True)
-    _print(rule, as_json)
-    for one in unknown:
-        session.err.print(trust_rules.UNKNOWN.format(one), style="yellow", markup=False)
+    warnings = [trust_rules.UNKNOWN.format(one) for one in unknown]
+    _print(rule, as_json, warnings)
+    for warning in warnings:
+        session.err.print(warning, style="yellow", markup=False)
 
 
 async def _create(given: dict[str, object], runtime: Runtime) -> tuple[Rule, list[str]]:
@@ -115,10 +117,11 @@ async def _create(given: dict[str, object], runtime: Runtime) -> tuple[Rule, lis
     return made, await trust_rules.unknown_clients(runtime, made)
 
 
-def _print(rule: Rule, as_json: bool) -> None:
+def _print(rule: Rule, as_json: bool, warnings: Sequence[str] = ()) -> None:
     shown = admin_trust.view(rule)
     if as_json:
-        session.print_json(shown)
+        told = {"warnings": warnings} if warnings else {}
+        session.print_json(msgspec.to_builtins(shown) | told)
         return
     fields = msgspec.structs.asdict(shown)
     fields["claims"] = [f"{name}={pattern}" for name, pattern in shown.claims.items()]

@@ -10,7 +10,7 @@ import typer
 
 from watchword.cli import people_import, session
 from watchword.cli.session import ACTOR, Config, Database, Json
-from watchword.endpoints.admin_users import UserView, view
+from watchword.endpoints.admin_users import OneTimeLink, UserView, view
 from watchword.flows import account_changes, accounts, people, sign_up
 from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
@@ -280,16 +280,17 @@ def reset_link(who: Who, database: Database = None, config: Config = None, as_js
         return await people.reset_link(runtime, user, actor=ACTOR), user
 
     link, user = session.run(work, database=database, config=config, as_json=as_json)
-    _print_link(link, people.RESET_LIFETIME, as_json)
-    if user.disabled_at is not None:
+    is_disabled = user.disabled_at is not None
+    _print_link(link, people.RESET_LIFETIME, as_json, is_disabled=is_disabled)
+    if is_disabled:
         told = (
             f"this account is disabled: until `watchword user enable {user.username}` the link leads nowhere"
         )
         session.err.print(told, style="dim", markup=False)
 
 
-def _print_link(link: str, lifetime: int, as_json: bool) -> None:
+def _print_link(link: str, lifetime: int, as_json: bool, *, is_disabled: bool = False) -> None:
     if as_json:
-        session.print_json({"link": link, "expires_in": lifetime})
+        session.print_json(OneTimeLink(link, lifetime, is_disabled))
     else:
         session.print_fields([("link", link), ("works for", f"{lifetime // 3600} hours, once")])

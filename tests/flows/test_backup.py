@@ -238,9 +238,9 @@ async def test_nothing_is_backed_up_under_a_key_that_does_not_belong_to_the_data
 
 
 async def test_another_master_key_is_refused_and_none_is_made(server: Server, tmp_path: Path) -> None:
-    await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
+    made = await backup.write_backup(settings_of(server), tmp_path / "b.gz", NOW)
     elsewhere = settings_of(server, database=str(tmp_path / "new.db"), key_file=str(tmp_path / "other key"))
-    with pytest.raises(SettingsError, match="put the key file there first"):
+    with pytest.raises(SettingsError, match=rf"master key is {made.master_key}\) to \S*/other key first"):
         await backup.restore_backup(elsewhere, tmp_path / "b.gz", NOW)
     (tmp_path / "other key").write_text("ab" * 32)
     (tmp_path / "other key").chmod(0o600)

@@ -161,8 +161,15 @@ async def _write(bulk: Bulk, out: _Writer, masters: Keys, now: int) -> Report:
 
 def read_backup(path: Path, masters: Keys) -> tuple[Report, Secret]:
     """Check every line of a backup and return what it holds, and its root secret; raise OAuthError when it is damaged, truncated or forged."""
-    try:
+    with _told(path):
         return _read(path, masters)
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Say of a backup that cannot be read what is wrong with it."""
+    try:
+        yield
     except EOFError:
         raise _damaged("it is cut off") from None
     except (gzip.BadGzipFile, zlib.error):
@@ -260,7 +267,9 @@ async def restore_backup(
 
     Raises OAuthError when the file is not sound, or when the database is not empty and `replace` is not given.
     """
-    report, root = read_backup(path, existing_master_keys(settings))
+    with _told(path):
+        head = _head(next(_lines(path), b""))
+    report, root = read_backup(path, existing_master_keys(settings, of_backup=head.master_key))
     bulk = await store.open_bulk(settings.database, root.derive("audit"), create=True, alone=True)
     try:
         await bulk.begin()

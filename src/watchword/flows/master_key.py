@@ -35,13 +35,15 @@ def writable_file(settings: Settings) -> Path | None:
     return path if path and os.access(os.path.dirname(os.path.realpath(path)), os.W_OK | os.X_OK) else None
 
 
-def existing_master_keys(settings: Settings) -> Keys:
-    """Return the existing master keys, whether or not the database exists; raise SettingsError with the remedy."""
+def existing_master_keys(settings: Settings, of_backup: str = "") -> Keys:
+    """Return the existing master keys, whether or not the database exists; raise SettingsError with the remedy, which names the key
+    `of_backup` where that is what it is for."""
     path = key_path(settings)
     if VARIABLE not in os.environ and not path.exists():
+        which = f" of the database that was backed up (its master key is {of_backup})" if of_backup else ""
         raise SettingsError(
-            f"the master key {path} does not exist, and it is not part of a backup: put the key file there first, "
-            "or set key_file to its path"
+            f"the master key {path} does not exist, and it is not part of a backup: copy the key file{which} to {path} first, "
+            "or set key_file to its path (WATCHWORD_KEY_FILE=…)"
         )
     return _read(path)
 

@@ -4,6 +4,8 @@ import os
 import threading
 from pathlib import Path
 
+import pytest
+
 from watchword.client import FileStore
 from watchword.client.store import Record
 
@@ -29,3 +31,14 @@ def test_nothing_is_written_to_what_others_put_into_a_shared_folder(tmp_path: Pa
         assert ours.read_text() == "ours"
         named.unlink()
     assert {path.name for path in tmp_path.iterdir()} == {"ours", "token.json"}
+
+
+def test_a_lock_is_made_where_it_belongs_and_nowhere_else(tmp_path: Path) -> None:
+    store, lock = FileStore(tmp_path / "token.json"), tmp_path / "token.json.lock"
+    with store.lock():
+        assert lock.stat().st_size == 0
+    lock.unlink()
+    lock.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError, match=r"token\.json\.lock"), store.lock():
+        pass
+    assert not (tmp_path / "elsewhere").exists()

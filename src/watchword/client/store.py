@@ -92,9 +92,10 @@ os.register_at_fork(after_in_child=_forked)
 
 @contextlib.contextmanager
 def file_lock(path: Path) -> Iterator[None]:
-    """Lock out every other thread and process that locks the same path; the file itself stays empty."""
+    """Lock out every other thread and process that locks the same path; the file itself stays empty. Raise OSError where it is a link:
+    in a folder that others write to as well it would have this make a file wherever they like."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

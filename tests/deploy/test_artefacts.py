@@ -9,6 +9,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -167,6 +168,21 @@ def test_the_chart_checks_its_values() -> None:
         GIVEN | {"ingress": {"enabled": True, "tlsSecret": ""}},
     ):
         assert not check.is_valid(VALUES | wrong), wrong
+
+
+def test_a_section_that_is_taken_away_is_missed_by_name() -> None:
+    """Helm takes a section set to null out of the values, and a template would only speak of a nil pointer."""
+    sections = {path for _, text in templates() for path in re.findall(r"\.Values\.([\w.]+)\.\w+", text)} | {
+        "image"
+    }
+    assert {"image", "ingress", "networkPolicy.database"} <= sections
+    for section in sections:
+        *above, name = section.split(".")
+        without = deepcopy(VALUES | GIVEN)
+        inside = without[above[0]] if above else without
+        del inside[name]
+        (missed,) = jsonschema.Draft7Validator(SCHEMA).iter_errors(without)
+        assert missed.message == f"'{name}' is a required property"
 
 
 def schema_types(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

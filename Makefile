@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO_READY := $(VENV)/.demo-ready
 CODE := $(wildcard src tests bench examples tools)
+OTHERS := $(filter-out test,$(MAKECMDGOALS))
 
 .PHONY: help demo test packages check format drills bench docs lock clean
 .DEFAULT_GOAL := help
@@ -26,7 +27,7 @@ $(DEMO_READY): $(VENV)/pyvenv.cfg requirements/demo.txt
 	$(COMPILE)
 	@touch $@
 
-$(READY): $(VENV)/pyvenv.cfg requirements/dev.txt
+$(READY): $(VENV)/pyvenv.cfg requirements/dev.txt | $(if $(filter demo,$(MAKECMDGOALS)),$(DEMO_READY))
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	$(COMPILE)
@@ -38,8 +39,9 @@ demo: $(DEMO_READY) ## Tell the whole story on a throw-away database (KEEP=1 lea
 packages:
 	@sh tools/system_packages.sh
 
-test: ## Run every test; installs what they need where it may
-	@$(MAKE) --no-print-directory -j 2 $(READY) packages
+# Side by side, by a make of its own that was told so; not where this one may make the same for another target at the same time.
+test: $(if $(OTHERS),$(READY) packages) ## Run every test; installs what they need where it may
+	$(if $(OTHERS),,@$(MAKE) --no-print-directory -j 2 $(READY) packages)
 	$(BIN)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder
 
 check: $(READY) ## Format, lint, types, import contracts, unit tests: under a minute

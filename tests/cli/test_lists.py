@@ -125,3 +125,11 @@ def test_a_number_that_is_no_moment_hides_nothing(tmp_path: Path) -> None:
     told = run_cli(tmp_path, "audit").stdout
     assert "expires_at=999999999999999" in " ".join(told.split())
     assert "key.created" in told
+
+
+def test_that_a_client_is_disabled_is_seen_in_the_list(tmp_path: Path) -> None:
+    made = run_cli(tmp_path, "client", "create", "billing", "--client-id", "billing")
+    assert made.returncode == 0, made.stderr
+    assert "disabled" not in run_cli(tmp_path, "client", "list").stdout
+    assert run_cli(tmp_path, "client", "update", "billing", "--disable").returncode == 0
+    assert "disabled" in run_cli(tmp_path, "client", "list").stdout

@@ -181,14 +181,6 @@ def test_that_a_reset_link_waits_for_the_account_to_be_enabled_is_said(tmp_path:
     assert json.loads(made.stdout)["disabled"] is True, "as the admin API says it"
 
 
-def test_that_a_client_is_disabled_is_seen_in_the_list(tmp_path: Path) -> None:
-    made = run_cli(tmp_path, "client", "create", "billing", "--client-id", "billing")
-    assert made.returncode == 0, made.stderr
-    assert "disabled" not in run_cli(tmp_path, "client", "list").stdout
-    assert run_cli(tmp_path, "client", "update", "billing", "--disable").returncode == 0
-    assert "disabled" in run_cli(tmp_path, "client", "list").stdout
-
-
 READING = {
     "token list": [],
     "token show": ["token_1"],

@@ -162,14 +162,16 @@ def changing(
     request: Request,
     person: Person,
     form: Form | None,
-    done: object,
+    *,
     page: str,
     change: str,
+    done: object = True,
     proved: Method | None = None,
 ) -> tuple[Runtime, tuple[tuple[bytes, bytes], ...]]:
     """Return the runtime for a change of credentials, of which the owner is told by mail, and the headers of the answer after it.
 
-    As `account_changes.changing`; other sessions end if the form says so.
+    The mail speaks of `change` and links to `page`; `done` and `proved` are as for `account_changes.changing`. Other sessions end if the
+    form says so.
     """
     session, user = person
     told = mail.notice(request.runtime, user, "new_factor", visit.origin_of(request), page, change=change)

@@ -25,10 +25,13 @@ def _changing(
     person: Person,
     form: Form,
     change: str,
+    *,
     done: object = True,
     proved: Method | None = None,
 ) -> tuple[Runtime, tuple[tuple[bytes, bytes], ...]]:
-    return account.changing(request, person, form, done, "/account/second_factors", change, proved)
+    return account.changing(
+        request, person, form, page="/account/second_factors", change=change, done=done, proved=proved
+    )
 
 
 async def show_password(request: Request) -> Response:
@@ -135,7 +138,7 @@ async def change_passkeys(request: Request) -> Response:
 
 
 async def _remove_passkey(request: Request, person: Person, form: Form, passkey_id: str) -> Response:
-    within, headers = _changing(request, person, form, "passkey_removed", "removed")
+    within, headers = _changing(request, person, form, "passkey_removed", done="removed")
     outcome = await ways_in.remove_passkey(within, person[0], passkey_id)
     if outcome == "last":
         return await _passkeys(request, person, {"form": "passkey_last"})

@@ -1,6 +1,6 @@
 """The console's forms for applications: one to register a client by its kind, one to change its most common metadata.
 
-The rules are in `client_registry`; this module only translates between forms and metadata.
+The rules are in `client_metadata`; this module only translates between forms and metadata.
 """
 
 from collections.abc import Mapping
@@ -120,7 +120,7 @@ def _form(request: Request, person: Person) -> Form:
 def _wrong(
     request: Request, form: Form, client: Client | None = None, *, redirects: bool
 ) -> dict[str, object]:
-    """Return the errors of a form, by field, that can be told without the rules of `client_registry`."""
+    """Return the errors of a form, by field, that can be told without the rules of `client_metadata`."""
     name = (form.get("name") or "").strip()
     wrong: dict[str, object] = {}
     if not 0 < len(name) <= MAX_NAME:

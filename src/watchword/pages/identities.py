@@ -160,14 +160,16 @@ async def change(request: Request) -> Response:
     form = account.form_of(request, found)
     here = f"{request.runtime.settings.issuer}{flow.PAGE}"
     if form.get("do") == "revoke":
-        within, headers = account.changing(request, found, form, "removed", flow.PAGE, "identity_revoked")
+        within, headers = account.changing(
+            request, found, form, page=flow.PAGE, change="identity_revoked", done="removed"
+        )
         outcome = await ways_in.revoke_identity(within, session, form.get("identity_id") or "")
         if outcome == "last":
             return await _page(request, session, user, None, {"form": "passkey_last"})
         if outcome == "unknown":
             await account.unchanged(request, found, form)
         return redirect(here, headers if outcome == "removed" else ())
-    within, headers = account.changing(request, found, form, True, flow.PAGE, "identity_added")
+    within, headers = account.changing(request, found, form, page=flow.PAGE, change="identity_added")
     if errors := await _register(request, within, session, form):
         return await _page(request, session, user, form, errors)
     return redirect(here, headers)

@@ -118,7 +118,9 @@ async def unlink(request: Request) -> Response:
     """My account: unlink a provider."""
     found = await account.require_fresh(request, back=returning.DEFAULT)
     form = account.form_of(request, found)
-    within, headers = account.changing(request, found, form, "removed", "/account", "upstream_unlinked")
+    within, headers = account.changing(
+        request, found, form, page="/account", change="upstream_unlinked", done="removed"
+    )
     outcome = await ways_in.unlink(within, found[0], form.get("provider") or "")
     if outcome == "last":
         return await account.show_overview(request, found, {"form": "passkey_last"})
@@ -238,7 +240,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
     if found.outcome == "link":
         came = await visit.visitor(request)
         if came is not None:
-            within, headers = account.changing(request, came, None, True, "/account", "upstream_linked")
+            within, headers = account.changing(request, came, None, page="/account", change="upstream_linked")
             if await upstream_links.link(within, came[1], found.identity, came[0]):
                 return account.done(request, "overview", "upstream_linked", headers)
     if found.outcome in ("register", "refused_unknown") and found.user is not None:

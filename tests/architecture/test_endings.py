@@ -63,7 +63,10 @@ def used() -> set[Name]:
     for path in SOURCE.rglob("*.py"):
         if STORE in path.parents:
             continue
-        tree, modules = ast.parse(path.read_text()), defaultdict[str, str](str)
+        text = path.read_text()
+        if "from watchword.store import" not in text:
+            continue
+        tree, modules = ast.parse(text), defaultdict[str, str](str)
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "watchword.store":
                 modules |= {one.asname or one.name: one.name for one in node.names}

@@ -6,8 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from watchword import client, guard
 from watchword.app.routes import OPERATIONS, ROUTES
 
@@ -32,7 +30,8 @@ def test_every_audit_event_is_in_the_reference() -> None:
     recorded = {
         call.args[0].value
         for path in (ROOT / "src" / "watchword").rglob("*.py")
-        for call in ast.walk(ast.parse(path.read_text("utf-8")))
+        if ".record(" in (text := path.read_text("utf-8"))
+        for call in ast.walk(ast.parse(text))
         if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "record"
         if call.args and isinstance(call.args[0], ast.Constant)
     }
@@ -40,21 +39,28 @@ def test_every_audit_event_is_in_the_reference() -> None:
     assert not {name for name in recorded if f"`{name}`" not in page}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_every_link_within_the_repository_leads_somewhere(document: Path) -> None:
-    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+def test_every_link_within_the_repository_leads_somewhere() -> None:
     targets = [
-        target for target in LINK.findall(text) if "://" not in target and not target.startswith("mailto:")
+        (document, target)
+        for document in DOCUMENTS
+        for target in LINK.findall(text_of(document))
+        if "://" not in target and not target.startswith("mailto:")
     ]
-    assert not [target for target in targets if not (document.parent / target).exists()]
+    assert len(targets) > 100
+    assert not [link for link in targets if not (link[0].parent / link[1]).exists()]
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
-def test_a_table_or_list_begins_after_an_empty_line(document: Path) -> None:
+def text_of(document: Path) -> str:
+    """Return a document without what it shows as code."""
+    return re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
+
+
+def test_a_table_or_list_begins_after_an_empty_line() -> None:
     # Markdown as the documentation is built takes it for text of the paragraph above otherwise.
-    text = re.sub(r"```.*?```", "", document.read_text("utf-8"), flags=re.DOTALL)
-    assert not re.findall(r"^[^|\s].*\n\|.*$", text, re.MULTILINE)
-    assert not re.findall(r"^(?!- )\S.*\n- .*$", text, re.MULTILINE)
+    for document in DOCUMENTS:
+        text = text_of(document)
+        assert not re.findall(r"^[^|\s].*\n\|.*$", text, re.MULTILINE), document
+        assert not re.findall(r"^(?!- )\S.*\n- .*$", text, re.MULTILINE), document
 
 
 def test_every_page_of_the_documentation_can_be_reached_by_its_navigation() -> None:

@@ -20,6 +20,7 @@ from tests.fixtures.accounts import (
 )
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import account_changes, accounts, people, sign_in, sign_up
@@ -75,7 +76,7 @@ async def test_lg_14_a_name_that_could_be_taken_for_another_is_not_given_out(
     assert made.username == "adam", "the honest variant"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "password",
     ["fourteen chars", "passwordpassword", "qwertyuiopasdfgh", "ada@example.com ada",
      "watchwordwatchword", "111111111111111", "123456789012345"],
@@ -115,13 +116,13 @@ ADDRESSES = ["a@b@c", '"a b"@example.com', "a@example.com\r\nBcc: eve@example.co
              "a@[127.0.0.1]", "a\x00@example.com", "a@example..com"]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
-async def test_lg_15_what_is_no_address_is_refused_and_mails_nobody(ada: Person, address: str) -> None:
-    await ada.open("/sign-up")
-    answer = await ada.send({"email": address})
-    assert answer.status_code == 400
-    with pytest.raises(OAuthError):
-        await sign_up.invite(ada.server.runtime, address, is_admin=False, inviter=None, actor="test")
+async def test_lg_15_what_is_no_address_is_refused_and_mails_nobody(ada: Person) -> None:
+    for address in ADDRESSES:
+        await ada.open("/sign-up")
+        answer = await ada.send({"email": address})
+        assert answer.status_code == 400, address
+        with pytest.raises(OAuthError):
+            await sign_up.invite(ada.server.runtime, address, is_admin=False, inviter=None, actor="test")
     assert await letters(ada.server) == []
     await ada.open("/sign-up")
     await ada.send({"email": "gruss@bücher.example"})

@@ -1,5 +1,6 @@
 """Attacks on the admin API: power that nobody gave, fields that nobody may set, cursors and searches that break out."""
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from urllib.parse import quote
 import httpx
 import pytest
 from tests.fixtures.documents import Documents
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.app.routes import OPERATIONS
@@ -15,6 +17,7 @@ from watchword.flows import account_changes, accounts, client_registry
 from watchword.flows.api_tokens import Issued
 from watchword.http.operation import BASE
 from watchword.oauth import token_format
+from watchword.oauth.errors import OAuthError
 
 SCOPED = [one for one in OPERATIONS if one.scope is not None]
 SCOPES = sorted({str(one.scope) for one in SCOPED})
@@ -45,7 +48,7 @@ def place(path: str) -> str:
     return path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
 
 
-@pytest.mark.parametrize("operation", SCOPED, ids=lambda one: f"{one.method} {one.path}")
+@in_turn("operation", SCOPED, ids=lambda one: f"{one.method} {one.path}")
 async def test_ap_03_a_token_reaches_nothing_beyond_its_scope(server: Server, operation: Any) -> None:
     body = {} if operation.body is not None else None
     entitled = await server.token(scope=operation.scope)
@@ -180,7 +183,7 @@ async def test_lg_14_an_account_that_is_called_like_a_client_does_not_stand_in_i
     assert ended.json()["ended"] == [token.token.id], "who revokes the tokens of a client revokes those"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("method", "path", "honest", "smuggled"),
     [
         ("POST", "/tokens", {"name": "x", "owner": "reports", "scope": "a"}, {"id": "token_mine"}),
@@ -200,12 +203,14 @@ async def test_lg_14_an_account_that_is_called_like_a_client_does_not_stand_in_i
 async def test_ad_02_a_field_that_nobody_may_set_is_refused_and_named(
     server: Server, method: str, path: str, honest: Mapping[str, object], smuggled: Mapping[str, object]
 ) -> None:
-    await accounts.create(server.runtime, username="kim", password=None, email=None, actor="test")
+    with contextlib.suppress(OAuthError):  # one for all rows
+        await accounts.create(server.runtime, username="kim", password=None, email=None, actor="test")
     admin = await server.token(scope="watchword:admin")
-    assert (await call(server, admin, method, path, honest)).status_code in (200, 201)
     refused = await call(server, admin, method, path, {**honest, **smuggled})
     assert refused.status_code == 400
     assert refused.json()["field"] == next(iter(smuggled))
+    taken = await call(server, admin, method, path, honest)
+    assert taken.status_code in (200, 201) or taken.json()["error"] == "conflict", "as it is, in a row before"
 
 
 async def test_ad_02_nobody_makes_an_administrator_without_being_one(server: Server) -> None:
@@ -251,36 +256,42 @@ async def test_ad_03_a_forged_cursor_is_refused(server: Server, path: str) -> No
         assert (refused.status_code, refused.json()["field"]) == (400, "cursor"), forged
 
 
-@pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize(
-    "query",
-    ["limit=0", "limit=-1", "limit=1000000000", "limit=1%3BDROP", "limit=1e3", "order=id", "sort=name;--"],
-)
-async def test_ad_03_a_page_is_bounded_and_its_order_fixed(server: Server, path: str, query: str) -> None:
-    admin = await fill(server)
+@in_turn("path", LISTS)
+async def test_ad_03_a_page_is_bounded_and_its_order_fixed(server: Server, path: str) -> None:
+    admin = await server.token(scope="watchword:admin")
     assert (await call(server, admin, "GET", f"{path}?limit=2")).status_code == 200
-    refused = await call(server, admin, "GET", f"{path}?{query}")
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
+    for query in (
+        "limit=0",
+        "limit=-1",
+        "limit=1000000000",
+        "limit=1%3BDROP",
+        "limit=1e3",
+        "order=id",
+        "sort=name;--",
+    ):
+        refused = await call(server, admin, "GET", f"{path}?{query}")
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request"), query
 
 
-@pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize(
-    "search",
-    ["%", "_", "%25%25", "' OR '1'='1", "\\", "*)(uid=*", "(a+)+$", "'; DROP TABLE users; --", "[%]"],
-)
-async def test_ad_04_a_search_is_text_and_nothing_else(server: Server, path: str, search: str) -> None:
+async def test_ad_04_a_search_is_text_and_nothing_else(server: Server) -> None:
     admin = await fill(server)
-    member = path[1:]
-    name = {"/tokens": "token 1", "/clients": "client 1", "/users": "person1"}[path]
-    honest = await server.http.get(BASE + path, params={"search": name}, headers=bearer(admin))
-    assert len(honest.json()[member]) == 1
-    answer = await server.http.get(BASE + path, params={"search": search}, headers=bearer(admin))
-    assert (answer.status_code, answer.json()[member]) == (200, [])
-    long = await server.http.get(BASE + path, params={"search": search * 1_000}, headers=bearer(admin))
-    assert (long.status_code, long.json()["field"]) == (400, "search")
+    for path, name in (("/tokens", "token 1"), ("/clients", "client 1"), ("/users", "person1")):
+
+        async def found(search: str, path: str = path) -> httpx.Response:
+            return await server.http.get(BASE + path, params={"search": search}, headers=bearer(admin))
+
+        assert len((await found(name)).json()[path[1:]]) == 1
+        for search in SEARCHES:
+            answer = await found(search)
+            assert (answer.status_code, answer.json()[path[1:]]) == (200, []), (path, search)
+            long = await found(search * 1_000)
+            assert (long.status_code, long.json()["field"]) == (400, "search"), (path, search)
 
 
-@pytest.mark.parametrize(
+SEARCHES = ("%", "_", "%25%25", "' OR '1'='1", "\\", "*)(uid=*", "(a+)+$", "'; DROP TABLE users; --", "[%]")
+
+
+@in_turn(
     "change",
     [
         {"redirect_uris": ["javascript:alert(1)"]},
@@ -314,32 +325,26 @@ async def test_ad_05_the_rules_of_registration_hold_for_every_change(
     assert (kept.status_code, kept.json()["name"]) == (200, "renamed")
 
 
-@pytest.mark.parametrize(
-    ("forwarded", "accepted"),
-    [
-        ("192.0.2.9", True),
-        ("203.0.113.1, 192.0.2.9", True),
-        ("192.0.2.9, 203.0.113.1", False),
-        ("192.0.2.9, 10.1.2.3", True),
-        ("192.0.2.9, ::ffff:10.1.2.3", True),
-        ("192.0.2.9, 203.0.113.1, 10.1.2.3", False),
-        ("192.0.2.9, evil", False),
-        ("evil, 192.0.2.9", True),
-        ("", False),
-        ("192.0.2.9:80", True),
-        ("192.0.2.9, [2001:db8::1]:80", False),
-        ("192.0.2.9, [::ffff:10.0.0.1]:80", True),
-    ],
-)
-async def test_ht_04_the_rightmost_hop_that_no_trusted_proxy_is_counts(
-    tmp_path: Any, forwarded: str, accepted: bool
-) -> None:
-    options = {"trusted_proxies": ("127.0.0.1", "10.0.0.0/8")}
-    async with open_server(tmp_path, **options) as server:
+async def test_ht_04_the_rightmost_hop_that_no_trusted_proxy_is_counts(tmp_path: Path) -> None:
+    async with open_server(tmp_path, trusted_proxies=("127.0.0.1", "10.0.0.0/8")) as server:
         token = await server.token(scope="watchword:tokens:read", addresses=["192.0.2.0/24"])
-        headers = bearer(token) | {"x-forwarded-for": forwarded}
-        answer = await server.http.get(f"{BASE}/tokens/self", headers=headers)
-        assert answer.status_code == (200 if accepted else 401)
+        for forwarded, accepted in (
+            ("192.0.2.9", True),
+            ("203.0.113.1, 192.0.2.9", True),
+            ("192.0.2.9, 203.0.113.1", False),
+            ("192.0.2.9, 10.1.2.3", True),
+            ("192.0.2.9, ::ffff:10.1.2.3", True),
+            ("192.0.2.9, 203.0.113.1, 10.1.2.3", False),
+            ("192.0.2.9, evil", False),
+            ("evil, 192.0.2.9", True),
+            ("", False),
+            ("192.0.2.9:80", True),
+            ("192.0.2.9, [2001:db8::1]:80", False),
+            ("192.0.2.9, [::ffff:10.0.0.1]:80", True),
+        ):
+            headers = bearer(token) | {"x-forwarded-for": forwarded}
+            answer = await server.http.get(f"{BASE}/tokens/self", headers=headers)
+            assert answer.status_code == (200 if accepted else 401), forwarded
         smuggled = bearer(token) | {"x_forwarded_for": "192.0.2.9", "forwarded": "for=192.0.2.9"}
         assert (await server.http.get(f"{BASE}/tokens/self", headers=smuggled)).status_code == 401
 
@@ -368,7 +373,7 @@ PROBES = {
 }
 
 
-@pytest.mark.parametrize("header", PROBES)
+@in_turn("header", PROBES)
 async def test_hp_07_a_header_made_to_confuse_a_parser_is_read_or_refused(
     server: Server, header: str
 ) -> None:

@@ -28,6 +28,7 @@ from tests.fixtures.code_flow import (
     sign_in,
 )
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
@@ -321,17 +322,17 @@ async def test_ap_05_narrowing_does_not_begin_a_count_anew(server: Server, limit
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "limit",
     [{"quota": 50}, {"rate_limit": 50}, {"addresses": ["127.0.0.0/8"]}, {"path": "/api/v1"}],
     ids=["quota", "rate", "addresses", "path"],
 )
-@pytest.mark.parametrize(
+@in_turn(
     ("path", "body"),
     [
-        ("/tokens", {"name": "x", "owner": "reports"}),
-        ("/clients", {"name": "x"}),
-        ("/trust", {"name": "x", "issuer": "https://ci.example", "claims": {"ref": "main"}, "subject": "ci:{sub}"}),
+        ("/tokens", {"owner": "reports"}),
+        ("/clients", {}),
+        ("/trust", {"issuer": "https://ci.example", "claims": {"ref": "main"}, "subject": "ci:{sub}"}),
     ],
     ids=["a token", "a client", "a trust rule"],
 )  # fmt: skip
@@ -340,10 +341,12 @@ async def test_ap_05_a_limited_token_gives_no_power_that_would_be_free_of_its_li
 ) -> None:
     power = "watchword:tokens:write watchword:clients:write watchword:trust:write introspect"
     free, limited = await server.token(scope=power), await server.token(scope=power, **limit)
+    body |= {"name": f"free {limit}"}
     assert (await call(server, free, "POST", path, body | {"scope": "introspect"})).status_code == 201
+    body |= {"name": f"limited {limit}"}
     refused = await call(server, limited, "POST", path, body | {"scope": "introspect"})
     assert (refused.status_code, refused.json()["error"]) == (403, "insufficient_scope")
-    plain = await call(server, limited, "POST", path, body | {"scope": "orders:read", "name": "y"})
+    plain = await call(server, limited, "POST", path, body | {"scope": "orders:read"})
     assert plain.status_code == 201
     own = await call(server, limited, "POST", f"/tokens/{limited.token.id}/rotate", {})
     assert own.status_code == 200, "it may renew itself, for that stays as limited"

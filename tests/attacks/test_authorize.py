@@ -20,6 +20,7 @@ from tests.fixtures.code_flow import (
     sign_in,
 )
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import ISSUER, Server
 
 from watchword.credentials.methods import AAL1, AAL2
@@ -138,7 +139,7 @@ async def test_az_19_no_script_of_another_site_reads_the_authorization_endpoint(
         assert not [name for name in response.headers if name.startswith("access-control-")]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         {"state": "x" * 7000},

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from tests.fixtures.holders import make_holder, refused
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
 from watchword.app.routes import HOT, OPERATIONS, ROUTES
@@ -76,8 +77,8 @@ async def still_serves(server: Server) -> None:
     assert (await server.grant(client)).status_code == 200
 
 
-@pytest.mark.parametrize("path", FORM_PATHS)
-@pytest.mark.parametrize("name", HOSTILE_FORMS)
+@in_turn("path", FORM_PATHS)
+@in_turn("name", HOSTILE_FORMS)
 async def test_a_hostile_form_is_refused(server: Server, path: str, name: str) -> None:
     client = await server.client()
     headers = FORM | {"authorization": basic(client)}
@@ -93,8 +94,8 @@ async def test_a_hostile_form_is_refused(server: Server, path: str, name: str) -
     await still_serves(server)
 
 
-@pytest.mark.parametrize("path", FORM_PATHS)
-@pytest.mark.parametrize(
+@in_turn("path", FORM_PATHS)
+@in_turn(
     "sent",
     [
         pytest.param(b"token=a&scope=b&scope=c", id="sent twice"),
@@ -113,7 +114,7 @@ async def test_what_is_wrong_with_a_form_is_said_of_the_field_at_fault(
     assert answer.json()["field"] == "scope"
 
 
-@pytest.mark.parametrize("name", [b"%3Cscript%3E", b"a" * 41, b"%0a", b"%00", b"%ff"])
+@in_turn("name", [b"%3Cscript%3E", b"a" * 41, b"%0a", b"%00", b"%ff"])
 async def test_te_14_what_could_be_no_name_is_not_repeated(server: Server, name: bytes) -> None:
     headers = FORM | {"authorization": basic(await server.client())}
     answer = await server.http.post("/token", content=name + b"=1&" + name + b"=2", headers=headers)
@@ -121,8 +122,8 @@ async def test_te_14_what_could_be_no_name_is_not_repeated(server: Server, name:
     assert "field" not in answer.json()
 
 
-@pytest.mark.parametrize("path", FORM_PATHS)
-@pytest.mark.parametrize("name", HEADERS)
+@in_turn("path", FORM_PATHS)
+@in_turn("name", HEADERS)
 async def test_a_malformed_authorization_header_is_refused(server: Server, path: str, name: str) -> None:
     form = {"grant_type": "client_credentials", "token": "x"}
     headers = {"authorization": HEADERS[name].encode("utf-8")}
@@ -131,8 +132,8 @@ async def test_a_malformed_authorization_header_is_refused(server: Server, path:
     await still_serves(server)
 
 
-@pytest.mark.parametrize("path", FORM_PATHS)
-@pytest.mark.parametrize(
+@in_turn("path", FORM_PATHS)
+@in_turn(
     "content_type",
     [
         "application/json",
@@ -151,7 +152,7 @@ async def test_te_11_a_body_of_another_type_is_refused(server: Server, path: str
     await still_serves(server)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("content_type", "taken"),
     [
         ("application/json", True),
@@ -173,8 +174,8 @@ async def test_te_11_what_a_form_of_another_site_can_send_is_not_taken_for_json(
         assert (answer.status_code, answer.json()["error"]) == (415, "unsupported_media_type")
 
 
-@pytest.mark.parametrize("operation", WITH_BODY, ids=lambda one: f"{one.method} {one.path}")
-@pytest.mark.parametrize("name", HOSTILE_JSON)
+@in_turn("operation", WITH_BODY, ids=lambda one: f"{one.method} {one.path}")
+@in_turn("name", HOSTILE_JSON)
 async def test_hostile_json_is_refused(server: Server, operation: Any, name: str) -> None:
     admin = await server.token(scope="watchword:admin")
     path = BASE + operation.path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
@@ -209,7 +210,7 @@ async def test_ht_05_the_description_of_the_admin_api_is_made_once_however_often
     assert (again.status_code, again.content) == (200, first.content)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+@in_turn("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
 async def test_ad_01_no_operation_answers_without_a_token(server: Server, operation: Any) -> None:
     plain = await server.token(scope="orders:read")
     path = BASE + operation.path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
@@ -224,7 +225,7 @@ async def test_ad_01_no_operation_answers_without_a_token(server: Server, operat
         assert operation.scope in lacking.headers["www-authenticate"]
 
 
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+@in_turn("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
 async def test_an_operation_refuses_a_parameter_that_it_does_not_know(server: Server, operation: Any) -> None:
     admin = await server.token(scope="watchword:admin")
     path = BASE + operation.path.replace("{id}", "x").replace("{kid}", "x").replace("{secret_id}", "x")
@@ -236,9 +237,7 @@ async def test_an_operation_refuses_a_parameter_that_it_does_not_know(server: Se
     assert "surprise" not in honest.text
 
 
-@pytest.mark.parametrize(
-    "host", ["evil:abc", "a/b?c", "[::1", "", "evil.example@localhost", "a b", "local\u00e9"], ids=repr
-)
+@in_turn("host", ["evil:abc", "a/b?c", "[::1", "", "evil.example@localhost", "a b", "local\u00e9"], ids=repr)
 async def test_md_05_a_malformed_host_is_refused(server: Server, host: str) -> None:
     address = "/.well-known/oauth-authorization-server"
     honest = (await server.http.get(address)).json()
@@ -247,7 +246,7 @@ async def test_md_05_a_malformed_host_is_refused(server: Server, host: str) -> N
     assert answer.status_code in (400, 421) or answer.json() == honest
 
 
-@pytest.mark.parametrize("host", ["localhost:8000", "auth_server:8000", "[::1]:8000", "10.0.0.7"])
+@in_turn("host", ["localhost:8000", "auth_server:8000", "[::1]:8000", "10.0.0.7"])
 async def test_a_host_is_served_as_whoever_runs_the_server_names_it(server: Server, host: str) -> None:
     """An underscore is what networks of containers put into names; RFC 3986 §3.2.2 allows it."""
     assert (await server.http.get("/readyz", headers={"host": host})).status_code == 200
@@ -268,7 +267,7 @@ async def test_md_05_headers_of_a_proxy_that_nobody_trusts_change_nothing(server
     assert honest["issuer"] == server.settings.issuer
 
 
-@pytest.mark.parametrize("path", [path for path in ROUTES if "{" not in path])
+@in_turn("path", [path for path in ROUTES if "{" not in path])
 async def test_an_unknown_method_is_405_and_names_those_that_work(server: Server, path: str) -> None:
     answer = await server.http.request("PATCH", path)
     assert answer.status_code == 405
@@ -283,7 +282,7 @@ async def test_credential_headers_sent_twice_are_refused(server: Server) -> None
     await still_serves(server)
 
 
-@pytest.mark.parametrize(("method", "path"), sorted(HOT))
+@in_turn(("method", "path"), sorted(HOT))
 async def test_ht_05_a_body_over_the_limit_is_refused_however_the_request_comes(
     server: Server, method: str, path: str
 ) -> None:

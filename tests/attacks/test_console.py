@@ -143,16 +143,16 @@ async def test_se_09_another_site_changes_nothing(admin: Person) -> None:
     ).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "invented", ["%C3%A9", "%00", "%E2%80%AE", "a%2Fb", "%FF", "%22%3E%3Cscript%3E", "x" * 3000]
-)
-async def test_az_09_an_invented_address_is_only_not_there(admin: Person, invented: str) -> None:
-    path = f"/console/tokens/{invented}"
-    assert (await admin.http.get(path)).status_code in (400, 404)
+async def test_az_09_an_invented_address_is_only_not_there(admin: Person) -> None:
+    invented = ["%C3%A9", "%00", "%E2%80%AE", "a%2Fb", "%FF", "%22%3E%3Cscript%3E", "x" * 3000]
+    paths = [f"/console/tokens/{name}" for name in invented]
     async with another(admin.server) as browser:
-        assert (await browser.get(path)).status_code == 303
+        for path in paths:
+            assert (await admin.http.get(path)).status_code in (400, 404)
+            assert (await browser.get(path)).status_code == 303
     admin.server.clock.advance(8 * 3600)
-    assert (await admin.http.get(path)).status_code == 303, "to be proved, or signed in, anew"
+    for path in paths:
+        assert (await admin.http.get(path)).status_code == 303, "to be proved, or signed in, anew"
 
 
 async def test_a_service_without_a_console_has_none(tmp_path: Path) -> None:

@@ -148,37 +148,25 @@ async def test_dp_51_a_proof_used_on_one_node_is_refused_on_every_other(store: S
             assert (refused.status_code, refused.json()["error"]) == (400, "invalid_dpop_proof")
 
 
-@pytest.mark.parametrize(
-    ("htu", "accepted"),
-    [
-        ("http://localhost/token", True),
-        ("HTTP://LOCALHOST/token", True),
-        ("http://localhost:80/token", True),
-        ("http://localhost/token?a=b#c", True),
-        ("http://localhost/%74oken", True),
-        ("https://localhost/token", False),
-        ("http://localhost:8000/token", False),
-        ("http://localhost/token/", False),
-        ("http://localhost//token", False),
-        ("http://localhost/x/../token", False),
-        ("http://localhost/TOKEN", False),
-        ("http://localhost.evil.example/token", False),
-        ("http://user@localhost/token", False),
-        ("/token", False),
-        ("http://[::1/token", False),
-        ("http://localhost\n/token", False),
-        (7, False),
-    ],
-    ids=str,
-)
-async def test_dp_52_the_address_in_a_proof_is_normalised_and_nothing_else(
-    tmp_path: Path, htu: object, accepted: bool
-) -> None:
+async def test_dp_52_the_address_in_a_proof_is_normalised_and_nothing_else(tmp_path: Path) -> None:
+    addresses: dict[bool, tuple[object, ...]] = {
+        True: (
+            "http://localhost/token", "HTTP://LOCALHOST/token", "http://localhost:80/token",
+            "http://localhost/token?a=b#c", "http://localhost/%74oken",
+        ),
+        False: (
+            "https://localhost/token", "http://localhost:8000/token", "http://localhost/token/", "http://localhost//token",
+            "http://localhost/x/../token", "http://localhost/TOKEN", "http://localhost.evil.example/token",
+            "http://user@localhost/token", "/token", "http://[::1/token", "http://localhost\n/token", 7,
+        ),
+    }  # fmt: skip
     async with open_server(tmp_path) as server:
         client, key = await everything(server), jwk.generate("ES256")
-        answer = await send(server, client, "/token", proof(server, key, "/token", htu=htu))
-        assert (answer.status_code == 200) is accepted, answer.text
-        assert accepted or answer.json()["error"] == "invalid_dpop_proof"
+        for accepted, addressed in addresses.items():
+            for htu in addressed:
+                answer = await send(server, client, "/token", proof(server, key, "/token", htu=htu))
+                assert (answer.status_code == 200) is accepted, (htu, answer.text)
+                assert accepted or answer.json()["error"] == "invalid_dpop_proof"
 
 
 async def test_dp_52_behind_a_proxy_the_public_address_counts_whatever_headers_say(tmp_path: Path) -> None:

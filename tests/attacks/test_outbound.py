@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.fixtures.documents import Documents
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.fixtures.trusted_issuers import KEY, identity
 from tests.flows.test_client_credentials import assertion
@@ -239,8 +240,8 @@ async def test_mc_50_nobody_fills_the_table_of_clients_with_documents(
         )
 
 
-@pytest.mark.parametrize("field", ["jwks_uri", "sector_identifier_uri", "backchannel_logout_uri"])
-@pytest.mark.parametrize(
+@in_turn("field", ["jwks_uri", "sector_identifier_uri", "backchannel_logout_uri"])
+@in_turn(
     "address",
     [
         "https://[",

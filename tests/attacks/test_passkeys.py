@@ -21,6 +21,7 @@ from tests.fixtures.accounts import (
 )
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
@@ -67,7 +68,7 @@ LIES: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("lie", LIES)
+@in_turn("lie", LIES)
 async def test_ps_01_a_lying_answer_signs_nobody_in(ada: Person, lie: str) -> None:
     device = await add_passkey(ada)
     person = await stranger(ada.server)
@@ -199,7 +200,7 @@ GARBAGE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("garbage", GARBAGE)
+@in_turn("garbage", GARBAGE)
 async def test_ps_02_a_registration_made_of_garbage_is_refused(server: Server, garbage: str) -> None:
     eve = await signed_in(server)
     device = SoftwareAuthenticator()
@@ -314,7 +315,7 @@ async def test_ps_05_a_link_of_an_administrator_works_once_and_proves_no_second_
     )
 
 
-@pytest.mark.parametrize("alg", [-65535, -37, -7])
+@in_turn("alg", [-65535, -37, -7])
 async def test_ps_06_an_algorithm_that_was_not_offered_is_refused(server: Server, alg: int) -> None:
     eve = await signed_in(server)
     device = SoftwareAuthenticator()
@@ -333,7 +334,7 @@ POINTS: dict[str, dict[int, object]] = {
 }
 
 
-@pytest.mark.parametrize("point", POINTS)
+@in_turn("point", POINTS)
 async def test_ps_06_a_key_that_is_none_is_refused(server: Server, point: str) -> None:
     eve = await signed_in(server)
     device = SoftwareAuthenticator()
@@ -344,7 +345,7 @@ async def test_ps_06_a_key_that_is_none_is_refused(server: Server, point: str) -
     assert await register(eve, device.create(options_in(eve), origin=ORIGIN)), "the honest variant"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "origin",
     [
         "https://evil.localhost",

@@ -11,6 +11,7 @@ import pytest
 from tests.attacks.guesses import WRONG, at, guess, server
 from tests.fixtures.accounts import EMAIL, make, user_of
 from tests.fixtures.people import PASSWORD, Person, letters
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.credentials import password as passwords
@@ -150,7 +151,7 @@ async def test_lg_11_an_older_hash_is_renewed_once_by_the_sign_in(server: Server
     assert await server.runtime.database.read(user_store.find_password, user.id) == renewed
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "address",
     [
         "//evil.example",

@@ -12,6 +12,7 @@ from tests.attacks.test_upstream_lies import ANSWERS
 from tests.fixtures.accounts import another, make
 from tests.fixtures.lying_provider import PATH, Provider, begin, provider, trusting
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
 from watchword.flows.outbound import RETRY_AFTER
@@ -57,7 +58,7 @@ async def test_an_answer_by_a_form_signs_in_and_is_asked_for(server: Server, pro
     assert await bring(person, await begin(person, provider)) == "/upstream/link", "a question, as always"
 
 
-@pytest.mark.parametrize("lie", ANSWERS)
+@in_turn("lie", ANSWERS)
 async def test_fd_02_a_form_that_was_not_asked_for_is_refused(
     server: Server, provider: Provider, lie: str
 ) -> None:

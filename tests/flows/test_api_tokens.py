@@ -6,6 +6,7 @@ from typing import Any
 
 import httpx
 import pytest
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.flows.conftest import Stored
 
@@ -56,7 +57,7 @@ async def test_a_token_tells_its_kind_and_carries_a_checksum(server: Server) -> 
     assert await reason(server, garbled) == "unknown", "AP-02"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("given", "use", "expected"),
     [
         ({}, {}, "active"),
@@ -96,7 +97,7 @@ async def test_the_operator_learns_why(server: Server, given: Any, use: Any, exp
     assert await reason(server, token, **use) == expected
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "path", ["orders", "/orders?open", "/orders#open", "/a/../b", "/a/%2e%2e/b", "//a", "/a b", "/\u00e9", ""]
 )
 async def test_a_token_is_not_made_for_a_path_that_no_request_has(server: Server, path: str) -> None:
@@ -114,7 +115,7 @@ async def test_a_token_expires_after_90_days_by_default(server: Server) -> None:
     assert await reason(server, token) == "expired"
 
 
-@pytest.mark.parametrize("said", ["never\n", "NEVER", "", "90d", 1.5, True, 0], ids=repr)
+@in_turn("said", ["never\n", "NEVER", "", "90d", 1.5, True, 0], ids=repr)
 async def test_a_life_is_a_number_or_never_and_nothing_else(server: Server, said: object) -> None:
     power = bearer(await server.token("watchword:admin"))
 
@@ -129,7 +130,7 @@ async def test_a_life_is_a_number_or_never_and_nothing_else(server: Server, said
         assert refused.json()["error_description"] == "expires_in: Expected one of a whole number, never"
 
 
-@pytest.mark.parametrize("value", ["a\x1b[2Kb", "a\rb", "a\x7fb", "a\x9b2Kb", "\x08"], ids=ascii)
+@in_turn("value", ["a\x1b[2Kb", "a\rb", "a\x7fb", "a\x9b2Kb", "\x08"], ids=ascii)
 async def test_metadata_hold_no_control_characters(server: Server, value: str) -> None:
     notes = {"team": "billing", "empty": "", "note": " two\n\tlines, Größe 😀\n"}
     assert (await server.token(metadata=notes)).token.metadata == notes
@@ -161,7 +162,7 @@ async def test_a_token_whose_name_would_be_refused_today_is_narrowed_like_any_ot
     assert (await narrow(server, token, name="pay\u00adroll")).status_code == 400
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("wanted", "status", "code"),
     [
         ({"scope": "orders:read orders:write orders:delete"}, 403, "invalid_scope"),
@@ -238,7 +239,7 @@ async def test_a_node_that_leaves_the_common_work_to_others_writes_what_it_count
         await asyncio.sleep(0.05)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("said", "recorded"),
     [
         ("192.0.2.7", "192.0.2.7"),

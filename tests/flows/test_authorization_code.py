@@ -19,6 +19,7 @@ from tests.fixtures.code_flow import (
     sign_in,
 )
 from tests.fixtures.holders import dpop
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic, together
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -169,7 +170,7 @@ async def test_one_of_several_decisions_at_once_reaches_the_client(server: Serve
     assert sorted(one.status_code for one in made) == [303, *[400] * 5]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "uri",
     [
         "https://evil.example/cb",
@@ -195,7 +196,7 @@ async def test_ru_nothing_is_ever_sent_to_an_address_that_was_not_verified(
     assert "location" not in shown.headers
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("changes", "error"),
     [
         ({"response_type": "token"}, "unsupported_response_type"),

@@ -12,6 +12,7 @@ import pytest
 import pytest_asyncio
 from tests.fixtures.code_flow import answer_of, decide, redeem, refresh, register, request, sign_in
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.flows import test_device as devices
 from tests.flows import test_token_exchange as exchanging
@@ -171,7 +172,7 @@ async def test_an_answer_is_remembered_but_for_what_is_asked_every_time(server: 
     assert answer_of(payment)["error"] == "consent_required"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "details",
     [
         [{"type": "unknown"}],

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import ISSUER, Server, open_server
 
 from watchword.flows import backup, schema_state, start
@@ -151,7 +152,15 @@ def _forge(data: bytes) -> bytes:
     return gzip.compress(b"\n".join(lines) + b"\n")
 
 
-@pytest.mark.parametrize(
+@pytest_asyncio.fixture
+async def filled(tmp_path: Path) -> AsyncIterator[Server]:
+    """A server with something to back up."""
+    async with open_server(tmp_path, key_file=str(tmp_path / "key")) as server:
+        await fill(server)
+        yield server
+
+
+@in_turn(
     "damage",
     [
         pytest.param(lambda data: data[: len(data) // 2], id="cut in half"),
@@ -168,18 +177,17 @@ def _forge(data: bytes) -> bytes:
     ],
 )
 async def test_a_damaged_backup_is_refused_and_nothing_is_made(
-    tmp_path: Path, damage: Callable[[bytes], bytes]
+    filled: Server, tmp_path: Path, damage: Callable[[bytes], bytes]
 ) -> None:
-    async with open_server(tmp_path, key_file=str(tmp_path / "key")) as server:
-        await fill(server)
-        file, other = tmp_path / "b.gz", settings_of(server, database=str(tmp_path / "new.db"))
-        await backup.write_backup(settings_of(server), file, NOW)
-        backup.read_backup(file, existing_master_keys(server.settings))
-        file.write_bytes(damage(file.read_bytes()))
-        with pytest.raises(OAuthError, match="invalid_request") as refused:
-            await backup.restore_backup(other, file, NOW)
-        assert "cannot be used" in refused.value.description
-        assert not (tmp_path / "new.db").exists()
+    file, other = tmp_path / "b.gz", settings_of(filled, database=str(tmp_path / "new.db"))
+    file.unlink(missing_ok=True)
+    await backup.write_backup(settings_of(filled), file, NOW)
+    backup.read_backup(file, existing_master_keys(filled.settings))
+    file.write_bytes(damage(file.read_bytes()))
+    with pytest.raises(OAuthError, match="invalid_request") as refused:
+        await backup.restore_backup(other, file, NOW)
+    assert "cannot be used" in refused.value.description
+    assert not (tmp_path / "new.db").exists()
 
 
 @pytest.mark.parametrize(

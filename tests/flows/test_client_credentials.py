@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import pytest
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
 from watchword.flows import client_metadata, client_registry
@@ -54,7 +55,7 @@ async def test_an_opaque_token_is_introspected_alike(server: Server) -> None:
     assert said["client_id"] == said["sub"] == client.client.client_id
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("form", "status", "code"),
     [
         ({}, 400, "invalid_request"),
@@ -102,9 +103,7 @@ async def test_a_secret_works_only_by_the_registered_method(server: Server, meth
     assert set(statuses.values()) == {401}
 
 
-@pytest.mark.parametrize(
-    "change", ["", "x", "short", "case"], ids=["empty", "extended", "truncated", "case-flipped"]
-)
+@in_turn("change", ["", "x", "short", "case"], ids=["empty", "extended", "truncated", "case-flipped"])
 async def test_te_01_a_wrong_secret_is_401_with_a_challenge(server: Server, change: str) -> None:
     client = await server.client()
     secret = client.client_secret or ""
@@ -169,7 +168,7 @@ def assertion(server: Server, key: Key, client_id: str, **changes: Any) -> dict[
     return {"grant_type": "client_credentials", "client_assertion_type": ASSERTION, "client_assertion": token}
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         {"aud": "https://other.example"},

@@ -7,6 +7,7 @@ import httpx
 import pytest
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
 from watchword.flows import client_registry, stated_clients
@@ -113,7 +114,7 @@ async def test_a_program_gets_no_secret_and_may_use_a_scheme_of_its_own_on_a_dev
     assert "Only a native client" in admin.text
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("kind", "given", "says"),
     [
         pytest.param("service", {"name": " "}, "Fill this in", id="without a name"),

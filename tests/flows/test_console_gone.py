@@ -4,6 +4,7 @@ import pytest
 from tests.fixtures.accounts import make, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 
 from watchword.flows import client_registry, trust_rules
 from watchword.flows.trust_rules import TrustInput
@@ -50,8 +51,8 @@ async def test_a_second_click_on_deleting_leads_to_the_list_that_says_it_is_gone
     assert GONE in admin.text
 
 
-@pytest.mark.parametrize("section", ["people", "clients", "trust", "keys", "tokens"])
-@pytest.mark.parametrize("identifier", ["nothing", "user_" + 32 * "0", "%C2%AD%0A"])
+@in_turn("section", ["people", "clients", "trust", "keys", "tokens"])
+@in_turn("identifier", ["nothing", "user_" + 32 * "0", "%C2%AD%0A"])
 async def test_what_never_was_is_answered_by_the_list_and_claims_no_end(
     admin: Person, section: str, identifier: str
 ) -> None:

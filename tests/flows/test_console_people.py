@@ -11,6 +11,7 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.console_forms import act, form_of
 from tests.fixtures.people import Person, letters
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import account_changes, accounts, people
@@ -126,7 +127,7 @@ WRONG: Mapping[str, tuple[str, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("case", WRONG)
+@in_turn("case", WRONG)
 async def test_what_cannot_be_taken_is_said_beside_its_field_and_what_was_typed_is_kept(
     admin: Person, case: str
 ) -> None:
@@ -302,7 +303,7 @@ async def test_somebody_is_signed_out_everywhere(admin: Person) -> None:
     assert (await admin.open("/console")).status_code == 200, "the administrator stays"
 
 
-@pytest.mark.parametrize("do", sorted(console_person.CHANGES))
+@in_turn("do", sorted(console_person.CHANGES))
 async def test_ones_own_account_is_not_changed_here(admin: Person, do: str) -> None:
     own = await user_of(admin.server)
     page = f"{LIST}/{own.id}"

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import pytest
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
 from watchword.flows.client_metadata import ClientInput
@@ -80,7 +81,7 @@ async def test_keys_lifetime_and_profile_are_changed(admin: Person) -> None:
     assert after.name == "Shop"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("given", "field", "said"),
     [
         pytest.param({"jwks": "{"}, "jwks", "This isn’t JSON.", id="keys that are no JSON"),

@@ -7,6 +7,7 @@ import pytest
 from tests.fixtures.accounts import make, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 
 from watchword.flows import api_tokens, people
 from watchword.flows.api_tokens import TokenInput
@@ -37,7 +38,7 @@ async def test_a_token_is_made_for_a_program_and_shown_once(admin: Person) -> No
     assert "nightly" in admin.text
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "days",
     ["9" * 60_000, "\u0661", "1_0", "-1", "0", "91", "", "1e2", "\x00"],
     ids=lambda days: repr(days[:5]),
@@ -89,7 +90,7 @@ async def test_an_owner_that_can_be_none_is_said_beside_the_field(admin: Person)
     assert admin.form(having="search")["search"] == "nightly"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "fields",
     [{}, {"do": "delete"}, {"do": "revoke"}, {"do": "revoke", "reason": "bored"}, {"reason": "compromised"}],
     ids=["nothing", "an unknown change", "no reason", "an unknown reason", "a reason alone"],

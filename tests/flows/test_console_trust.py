@@ -1,9 +1,9 @@
 """The console's trust rules as administrators use them: made for CI jobs and for people, seen, ended."""
 
-import pytest
 from tests.fixtures.accounts import user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
 from watchword.flows import trust_rules
@@ -97,7 +97,7 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("given", "said"), WRONG.values(), ids=WRONG.keys())
+@in_turn(("given", "said"), WRONG.values(), ids=WRONG.keys())
 async def test_wrong_input_is_said_beside_its_field_and_what_was_typed_is_kept(
     admin: Person, given: dict[str, str], said: str
 ) -> None:

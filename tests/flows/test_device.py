@@ -8,6 +8,7 @@ import pytest
 from tests.fixtures.code_flow import refresh, sign_in
 from tests.fixtures.devices import GRANT, begin, decide, enter, person, poll, poll_now, refusal, register
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic, open_server, together
 from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD
@@ -142,7 +143,7 @@ async def test_a_code_expires_whatever_was_decided(server: Server) -> None:
     assert (await enter(server, codes["user_code"])).status_code == 400
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("given", "form", "error"),
     [
         ({"grant_types": ["client_credentials"]}, {}, "unauthorized_client"),

@@ -9,6 +9,7 @@ from joserfc.jwk import ECKey, OKPKey, RSAKey
 from tests.fixtures.answers import account, claims_of, opened, server, userinfo
 from tests.fixtures.code_flow import obtain_code, redeem, register
 from tests.fixtures.documents import Documents
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
 from watchword.flows import client_keys
@@ -107,7 +108,7 @@ async def test_a_key_that_cannot_be_had_costs_nobody_a_code(server: Server, docu
     assert opened(tokens.json()["id_token"], key, "ECDH-ES", "A128CBC-HS256")[1].count(b".") == 2
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         {"id_token_signed_response_alg": "none"},

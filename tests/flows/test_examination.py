@@ -6,6 +6,7 @@ import msgspec
 import pytest
 from tests.fixtures.accounts import user_of
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
 from watchword.flows import api_tokens, client_metadata, client_registry, examination
@@ -215,11 +216,11 @@ async def test_nothing_that_a_strangers_jwt_says_is_told_as_if_it_were_known(ser
         assert (finding.scope, finding.bound, finding.client_id, finding.subject) == (None, False, None, None)
 
 
-@pytest.mark.parametrize("lost", range(1, 9))
-async def test_a_jwt_that_was_cut_off_is_refused_for_its_signature(server: Server, lost: int) -> None:
+async def test_a_jwt_that_was_cut_off_is_refused_for_its_signature(server: Server) -> None:
     token = await access_token(server, "jwt")
     assert await found(server, token) == ("access_jwt", "active")
-    assert await found(server, token[:-lost]) == ("jwt", "signature")
+    for lost in range(1, 9):
+        assert await found(server, token[:-lost]) == ("jwt", "signature"), lost
 
 
 async def test_a_jwt_of_this_server_that_lacks_a_claim_is_told_so(server: Server) -> None:
@@ -234,7 +235,7 @@ async def test_a_jwt_of_this_server_that_lacks_a_claim_is_told_so(server: Server
     assert await found(server, jwt.encode(key, early, "at+jwt")) == ("access_jwt", "too_early")
 
 
-@pytest.mark.parametrize("kind", sorted(set(token_format.KINDS) - {"a", "o", "r"}))
+@in_turn("kind", sorted(set(token_format.KINDS) - {"a", "o", "r"}))
 async def test_what_no_api_accepts_is_named_and_not_looked_up(server: Server, kind: str) -> None:
     credential = token_format.make("ww", kind, bytes(range(48)))
     assert await found(server, credential) == (kind, "elsewhere")
@@ -247,7 +248,7 @@ async def test_one_that_was_never_issued_or_was_cut_off_is_told_apart(server: Se
     assert await found(server, secret[:-1] + ("x" if secret[-1] != "x" else "y")) == ("a", "mistyped")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "around",
     [
         " {} ",
@@ -266,7 +267,7 @@ async def test_what_was_copied_around_a_token_is_not_part_of_it(server: Server, 
     assert await found(server, around.format(secret)) == ("a", "active")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "text",
     [
         "",

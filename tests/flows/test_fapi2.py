@@ -11,6 +11,7 @@ import pytest
 from tests.fixtures.certificates import make
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.fixtures.commands import run_cli
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -231,7 +232,7 @@ async def test_pa_51_of_a_pushed_request_no_more_is_kept_than_it_says(server: Se
     assert (await bank.begin(pushed.json()["request_uri"])).status_code == 303
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         {"redirect_uri": None, "scope": "orders:read"},
@@ -268,7 +269,7 @@ async def test_other_algorithms_are_refused(server: Server, algorithm: str) -> N
     assert (refused.status_code, refused.json()["error"]) == (401, "invalid_client")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "audience",
     [
         "{issuer}/token",
@@ -319,7 +320,7 @@ async def test_az_50_a_code_lives_a_minute_at_most(server: Server) -> None:
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_grant")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         {"token_endpoint_auth_method": "client_secret_basic", "jwks": None},

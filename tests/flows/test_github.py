@@ -12,6 +12,7 @@ from tests.fixtures.json_handler import JsonHandler, listen
 from tests.fixtures.lying_provider import trusting
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
 from watchword.credentials import upstream_github
@@ -110,7 +111,7 @@ async def test_who_is_signed_in_is_asked_which_account_it_shall_be(server: Serve
     assert "max_age" not in asked
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("path", "answer"),
     [
         ("/token", (200, {"error": "bad_verification_code"})),

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
 from watchword.flows import client_registry
@@ -127,8 +128,8 @@ async def test_a_token_may_ask_about_itself(server: Server) -> None:
     assert refused.status_code == 403
 
 
-@pytest.mark.parametrize("by", ["the API", "the token itself"])
-@pytest.mark.parametrize(
+@in_turn("by", ["the API", "the token itself"])
+@in_turn(
     "wrong",
     [
         {"resource": "https://other.example.com"},

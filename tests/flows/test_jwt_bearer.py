@@ -135,14 +135,14 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(WRONG)), ids=[name for name, _ in WRONG])
-async def test_tk_15_an_assertion_is_refused(server: Server, number: int) -> None:
+async def test_tk_15_an_assertion_is_refused(server: Server) -> None:
     client = await register(server)
     await trust(server)
-    assert (await present(server, client, identity(server))).status_code == 200
-    answer = await present(server, client, identity(server, **WRONG[number][1]))
-    assert refusal(answer) == (400, "invalid_grant")
-    assert len(await events(server, "assertion.refused")) == 1
+    for refused, (name, changes) in enumerate(WRONG, 1):
+        assert (await present(server, client, identity(server))).status_code == 200
+        answer = await present(server, client, identity(server, **changes))
+        assert refusal(answer) == (400, "invalid_grant"), name
+        assert len(await events(server, "assertion.refused")) == refused
 
 
 async def test_a_client_fills_the_audit_trail_with_refusals_only_so_fast(server: Server) -> None:
@@ -158,17 +158,14 @@ async def test_a_client_fills_the_audit_trail_with_refusals_only_so_fast(server:
     assert len(await events(server, "assertion.refused")) == 2
 
 
-@pytest.mark.parametrize(
-    "assertion",
-    ["x", "a.b.c", NONE + "e30.", NONE, "." * 2, "é.é.é", "eyJ" + "A" * 60_000 + ".e30.x", "\x00"],
-    ids=["text", "no base64", "alg none", "alg none, cut", "dots", "no ASCII", "huge", "NUL"],
-)
-async def test_mc_03_garbage_is_refused(server: Server, assertion: str) -> None:
+async def test_mc_03_garbage_is_refused(server: Server) -> None:
     client = await register(server)
     await trust(server)
-    answer = await present(server, client, assertion)
-    assert answer.status_code == 400
-    assert answer.json()["error"] in ("invalid_grant", "invalid_request")
+    huge = "eyJ" + "A" * 60_000 + ".e30.x"
+    for assertion in ("x", "a.b.c", NONE + "e30.", NONE, "." * 2, "é.é.é", huge, "\x00"):
+        answer = await present(server, client, assertion)
+        assert answer.status_code == 400, assertion
+        assert answer.json()["error"] in ("invalid_grant", "invalid_request")
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import re
 from tests.attacks.test_administration import SCOPES, call, place
 from tests.fixtures.servers import Server
 
-from watchword.operation import BASE
+from watchword.http.operation import BASE
 
 
 async def test_the_openapi_document_names_the_scope_that_each_operation_enforces(server: Server) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.accounts import another, user_of
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import people_import
@@ -176,7 +177,7 @@ WRONG = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("person", "field", "said"), WRONG.values(), ids=WRONG)
+@in_turn(("person", "field", "said"), WRONG.values(), ids=WRONG)
 async def test_a_line_that_cannot_be_says_why_and_repeats_no_hash(
     server: Server, person: object, field: str | None, said: str
 ) -> None:

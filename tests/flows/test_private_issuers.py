@@ -12,6 +12,7 @@ from cryptography import x509
 from tests.fixtures.certificates import make, serving, trusting
 from tests.fixtures.json_handler import JsonHandler, listen
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.fixtures.trusted_issuers import JWKS, identity, present, refusal, register, trust
 
@@ -85,7 +86,7 @@ async def _forget(tx: Any) -> None:
     await tx.run("DELETE FROM trust_rules")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("network", "accepted"),
     [
         ("10.20.0.0/16", True),
@@ -110,7 +111,7 @@ async def test_ss_01_a_rule_names_a_network_that_may_be_named(
     server: Server, network: str, accepted: bool
 ) -> None:
     admin = await server.token(scope="watchword:admin deploy")
-    answer = await _create(server, admin.secret, networks=[network])
+    answer = await _create(server, admin.secret, networks=[network], name=f"deploy to {network}")
     if accepted:
         assert answer.json()["networks"] == [f"{network}/32" if network[-1] == "7" else network]
     else:

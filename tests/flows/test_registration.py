@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.fixtures.registering import bearer, begin, path_of, register, server
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD
@@ -102,7 +103,7 @@ async def test_it_can_be_left_to_holders_of_an_initial_access_token(tmp_path: Pa
         assert (await register(gated, near)).status_code == 401
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("changes", "error"),
     [
         pytest.param({"redirect_uris": None}, "invalid_client_metadata", id="no redirect URI"),
@@ -222,7 +223,7 @@ async def test_a_refusal_names_the_member_that_is_wrong(server: Server) -> None:
     assert refused["error_description"] == "grant_types: Expected array, got str"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "body",
     [
         b"",
@@ -372,7 +373,7 @@ async def known(server: Server, registered: dict[str, Any]) -> bool:
     return (await server.http.get(path_of(registered), headers=bearer(registered))).status_code == 200
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "address",
     [
         "https://127.0.0.1/jwks",

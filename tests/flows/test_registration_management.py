@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from tests.fixtures.code_flow import REDIRECT, answer_of, decide, sign_in
 from tests.fixtures.registering import HONEST, bearer, begin, path_of, register, server
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -46,7 +47,7 @@ async def test_a_change_of_method_brings_and_takes_the_secret(server: Server) ->
     assert (await server.http.post("/revoke", data=form)).status_code == 401, "the old secret is dead"
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         {"client_id": "another"},

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from tests.fixtures.code_flow import REDIRECT
 from tests.fixtures.registering import HONEST, register, server
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.jose import jwk
@@ -83,8 +84,8 @@ async def test_a_refusal_has_the_code_and_the_member_of_rfc_7591(
     assert told["field"] == member
 
 
-@pytest.mark.parametrize("member", ["redirect_uris", "post_logout_redirect_uris"])
-@pytest.mark.parametrize("character", ["\n", "\0", "\x7f"], ids=ascii)
+@in_turn("member", ["redirect_uris", "post_logout_redirect_uris"])
+@in_turn("character", ["\n", "\0", "\x7f"], ids=ascii)
 async def test_dc_01_a_control_character_makes_an_invalid_redirect_uri(
     server: Server, member: str, character: str
 ) -> None:

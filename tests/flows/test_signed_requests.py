@@ -10,6 +10,7 @@ import pytest_asyncio
 from tests.fixtures.code_flow import REDIRECT, answer_of, obtain_code, redeem, register, request
 from tests.fixtures.documents import Documents
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_fapi2 import Bank
 
@@ -134,7 +135,7 @@ async def test_a_client_that_signs_with_a_new_key_need_not_wait(
     assert "/sign-in?return=" in begun.headers["location"]
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "changes",
     [
         pytest.param({"client_id": "other"}, id="for another client"),
@@ -182,7 +183,7 @@ async def test_pa_50_an_encrypted_object_is_refused_before_anything_is_fetched_o
     assert documents.asked["/jwks"] == 1
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "request_uri",
     [
         "{base}/object",

@@ -7,6 +7,7 @@ import httpx
 import msgspec
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -230,7 +231,7 @@ REFUSED: list[tuple[dict[str, str | None], str]] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(REFUSED)))
+@in_turn("number", range(len(REFUSED)))
 async def test_mc_03_an_exchange_is_refused(server: Server, number: int) -> None:
     changes, error = REFUSED[number]
     asked, api = await caller(server), await service(server)

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.fixtures.trusted_issuers import (
     CI,
@@ -56,9 +57,9 @@ UNSAFE: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(UNSAFE)), ids=[name for name, _ in UNSAFE])
+@in_turn("number", range(len(UNSAFE)), ids=[name for name, _ in UNSAFE])
 async def test_a_rule_is_refused(server: Server, number: int) -> None:
-    await trust(server, name="sound")
+    await trust(server, name=f"sound {number}")
     with pytest.raises(OAuthError):
         await trust(server, **UNSAFE[number][1])
 
@@ -99,9 +100,9 @@ PEOPLE_UNSAFE: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(PEOPLE_UNSAFE)))
+@in_turn("number", range(len(PEOPLE_UNSAFE)))
 async def test_a_rule_for_people_is_refused(server: Server, number: int) -> None:
-    await people(server, name="sound")
+    await people(server, name=f"sound {number}")
     with pytest.raises(OAuthError):
         await people(server, **PEOPLE_UNSAFE[number])
 

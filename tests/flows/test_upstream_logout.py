@@ -119,27 +119,25 @@ async def test_a_logout_at_the_provider_ends_the_session_here_and_reaches_our_cl
     assert len(relying_party.tokens()) == 1
 
 
-@pytest.mark.parametrize(
-    "forged",
-    [
-        pytest.param({"nonce": "n"}, id="a nonce"),
-        pytest.param({"typ": "at+jwt"}, id="another type"),
-        pytest.param({"events": None}, id="no events"),
-        pytest.param({"events": {"http://schemas.openid.net/event/other": {}}}, id="another event"),
-        pytest.param({"aud": "somebody else"}, id="another audience"),
-        pytest.param({"iss": "https://evil.example"}, id="another issuer"),
-        pytest.param({"key": STRANGE}, id="another key"),
-        pytest.param({"jti": None}, id="no jti"),
-        pytest.param({"sub": None, "sid": None}, id="nobody"),
-        pytest.param({"exp": 1}, id="its time over"),
-    ],
-)
-async def test_lo_50_a_logout_token_is_refused_that_has(
-    ada: Person, documents: Documents, forged: dict[str, Any]
-) -> None:
-    refused = await send(ada.server, token(documents, **forged))
-    assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
-    assert await is_signed_in(ada)
+FORGED: dict[str, dict[str, Any]] = {
+    "a nonce": {"nonce": "n"},
+    "another type": {"typ": "at+jwt"},
+    "no events": {"events": None},
+    "another event": {"events": {"http://schemas.openid.net/event/other": {}}},
+    "another audience": {"aud": "somebody else"},
+    "another issuer": {"iss": "https://evil.example"},
+    "another key": {"key": STRANGE},
+    "no jti": {"jti": None},
+    "nobody": {"sub": None, "sid": None},
+    "its time over": {"exp": 1},
+}
+
+
+async def test_lo_50_a_forged_logout_token_is_refused(ada: Person, documents: Documents) -> None:
+    for has, forged in FORGED.items():
+        refused = await send(ada.server, token(documents, **forged))
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request"), has
+        assert await is_signed_in(ada)
     assert (await send(ada.server, token(documents))).status_code == 200, "the honest variant"
     assert not await is_signed_in(ada)
 

@@ -22,6 +22,7 @@ from tests.fixtures.holders import (
     token,
 )
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic, open_server, together
 from tests.flows.conftest import Stored
 
@@ -330,12 +331,12 @@ async def test_attack_from_a_page_of_another_site(server: Server) -> None:
     assert not await refused(holder, proof)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "body",
     [b"", b"[]", b"{}", b"null", b'{"type":"proof"}', b"[" * 50_000, b'{"a":"\\ud800"}', b"\xff\xfe"],
     ids=repr,
 )
-@pytest.mark.parametrize("path", ["/zero/challenge", "/zero/sign-in", "/zero/renew", "/zero/revoke"])
+@in_turn("path", ["/zero/challenge", "/zero/sign-in", "/zero/renew", "/zero/revoke"])
 async def test_attack_with_what_is_no_document(server: Server, path: str, body: bytes) -> None:
     headers = {"content-type": "application/json"}
     answer = await server.http.post(path, content=body, headers=headers)

@@ -234,22 +234,7 @@ async def listed(database: Database, **asked: str) -> str:
     return "".join(found.id for found, _ in page)
 
 
-@pytest.mark.parametrize(
-    ("asked", "expected"),
-    [
-        pytest.param({}, "zmaZMA", id="without a filter all are listed, newest first, byte by byte"),
-        pytest.param({"owner": "bob"}, "zZ", id="by owner"),
-        pytest.param({"state": "active"}, "zmZA", id="by state: active"),
-        pytest.param({"state": "expired"}, "M", id="by state: expired"),
-        pytest.param({"state": "revoked"}, "a", id="by state: revoked"),
-        pytest.param({"search": "10%"}, "A", id="by how the name begins, wildcards taken literally"),
-        pytest.param({"search": "10"}, "Aa", id="by name where one is searched for"),
-        pytest.param({"search": "OFF"}, "", id="not by a part of the name"),
-        pytest.param({"search": "10", "state": "active"}, "A", id="filters and a search add up"),
-        pytest.param({"owner": "bob", "state": "revoked"}, "", id="filters add up"),
-    ],
-)
-async def test_tokens_are_filtered(database: Database, asked: dict[str, str], expected: str) -> None:
+async def test_tokens_are_filtered(database: Database) -> None:
     changed: dict[str, dict[str, object]] = {
         "A": {"name": "10% OFF"},
         "M": {"expires_at": NOW},
@@ -261,7 +246,19 @@ async def test_tokens_are_filtered(database: Database, asked: dict[str, str], ex
     for id, values in changed.items():
         await add_token(database, id, created_at=NOW - 5, **values)
     await revoke(database, "a")
-    assert await listed(database, **asked) == expected
+    for asked, expected in (
+        ({}, "zmaZMA"),  # newest first, byte by byte
+        ({"owner": "bob"}, "zZ"),
+        ({"state": "active"}, "zmZA"),
+        ({"state": "expired"}, "M"),
+        ({"state": "revoked"}, "a"),
+        ({"search": "10%"}, "A"),  # wildcards taken literally
+        ({"search": "10"}, "Aa"),
+        ({"search": "OFF"}, ""),  # not by a part of the name
+        ({"search": "10", "state": "active"}, "A"),
+        ({"owner": "bob", "state": "revoked"}, ""),
+    ):
+        assert await listed(database, **asked) == expected, asked
 
 
 @pytest.mark.parametrize("search", ["", "CI", f"token_{4:032x}"])

@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import pytest
+from tests.fixtures.rows import in_turn
 
 from watchword.store import (
     api_tokens,
@@ -155,7 +156,7 @@ def test_a_scan_is_noticed(connection: sqlite3.Connection) -> None:
     assert scans(connection, "SELECT id FROM sessions WHERE address = 'x'") == ["SCAN sessions"]
 
 
-@pytest.mark.parametrize("what", ASKED)
+@in_turn("what", ASKED)
 def test_no_table_is_looked_through(connection: sqlite3.Connection, what: str) -> None:
     statements: list[str] = []
     connection.set_trace_callback(statements.append)

@@ -4,6 +4,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from tests.fixtures.rows import in_turn
 
 from watchword.settings import SettingsError, check_exposure, load, with_issuer
 
@@ -88,7 +89,7 @@ REFUSED: dict[str, tuple[str, object, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("option", "value", "words"), REFUSED.values(), ids=REFUSED.keys())
+@in_turn(("option", "value", "words"), REFUSED.values(), ids=REFUSED.keys())
 def test_the_start_is_refused_for(option: str, value: object, words: str) -> None:
     with pytest.raises(SettingsError, match=words):
         load({option: value}, {})
@@ -224,7 +225,7 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("taken", "refused", "words"), TOGETHER.values(), ids=TOGETHER.keys())
+@in_turn(("taken", "refused", "words"), TOGETHER.values(), ids=TOGETHER.keys())
 def test_the_start_is_refused_for_what_is_not_safe_together(
     taken: dict[str, object], refused: dict[str, object], words: str
 ) -> None:

@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.rows import in_turn
 
 from watchword.credentials import names
 from watchword.credentials.names import NameRefused
@@ -44,7 +45,7 @@ def test_a_name_has_one_canonical_form(name: str, expected: str) -> None:
     assert canonical(expected) == expected
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "name",
     [
         pytest.param("\u0430dmin", id="a Cyrillic a among Latin letters"),
@@ -164,7 +165,7 @@ def test_an_address_has_one_canonical_form(email: str, expected: str) -> None:
     assert names.canonical_email(expected) == expected
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "email",
     [
         pytest.param("a@b@example.com", id="two @"),

@@ -7,6 +7,7 @@ import cbor2
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.fixtures.rows import in_turn
 from tests.unit.credentials.passkeys import (
     CHALLENGE,
     CREATE,
@@ -128,12 +129,8 @@ def test_a_credential_id_of_somebody_else_is_not_smuggled_in() -> None:
     assert reason_of_registration(json.dumps(document)) == "malformed"
 
 
-@pytest.mark.parametrize(
-    "path", ["id", "rawId", "type", "response", "response.clientDataJSON", "response.attestationObject"]
-)
-@pytest.mark.parametrize(
-    "value", [None, 5, True, "", "=", "a", "é", "A" * 100_000, [], {}, "\x00"], ids=ascii
-)
+@in_turn("path", ["id", "rawId", "type", "response", "response.clientDataJSON", "response.attestationObject"])
+@in_turn("value", [None, 5, True, "", "=", "a", "é", "A" * 100_000, [], {}, "\x00"], ids=ascii)
 def test_a_member_of_another_kind_is_refused(path: str, value: object) -> None:
     """PS-02."""
     document = json.loads(SoftwareAuthenticator().create(CREATE, origin=ORIGIN))

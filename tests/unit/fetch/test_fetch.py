@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from tests.fixtures.loopback import LoopbackServer
+from tests.fixtures.rows import in_turn
 
 from watchword.fetch import FetchError, check_address, fetch, parse_target, post_form
 from watchword.fetch.addresses import PORTS
@@ -176,7 +177,7 @@ ADDRESSES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("address", ADDRESSES)
+@in_turn("address", ADDRESSES)
 def test_ss_01_an_address_is_refused(address: str) -> None:
     assert check_address("8.8.8.8", allow_loopback=False) == ipaddress.ip_address("8.8.8.8")
     with pytest.raises(FetchError, match="address not allowed"):
@@ -196,7 +197,7 @@ def test_the_switch_opens_loopback_and_nothing_else(address: str) -> None:
         check_address(address, allow_loopback=True)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "url",
     [
         "", "https://", "https:///x", "//a.example", "ftp://a.example/", "file:///etc/passwd", "gopher://a.example/",

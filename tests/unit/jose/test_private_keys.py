@@ -1,7 +1,5 @@
 """RFC 7518 §6: private keys as they are read: those of others are looked through, our own come back as they were made."""
 
-from collections.abc import Callable
-
 import pytest
 
 from watchword.jose import JoseError, jwk, jws
@@ -17,16 +15,12 @@ def test_an_own_key_signs_as_it_did(alg: str) -> None:
     assert jws.verify(jws.sign(kept, {}, b"payload"), [made], [alg])[1] == b"payload"
 
 
-@pytest.mark.parametrize(
-    "change", [lambda n: n + 2, lambda n: n - 2, lambda _: 3], ids=["more", "less", "small"]
-)
-@pytest.mark.parametrize("member", ["d", "p", "q", "dp", "dq", "qi"])
-def test_numbers_of_rsa_that_do_not_fit_together_are_no_key(
-    member: str, change: Callable[[int], int]
-) -> None:
+def test_numbers_of_rsa_that_do_not_fit_together_are_no_key() -> None:
     document = jwk.private_document(RSA)
     assert jwk.parse(document).private is not None
-    number = change(int.from_bytes(jwk.b64decode(document[member]), "big"))
-    wrong = jwk.b64encode(number.to_bytes((number.bit_length() + 7) // 8, "big"))
-    with pytest.raises(JoseError, match="key"):
-        jwk.parse(document | {member: wrong})
+    for member in ("d", "p", "q", "dp", "dq", "qi"):
+        number = int.from_bytes(jwk.b64decode(document[member]), "big")
+        for other in (number + 2, number - 2, 3):
+            wrong = jwk.b64encode(other.to_bytes((other.bit_length() + 7) // 8, "big"))
+            with pytest.raises(JoseError, match="key"):
+                jwk.parse(document | {member: wrong})

@@ -1,6 +1,7 @@
 """Tokens and userinfo say exactly what they should, and no mapping can change who is meant (AD-06, ID-02, UI-04)."""
 
 import pytest
+from tests.fixtures.rows import in_turn
 
 from watchword.oauth import claims
 from watchword.oauth.claims import Authentication
@@ -133,7 +134,7 @@ def test_a_mapping_may_set(name: str) -> None:
     assert claims.check_custom_name(name) == name
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "name",
     [
         *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "typ", "alg", "kid"),

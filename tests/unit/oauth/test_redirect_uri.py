@@ -1,6 +1,7 @@
 """Answers go only to addresses that were registered, letter by letter (RU rows, DC-01)."""
 
 import pytest
+from tests.fixtures.rows import in_turn
 
 from watchword.oauth import redirect_uri
 from watchword.oauth.errors import OAuthError
@@ -31,7 +32,7 @@ def test_a_client_may_register(uri: str, application_type: str) -> None:
     assert redirect_uri.matches(uri, uri)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "uri",
     [
         "",
@@ -102,7 +103,7 @@ def test_a_client_may_register(uri: str, application_type: str) -> None:
         "https://rp.example/" + "a" * 2000,
     ],
 )
-@pytest.mark.parametrize("application_type", ["web", "native"])
+@in_turn("application_type", ["web", "native"])
 def test_dc_01_a_client_may_not_register(uri: str, application_type: str) -> None:
     with pytest.raises(OAuthError) as caught:
         redirect_uri.check_registered(uri, application_type)
@@ -116,7 +117,7 @@ def test_only_a_native_client_registers_a_private_use_scheme() -> None:
         redirect_uri.check_registered("com.example.app:/cb", "web")
 
 
-@pytest.mark.parametrize(
+@in_turn(
     "requested",
     [
         pytest.param("https://evil.example/cb", id="RU-01 another host"),

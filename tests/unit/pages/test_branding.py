@@ -4,6 +4,7 @@ import colorsys
 from pathlib import Path
 
 import pytest
+from tests.fixtures.rows import in_turn
 from tests.unit.pages.gallery import PAGES
 
 from watchword.pages import assets, render
@@ -30,7 +31,7 @@ def page(branding: Branding) -> str:
     return render.render("sign_in", PAGES["sign_in"], locale="en", branding=branding)
 
 
-@pytest.mark.parametrize("colour", COLOURS)
+@in_turn("colour", COLOURS)
 def test_any_accent_becomes_readable_as_text_and_as_a_button(colour: str) -> None:
     for surface in (SURFACE_LIGHT, SURFACE_DARK):
         shade = readable(colour, surface)

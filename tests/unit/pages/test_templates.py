@@ -1,5 +1,6 @@
 """Every page and mail, in every language, against its contract: complete, escaped, free of anything inline or foreign."""
 
+import functools
 import re
 from collections.abc import Iterator, Mapping
 from html.parser import HTMLParser
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from jinja2 import UndefinedError
+from tests.fixtures.rows import in_turn
 from tests.unit.pages.gallery import MAILS, PAGES
 
 from watchword.pages import languages, render
@@ -98,6 +100,12 @@ def show(name: str, locale: str = "en", context: Mapping[str, object] | None = N
     )
 
 
+@functools.cache
+def page_of(name: str, locale: str = "en") -> Page:
+    """Return a page as the gallery shows it, read once for all rules."""
+    return Page(show(name, locale))
+
+
 def poison(value: object) -> object:
     if isinstance(value, str):
         return value + HOSTILE
@@ -108,10 +116,10 @@ def poison(value: object) -> object:
     return value
 
 
-@pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("locale", LOCALES)
+@in_turn("name", PAGES)
 def test_a_page_renders_in_every_language(name: str, locale: str) -> None:
-    page = Page(show(name, locale))
+    page = page_of(name, locale)
     assert not page.unbalanced
     assert [element.attributes["lang"] for element in page.all("html")] == [locale]
     assert len(list(page.all("h1"))) == len(list(page.all("main"))) == 1
@@ -120,9 +128,9 @@ def test_a_page_renders_in_every_language(name: str, locale: str) -> None:
     assert len(ids) == len(set(ids))
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_a_page_has_nothing_inline_so_that_the_strict_policy_holds(name: str) -> None:
-    page = Page(show(name))
+    page = page_of(name)
     assert not list(page.all("style"))
     assert all(element.attributes.get("src") and not element.text.strip() for element in page.all("script"))
     for element in page.elements:
@@ -133,9 +141,9 @@ def test_a_page_has_nothing_inline_so_that_the_strict_policy_holds(name: str) ->
         ]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_a_page_loads_nothing_from_elsewhere(name: str) -> None:
-    for element in Page(show(name)).elements:
+    for element in page_of(name).elements:
         if "data-logout-frame" in element.attributes:
             continue  # the clients' own addresses are what front-channel logout is about
         loaded = ADDRESS_ATTRIBUTES | ({"href"} if element.tag in ("link", "use", "image") else set())
@@ -145,20 +153,20 @@ def test_a_page_loads_nothing_from_elsewhere(name: str) -> None:
             assert not value.startswith("//")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_a_page_escapes_whatever_it_is_given(name: str) -> None:
     context = poison(PAGES[name])
     assert isinstance(context, Mapping)
-    honest, page = Page(show(name)), Page(show(name, context=context))
+    honest, page = page_of(name), Page(show(name, context=context))
     assert not page.unbalanced
     assert len(list(page.all("script"))) == len(list(honest.all("script"))) == 1
     assert not [element for element in page.elements if "onerror" in element.attributes]
     assert "49" not in "".join(element.text for element in page.all("h1"))
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_every_form_that_comes_back_carries_the_anti_forgery_value(name: str) -> None:
-    page = Page(show(name))
+    page = page_of(name)
     own = [form for form in page.all("form") if "data-autosubmit" not in form.attributes]
     changing = [form for form in own if form.attributes["method"] == "post"]
     values = [
@@ -169,9 +177,9 @@ def test_every_form_that_comes_back_carries_the_anti_forgery_value(name: str) ->
     assert {form.attributes["class"] for form in own if form not in changing} <= {"filters"}
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_every_field_has_a_label_and_its_error_and_hint_are_announced(name: str) -> None:
-    page = Page(show(name))
+    page = page_of(name)
     ids = {element.attributes["id"] for element in page.elements if "id" in element.attributes}
     labelled = {label.attributes["for"] for label in page.all("label")}
     for field in (*page.all("input"), *page.all("select")):
@@ -190,7 +198,7 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("name", "field"), WRONG)
+@in_turn("name, field", WRONG)
 def test_the_cursor_waits_at_whatever_is_wrong_and_its_error_is_announced_there(
     name: str, field: str
 ) -> None:
@@ -212,9 +220,9 @@ def test_the_cursor_waits_at_whatever_is_wrong_and_its_error_is_announced_there(
     assert focused == [told]
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_a_password_is_never_sent_back_and_may_be_pasted(name: str) -> None:
-    for field in Page(show(name)).all("input"):
+    for field in page_of(name).all("input"):
         if field.attributes.get("type") == "password":
             assert "value" not in field.attributes
             assert "maxlength" not in field.attributes
@@ -227,25 +235,23 @@ def test_a_device_is_remembered_for_a_day_or_for_several(name: str, days: int, s
     assert says in show(name, context={**PAGES[name], "remember_days": days})
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_a_password_is_kept_by_its_manager_under_the_accounts_name(name: str) -> None:
-    hints = [
-        (element.attributes.get("autocomplete") or "").split() for element in Page(show(name)).all("input")
-    ]
+    hints = [(element.attributes.get("autocomplete") or "").split() for element in page_of(name).all("input")]
     if not any("password" in hint for found in hints for hint in found):
         return
     assert any("username" in found for found in hints), "a manager saves the password without a name"
 
 
 def test_passkey_suggestions_appear_where_a_name_is_typed() -> None:
-    fields = {field.attributes.get("name"): field.attributes for field in Page(show("sign_in")).all("input")}
+    fields = {field.attributes.get("name"): field.attributes for field in page_of("sign_in").all("input")}
     assert fields["identifier"]["autocomplete"] == "username webauthn"
     assert fields["password"]["autocomplete"] == "current-password"
 
 
 def test_a_code_is_offered_from_the_phones_messages() -> None:
     fields = {
-        field.attributes.get("name"): field.attributes for field in Page(show("second_factor")).all("input")
+        field.attributes.get("name"): field.attributes for field in page_of("second_factor").all("input")
     }
     assert fields["code"]["autocomplete"] == "one-time-code"
     assert fields["code"]["inputmode"] == "numeric"
@@ -253,7 +259,7 @@ def test_a_code_is_offered_from_the_phones_messages() -> None:
 
 @pytest.mark.parametrize("name", ["consent", "device_confirm"])
 def test_approve_and_deny_weigh_the_same_and_the_enter_key_denies(name: str) -> None:
-    page = Page(show(name))
+    page = page_of(name)
     deny, approve = (button for button in page.all("button") if button.attributes.get("name") == "decision")
     assert (deny.attributes["value"], approve.attributes["value"]) == ("deny", "approve")
     assert deny.attributes["class"] == approve.attributes["class"]
@@ -262,7 +268,7 @@ def test_approve_and_deny_weigh_the_same_and_the_enter_key_denies(name: str) -> 
 def test_consent_never_lets_openid_be_unticked() -> None:
     boxes = [
         field.attributes["value"]
-        for field in Page(show("consent")).all("input")
+        for field in page_of("consent").all("input")
         if field.attributes.get("name") == "scope"
     ]
     assert boxes == ["invoices:write", "payments:send"]
@@ -282,7 +288,7 @@ def test_consent_never_lets_openid_be_unticked() -> None:
     ],
 )
 def test_consent_tells_who_asks_and_where_the_answer_goes(name: str, says: str) -> None:
-    assert says in " ".join(next(Page(show(name)).all("main")).text.split())
+    assert says in " ".join(next(page_of(name).all("main")).text.split())
 
 
 def test_a_client_that_registered_itself_is_marked_as_unchecked_wherever_it_asks() -> None:
@@ -312,7 +318,7 @@ def test_a_missing_name_is_an_error_and_not_an_empty_place() -> None:
         show("consent", context=context)
 
 
-@pytest.mark.parametrize("name", PAGES)
+@in_turn("name", PAGES)
 def test_a_template_documents_every_name_it_takes(name: str) -> None:
     template = name.split(":")[0]
     names = set(PAGES[name]) - {"csrf", "hidden", "languages", "errors", "notice"}
@@ -333,11 +339,9 @@ def test_a_template_documents_every_name_it_takes(name: str) -> None:
     ],
 )
 def test_who_may_end_api_tokens_by_a_page_is_told_so(name: str, locale: str) -> None:
-    (box,) = [
-        one for one in Page(show(name, locale)).all("input") if one.attributes.get("name") == "end_others"
-    ]
+    (box,) = [one for one in page_of(name, locale).all("input") if one.attributes.get("name") == "end_others"]
     hint = str(box.attributes["aria-describedby"])
-    told = next(one for one in Page(show(name, locale)).elements if one.attributes.get("id") == hint)
+    told = next(one for one in page_of(name, locale).elements if one.attributes.get("id") == hint)
     assert re.search("API[- ]tokens", told.text, re.IGNORECASE)
 
 
@@ -350,8 +354,8 @@ def test_every_template_is_shown_in_the_gallery() -> None:
     assert {path.stem for path in (render.TEMPLATES / "mail").glob("*.txt")} == set(MAILS)
 
 
-@pytest.mark.parametrize("locale", LOCALES)
-@pytest.mark.parametrize("name", MAILS)
+@in_turn("locale", LOCALES)
+@in_turn("name", MAILS)
 def test_a_mail_renders_in_every_language(name: str, locale: str) -> None:
     mail = render.render_mail(name, MAILS[name], locale=locale, branding=BRANDING)
     assert "Watchword" in mail.subject
@@ -360,7 +364,7 @@ def test_a_mail_renders_in_every_language(name: str, locale: str) -> None:
     assert mail.body.endswith("Watchword\n")
 
 
-@pytest.mark.parametrize("name", MAILS)
+@in_turn("name", MAILS)
 def test_a_mail_documents_every_name_it_takes(name: str) -> None:
     comment = _comment(f"mail/{name}.txt")
     assert [
@@ -370,7 +374,7 @@ def test_a_mail_documents_every_name_it_takes(name: str) -> None:
     ] == []
 
 
-@pytest.mark.parametrize("name", MAILS)
+@in_turn("name", MAILS)
 def test_what_others_typed_cannot_add_lines_to_a_mail(name: str) -> None:
     context = {
         key: f"{value}\r\n\r\nVisit https://evil.example\u2028now"

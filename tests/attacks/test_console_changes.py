@@ -19,8 +19,8 @@ from watchword.flows import account_changes, people, sessions
 from watchword.flows.people import Changes
 from watchword.pages import step_up
 from watchword.pages.browser import cookie_name
-from watchword.store import events
 from watchword.store import factors as factor_store
+from watchword.store.database import Transaction
 
 __all__ = ["admin", "server"]
 PROTOCOL = {"token_endpoint_auth_method": "client_secret_basic", "grant_types": "client_credentials",
@@ -28,6 +28,7 @@ PROTOCOL = {"token_endpoint_auth_method": "client_secret_basic", "grant_types": 
 # By what is changed: the page, what its form does or carries, and what is typed
 CHANGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     **RECORDED,
+    "client.deleted": ("clients/{off}/delete", "name", {"name": "Off"}),
     "a client's protocol": ("clients/{client}/protocol", "version", PROTOCOL),
     "a client switched off": ("clients/{client}", "do=switch_off", {}),
     "a client switched on": ("clients/{off}", "do=switch_on", {}),
@@ -39,6 +40,18 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     "one session of a person": ("people/{kim}", "do=end", {}),
     "all sessions of a person": ("people/{kim}", "do=end_all", {}),
 }
+
+
+# What the others are about
+LAST = (
+    "token.revoked",
+    "client.secret_removed",
+    "client.deleted",
+    "user.email_changed",
+    "the right given",
+    "user.disabled",
+    "user.deleted",
+)
 
 
 async def made(server: Server) -> dict[str, str]:
@@ -61,14 +74,19 @@ async def filled(admin: Person, wanted: str, made: Mapping[str, str]) -> tuple[s
     assert (await admin.open(f"/console/{page.format(**made)}")).status_code == 200
     field, _, does = form.partition("=")
     sent = form_of(admin, does) if does else admin.form(having=field)
-    assert sent is not None, admin.text
+    assert sent is not None, wanted
     given = {field: value.format(**made) if value == "{key}" else value for field, value in typed.items()}
     return sent.pop(""), {**sent, **given}
 
 
-async def happened(server: Server) -> list[str]:
-    """Return the names of the audit trail's events."""
-    return [one.name for one in await server.runtime.database.read(events.list_events, limit=200)]
+async def happened(server: Server) -> int:
+    """Return how many events the audit trail has."""
+
+    async def count(tx: Transaction) -> int:
+        row = await tx.one("SELECT count(*) AS n FROM events")
+        return int(row["n"])
+
+    return await server.runtime.database.read(count)
 
 
 async def proved(admin: Person, acr: str, *amr: str) -> None:
@@ -151,30 +169,33 @@ async def of_others(admin: Person) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("wanted", CHANGES)
 async def test_ap_05_a_change_is_made_by_who_may_make_it_and_proved_it_just_now_only(
-    admin: Person, monkeypatch: pytest.MonkeyPatch, wanted: str
+    admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = admin.server
     known = await made(server)
-    await Person(server, another(server)).sign_in("kim")
-    for name, (attack, status) in ATTACKS.items():
-        address, form = await filled(admin, wanted, known)
-        async with attack(admin, monkeypatch):
-            before = await happened(server)
-            answer = await admin.http.post(address, data=form)
-            assert answer.status_code == status, name
-            assert status != 303 or "/step-up?" in answer.headers["location"], name
-            after = await happened(server)
-            assert len(after) - len(before) == (name == "losing the right meanwhile"), name
-    address, form = await filled(admin, wanted, known)
+    for wanted in CHANGES:
+        await Person(server, another(server)).sign_in("kim")
+        for name, (attack, status) in ATTACKS.items():
+            address, form = await filled(admin, wanted, known)
+            async with attack(admin, monkeypatch):
+                before = await happened(server)
+                answer = await admin.http.post(address, data=form)
+                assert answer.status_code == status, (wanted, name)
+                assert status != 303 or "/step-up?" in answer.headers["location"], (wanted, name)
+                after = await happened(server)
+                assert after - before == (name == "losing the right meanwhile"), (wanted, name)
     forged = [*await of_others(admin), "", "0" * 64]
-    before = await happened(server)
-    for csrf in forged:
-        assert (await admin.http.post(address, data={**form, "csrf": csrf})).status_code == 400
-    async with another(server) as browser:
-        assert "/sign-in?" in (await browser.post(address, data=form)).headers["location"]
-    assert await happened(server) == before
-    answer = await admin.http.post(address, data=form)
-    assert answer.status_code in (200, 303), "the honest variant"
-    assert len(await happened(server)) > len(before)
+    for wanted in (*(one for one in CHANGES if one not in LAST), *LAST):
+        await Person(server, another(server)).sign_in("kim")
+        address, form = await filled(admin, wanted, known)
+        before = await happened(server)
+        for csrf in forged:
+            answer = await admin.http.post(address, data={**form, "csrf": csrf})
+            assert answer.status_code == 400, wanted
+        async with another(server) as browser:
+            assert "/sign-in?" in (await browser.post(address, data=form)).headers["location"], wanted
+        assert await happened(server) == before, wanted
+        answer = await admin.http.post(address, data=form)
+        assert answer.status_code in (200, 303), f"the honest variant: {wanted}"
+        assert await happened(server) > before, wanted

@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -72,25 +72,33 @@ def parts(secret: str) -> tuple[str, ...]:
     return (secret.partition("_")[2][:30] or secret,)
 
 
-async def send_everywhere(server: Server, secret: str) -> int:
-    """Send a secret to every endpoint in every place that a request has; return how many requests that were."""
+async def send_everywhere(server: Server, secrets: Sequence[str]) -> int:
+    """Send secrets to every endpoint in every place that a request has; return how many requests that were."""
     sent = 0
+    for number, (path, method, _) in enumerate(every_route()):
+        # What is kept comes into the tables of either database by the same statements: on PostgreSQL the kinds take turns.
+        turn = number % len(secrets)
+        for secret in secrets[turn : turn + 1] if server.settings.is_postgres else secrets:
+            target = re.sub(r"\{\w+\}", secret, path)
+            for way in ways_of(method, secret):
+                answer = await server.http.request(method, target, **way)  # type: ignore[arg-type]  # as httpx takes them
+                assert answer.status_code != 500, (method, target, answer.text[:300])
+                sent += 1
+    return sent
+
+
+def ways_of(method: str, secret: str) -> list[dict[str, object]]:
+    """Return requests that carry a secret, each in other places."""
     basic = base64.b64encode(f"{secret}:{secret}".encode()).decode()
     form = dict.fromkeys(NAMES, secret) | {"grant_type": "authorization_code"}
-    for path, method, _ in every_route():
-        target = re.sub(r"\{\w+\}", secret, path)
-        ways: list[dict[str, object]] = [
-            {"headers": {"authorization": f"Bearer {secret}", "dpop": secret}},
-            {"headers": {"authorization": f"Basic {basic}"}, "params": {"token": secret, "code": secret}},
-            {"headers": {"cookie": f"__Host-session={secret}; session={secret}", "traceparent": secret}},
-        ]
-        if method in ("POST", "PUT", "PATCH"):
-            ways += [{"data": form}, {"json": form}, {"content": secret.encode()}]
-        for way in ways:
-            answer = await server.http.request(method, target, **way)  # type: ignore[arg-type]  # as httpx takes them
-            assert answer.status_code != 500, (method, target, answer.text[:300])
-            sent += 1
-    return sent
+    ways: list[dict[str, object]] = [
+        {"headers": {"authorization": f"Bearer {secret}", "dpop": secret}},
+        {"headers": {"authorization": f"Basic {basic}"}, "params": {"token": secret, "code": secret}},
+        {"headers": {"cookie": f"__Host-session={secret}; session={secret}", "traceparent": secret}},
+    ]
+    if method in ("POST", "PUT", "PATCH"):
+        ways += [{"data": form}, {"json": form}, {"content": secret.encode()}]
+    return ways
 
 
 @pytest.mark.usefixtures("loud")
@@ -102,8 +110,7 @@ async def test_lgx_1_canaries_through_every_endpoint_are_in_no_log_trace_label_o
 ) -> None:
     secrets = canaries()
     routes = {(path, method) for path, method, _ in every_route()}
-    for secret in secrets.values():
-        assert await send_everywhere(server, secret) >= 3 * len(routes)
+    assert await send_everywhere(server, list(secrets.values())) >= 3 * len(routes)
     genuine = await use_genuine_ones(server)
     written = capsys.readouterr().err
     traces = "".join(span.to_json() for span in spans.get_finished_spans())

@@ -1,6 +1,7 @@
 """Upgrades while others serve: from every earlier schema, beside a node of the release before, killed in the middle (F-19)."""
 
 import asyncio
+import functools
 import json
 import re
 import sqlite3
@@ -20,7 +21,7 @@ from tests.fixtures.servers import Server, open_server
 from tests.store.made import select
 
 from watchword.store import migrate, schema
-from watchword.store.database import StorageUnavailable
+from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.migrate import schema_version
 from watchword.store.schema import Table
 
@@ -99,6 +100,7 @@ def value_for(table: Table, column: int, kind: str) -> object:
     return 1.0 if kind.startswith(("DOUBLE", "REAL")) else "1"
 
 
+@functools.cache
 def rows_at(version: int) -> list[tuple[Table, tuple[object, ...]]]:
     """Return one row for each table of a schema version, those that are referred to first."""
     connection = sqlite3.connect(":memory:")
@@ -124,11 +126,25 @@ async def make_at(store: Store, version: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(migrate, "migrations", lambda: known)
         database = await store.node()
-        for table, values in rows_at(version):
-            places = ", ".join(f"${n + 1}" for n in range(len(values)))
-            sql = f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({places})"
-            await database.write(lambda tx, sql=sql, values=values: tx.run(sql, *values))  # type: ignore[misc]  # bound at once
+        await database.write(insert_rows, version)
         await store.close()
+
+
+async def insert_rows(tx: Transaction, version: int) -> None:
+    """Write a row into every table of a schema version."""
+    for table, values in rows_at(version):
+        places = ", ".join(f"${n + 1}" for n in range(len(values)))
+        await tx.run(f"INSERT INTO {table.name} ({', '.join(table.columns)}) VALUES ({places})", *values)
+
+
+async def read_rows(tx: Transaction, tables: list[Table]) -> list[tuple[object, ...]]:
+    """Return the only row of each of these tables."""
+    found: list[tuple[object, ...]] = []
+    for table in tables:
+        (row,) = await tx.all(f"SELECT {', '.join(table.columns)} FROM {table.name}")
+        values = [row[name] for name in table.columns]
+        found.append(tuple(bytes(one) if n in table.binary else one for n, one in enumerate(values)))
+    return found
 
 
 @pytest.mark.parametrize("version", [number for number, _, _ in MIGRATIONS[:-1]])
@@ -139,12 +155,11 @@ async def test_a_database_of_every_earlier_schema_is_brought_up_to_date_and_keep
     database = await store.node()
     assert await database.read(schema_version) == NEWEST
     kept = {table.name for table in schema.tables(NEWEST)}
-    for table, values in rows_at(version):
-        if table.name not in kept:
-            continue
-        (row,) = await database.read(select, f"SELECT {', '.join(table.columns)} FROM {table.name}")
-        found = [bytes(row[name]) if n in table.binary else row[name] for n, name in enumerate(table.columns)]
-        assert tuple(found) == values, table.name
+    before = [(table, values) for table, values in rows_at(version) if table.name in kept]
+    after = await database.read(read_rows, [table for table, _ in before])
+    assert [(table.name, values) for (table, _), values in zip(before, after, strict=True)] == [
+        (table.name, values) for table, values in before
+    ]
     await store.close()
     (tmp_path / "key").write_text("ab" * 32)
     (tmp_path / "key").chmod(0o600)

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.fixtures import certificates
+from tests.fixtures.authorities import BEFORE
 from tests.fixtures.browser import PASSWORD, Browser
 from tests.fixtures.certificates import Pair
 from tests.fixtures.commands import run_cli
@@ -124,7 +125,9 @@ def node_software(node: str) -> Path:
         digest = hashlib.sha256(lock.read()).hexdigest()
         if not stamp.exists() or stamp.read_text() != digest:
             command = ["npm", "ci", "--no-audit", "--no-fund", "--loglevel=error"]
-            done = subprocess.run(command, cwd=NODE, capture_output=True, text=True, check=False, timeout=300)
+            done = subprocess.run(
+                command, cwd=NODE, env=BEFORE, capture_output=True, text=True, check=False, timeout=300
+            )
             if done.returncode != 0:
                 absent("node", f"could not install tests/interop/node ({done.stderr[-300:].strip()})")
             stamp.write_text(digest)

@@ -5,7 +5,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from watchword.extras import needing
 from watchword.guard import order, resource
@@ -39,12 +39,13 @@ else:  # before 3.14 aiohttp has string keys only
     NOTES = "watchword.guard"  # type: ignore[assignment]  # callers index with it either way
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
+H = TypeVar("H", bound=Handler)
 
 
 class Guard(BaseGuard):
     """A guard for an aiohttp application."""
 
-    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Handler], Handler]:
+    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[H], H]:
         """Guard a handler, a method of a `View`, or a method that takes the request; the caller is in `request[PRINCIPAL]`.
 
         Put it below `@routes.get`, which registers the function that it receives. To guard an application or a sub-application, guard
@@ -52,7 +53,7 @@ class Guard(BaseGuard):
         """
         wanted = demanded(scopes, policy)
 
-        def guard(handler: Handler) -> Handler:
+        def guard(handler: H) -> H:
             check_view(handler)
             _check_order(handler, sys._getframe(1))
 
@@ -69,7 +70,7 @@ class Guard(BaseGuard):
                     )
                 return await handler(*args, **named)
 
-            return guarded
+            return cast(H, guarded)  # it takes what the handler takes
 
         return guard
 

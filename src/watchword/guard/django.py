@@ -4,7 +4,7 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from watchword.extras import needing
 from watchword.guard import asgi, order, resource, transport, wsgi
@@ -24,12 +24,13 @@ with needing("django", "django", "asgiref"):
 __all__ = ["Guard", "Policy", "Principal", "admit", "admit_sync", "answer", "metadata_path", "presented"]
 
 View = Callable[..., Any]
+V = TypeVar("V", bound=View)
 
 
 class Guard(BaseGuard):
     """A guard for a Django project."""
 
-    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
+    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[V], V]:
         """Guard a view function, or with `method_decorator` a class-based view; the caller is in `request.principal`.
 
         The view needs no CSRF token, since browsers never add an `Authorization` header by themselves, and Django's
@@ -37,12 +38,12 @@ class Guard(BaseGuard):
         """
         wanted = demanded(scopes, policy)
 
-        def guard(view: View) -> View:
+        def guard(view: V) -> V:
             check_function(view, 'by `method_decorator(guard.require(…), name="dispatch")` the views of')
             _check_order(view, sys._getframe(1))
             guarded = functools.wraps(view)(self._around(view, wanted))
             guarded.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks views
-            return _without_login(guarded)
+            return cast(V, _without_login(guarded))  # it takes what the view takes
 
         return guard
 

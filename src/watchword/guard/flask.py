@@ -5,7 +5,7 @@ import itertools
 import json
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Any
+from typing import Any, TypeVar, cast
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from watchword.extras import needing
@@ -22,6 +22,7 @@ with needing("flask", "flask"):
 __all__ = ["Guard", "Policy", "Principal"]
 
 View = Callable[..., Any]
+V = TypeVar("V", bound=View)
 
 
 class Guard(BaseGuard):
@@ -33,7 +34,7 @@ class Guard(BaseGuard):
         _guards[next(_count)] = self
         return {}
 
-    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[View], View]:
+    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[V], V]:
         """Guard a view, below or above `@app.route`, wherever it is registered; the caller is in `flask.g.principal`."""
         wanted = demanded(scopes, policy)
 
@@ -53,7 +54,7 @@ class Guard(BaseGuard):
             _around[guarded] = around
             return guarded
 
-        def guard(view: View) -> View:
+        def guard(view: V) -> V:
             check_function(view, "by `decorators = [guard.require(…)]` the views of")
             guarded = around(view)
             made_of: View | None = view
@@ -61,7 +62,7 @@ class Guard(BaseGuard):
             while made_of is not None:
                 self._made[id(made_of)] = guarded  # the id stays valid: a wrapper keeps what it wraps alive
                 made_of = getattr(made_of, "__wrapped__", None)
-            return guarded
+            return cast(V, guarded)  # it takes what the view takes
 
         return guard
 

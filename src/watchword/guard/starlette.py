@@ -3,9 +3,9 @@
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from watchword.extras import needing
 from watchword.guard import asgi, order, resource
@@ -25,19 +25,30 @@ with needing("starlette", "starlette"):
 __all__ = ["Guard", "Policy", "Principal"]
 
 Endpoint = Callable[..., Any]
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Decorator(Protocol):
+    """What guards an endpoint: one that takes the same, and is asynchronous."""
+
+    @overload
+    def __call__(self, endpoint: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    @overload
+    def __call__(self, endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
 
 
 class Guard(BaseGuard):
     """A guard for a Starlette application."""
 
-    def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[Endpoint], Endpoint]:
+    def require(self, *scopes: str, policy: Policy | None = None) -> Decorator:
         """Guard an endpoint: a function or a method of an `HTTPEndpoint`, asynchronous or not.
 
         The caller is in `request.state.principal` or `websocket.state.principal`.
         """
         wanted = demanded(scopes, policy)
 
-        def guard(endpoint: Endpoint) -> Endpoint:
+        def guard(endpoint: Endpoint, /) -> Endpoint:
             check_function(endpoint, "the methods of")
             _check_order(endpoint, sys._getframe(1))
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 
 import httpx
 
@@ -46,6 +46,23 @@ Scopes = str | Sequence[str]
 G = TypeVar("G", bound=Guard)
 
 
+class AtHome(TypedDict, total=False):
+    """What may be said of a token that is for whichever API the kit chooses; see `Wanted`."""
+
+    user: User | None
+    client: Registered | None
+    kind: Kind | None
+    lifetime: int | None
+    claims: Mapping[str, object]
+    dpop: bool
+
+
+class Asked(AtHome, total=False):
+    """What may be said of a token beside its scopes."""
+
+    audience: str | None
+
+
 @dataclass(slots=True)
 class Auth:
     """The server under test; `http` is a client of it, `clock` its time, `app` the server as an ASGI application."""
@@ -75,7 +92,13 @@ class Auth:
         """Return a client of the server for `async with`."""
         return httpx.AsyncClient(transport=_transport(self.app), base_url=self.issuer)
 
-    def guard(self, kind: type[G] | G | None = None, **options: Any) -> Any:
+    @overload
+    def guard(self, kind: None = None, **options: Any) -> Guard: ...
+    @overload
+    def guard(self, kind: type[G], **options: Any) -> G: ...
+    @overload
+    def guard(self, kind: G) -> G: ...
+    def guard(self, kind: type[G] | G | None = None, **options: Any) -> Guard:
         """Return a guard that trusts this server and uses its clock; raise ValueError for anything but a guard or a guard class.
 
         Given a framework's `Guard` class, it is a new guard. Given your application's guard, it is that one, which goes back to its own
@@ -134,24 +157,25 @@ class Auth:
         session, value = self.worker.run(begun)
         return SignedIn(session, cookie_name(self.app.settings, SESSION_COOKIE), value)
 
-    def token(self, scopes: Scopes = (), **given: Any) -> Token:
+    def token(self, scopes: Scopes = (), **given: Unpack[Asked]) -> Token:
         """Return a valid token; the arguments are the fields of `Wanted`: user, client, kind, audience, lifetime, claims, dpop."""
         return self.worker.run(self._make(_wanted(scopes, given), self.runtime))
 
-    def expired(self, scopes: Scopes = (), **given: Any) -> Token:
+    def expired(self, scopes: Scopes = (), **given: Unpack[Asked]) -> Token:
         """Return an expired token."""
-        if given.get("lifetime") is None:
-            given["lifetime"] = 60
+        lifetime = given.get("lifetime")
+        if lifetime is None:
+            lifetime = given["lifetime"] = 60
         wanted = _wanted(scopes, given)
         # Made by the same flows with a clock that is behind, so that it ended a week ago.
-        then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO - given["lifetime"], cache={})
+        then = replace(self.runtime, clock=lambda: self.clock() - LONG_AGO - lifetime, cache={})
         return self.worker.run(self._make(wanted, then))
 
-    def wrong_audience(self, scopes: Scopes = (), **given: Any) -> Token:
+    def wrong_audience(self, scopes: Scopes = (), **given: Unpack[AtHome]) -> Token:
         """Return a token that is valid, but for another API."""
         return self.token(scopes, audience=ELSEWHERE, **given)
 
-    def revoked(self, scopes: Scopes = (), **given: Any) -> Token:
+    def revoked(self, scopes: Scopes = (), **given: Unpack[Asked]) -> Token:
         """Return a token that was valid and has been revoked."""
         token = self.token(scopes, **given)
         self.revoke(token)
@@ -163,7 +187,7 @@ class Auth:
             raise ValueError(f"token: one that this kit made, not {type(token).__name__}")
         self.worker.run(self._revoke(token))
 
-    def forged(self, scopes: Scopes = (), **given: Any) -> Token:
+    def forged(self, scopes: Scopes = (), **given: Unpack[Asked]) -> Token:
         """Return a token with all the right claims, signed by somebody else's key."""
         honest = self.token(scopes, **given | {"kind": "jwt"})
         head = jws.peek(honest)

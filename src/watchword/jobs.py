@@ -103,7 +103,10 @@ async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> No
 
 
 async def housekeeping(runtime: Runtime) -> None:
-    """Rotate keys that are due, announce tokens that expire soon, purge in small steps; a failing step does not stop the others."""
+    """Rotate keys that are due, announce tokens that expire soon, purge in small steps; a failing step does not stop the others.
+
+    Raises the first failure; what is not the database's comes before an outage, during which steps may fail for several reasons.
+    """
     failures: list[Exception] = []
     # Last what may take long: after an outage there may be hours of it.
     for step in (_rotate_keys, _announce_expiring, _end_sessions, _purge_tables, _purge_events):
@@ -112,9 +115,11 @@ async def housekeeping(runtime: Runtime) -> None:
         except Exception as error:
             failures.append(error)
     if failures:
-        for other in sorted({repr(one) for one in failures} - {repr(failures[0])}):
+        defects = [one for one in failures if not isinstance(one, StorageUnavailable)]
+        first = (defects or failures)[0]
+        for other in sorted({repr(one) for one in defects} - {repr(first)}):
             log.error("job.failed", job="housekeeping", error=other)
-        raise failures[0]
+        raise first
 
 
 async def in_steps(step: Callable[[], Awaitable[int]], full: int = 1) -> None:

@@ -1,5 +1,6 @@
 """Housekeeping forgets what has served, and not a second before it may."""
 
+import sqlite3
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,8 +12,8 @@ from tests.store.made import DAY, digest
 
 from watchword import jobs
 from watchword.flows import sessions
-from watchword.store import browsers, limits, tokens
-from watchword.store.database import Transaction
+from watchword.store import browsers, faults, limits, tokens
+from watchword.store.database import StorageUnavailable, Transaction
 from watchword.testing.clock import Clock
 
 
@@ -129,6 +130,33 @@ async def test_a_step_that_fails_is_reported_and_stops_no_other(tmp_path: Path) 
         with pytest.raises(Exception, match="buckets"):
             await jobs.housekeeping(server.runtime)
         assert await server.runtime.database.read(announced)
+
+
+async def test_an_outage_during_housekeeping_is_told_from_a_defect(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async def break_purge(tx: Transaction) -> None:
+        await tokens.use_identifier(tx, digest("proof"), 10)
+        await tx.run("CREATE TABLE kept (digest BLOB REFERENCES used_identifiers)")
+        await tx.run("INSERT INTO kept SELECT digest FROM used_identifiers")
+
+    async with open_server(tmp_path) as server:
+        session, _ = await sessions.begin(
+            server.runtime, (await make(server)).id, acr="x", amr=("pwd",), user_agent="", address=""
+        )
+        server.clock.advance(session.expires_at - int(server.clock()) + 1)
+        try:
+            faults.arm("audit.begun=error,commit.begun/purge=error")
+            with pytest.raises(StorageUnavailable):
+                await jobs.housekeeping(server.runtime)
+            assert "job.failed" not in capsys.readouterr().err, "two steps, for two reasons"
+            faults.arm(None)
+            await server.runtime.database.write(break_purge)
+            faults.arm("audit.begun=error")
+            with pytest.raises(sqlite3.IntegrityError, match="FOREIGN KEY"):
+                await jobs.housekeeping(server.runtime)
+        finally:
+            faults.arm(None)
 
 
 async def test_more_than_one_step_deletes_is_forgotten_at_once(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_the_doctor_waits_for_no_answer_that_drips(dripping: Dripping) -> None:
 def test_a_client_waits_for_no_answer_that_drips(dripping: Dripping, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_server, "PATIENCE", 0.3)
     with pytest.raises(Unreachable, match="takes too long"):
-        AuthorizationServer(dripping.address, Clocks())._send("GET", f"{dripping.address}/x")
+        AuthorizationServer(dripping.address, Clocks(lambda: 0.0))._send("GET", f"{dripping.address}/x")
     assert dripping.left.wait(10)
 
 

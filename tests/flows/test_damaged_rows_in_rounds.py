@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from tests.fixtures.accounts import another, make
-from tests.fixtures.applications import application, connect
+from tests.fixtures.applications import OFFLINE, application, connect
 from tests.fixtures.people import Person, letters
 from tests.fixtures.relying_party import RelyingParty
 from tests.fixtures.servers import Server, open_server
@@ -16,7 +16,7 @@ from watchword import jobs
 from watchword.flows import logout_delivery, mail
 from watchword.flows import sessions as flow
 from watchword.flows.mail import Message
-from watchword.store import api_tokens, events, sessions
+from watchword.store import api_tokens, events, sessions, user_changes
 from watchword.store.database import Transaction
 
 DAY = 86_400
@@ -144,3 +144,36 @@ async def test_every_other_token_of_an_owner_is_revoked(tmp_path: Path) -> None:
             return int(row["number"]) if row else 0
 
         assert await server.runtime.database.read(live) == 0, "the damaged one as well"
+
+
+OF_A_PERSON = {
+    "a session": f"UPDATE sessions SET id = {NO_UTF8} WHERE id = (SELECT MIN(id) FROM sessions)",
+    "a grant": f"UPDATE grants SET id = {NO_UTF8} WHERE id = (SELECT MIN(id) FROM grants)",
+    "a grant's session": f"UPDATE grants SET session_id = {NO_UTF8} WHERE id = (SELECT MIN(id) FROM grants)",
+    "an identity": (
+        f"INSERT INTO identities SELECT {NO_UTF8}, x'00', 'user', id, 'a', '{{}}', 1, 9999999999, NULL, NULL "
+        "FROM users WHERE username = 'ada'"
+    ),
+    "another administrator": (
+        "INSERT INTO users (id, username, canonical_username, skeleton, is_admin, created_at) "
+        f"VALUES ({NO_UTF8}, 'x', 'x', 'x', 1, 1)"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OF_A_PERSON)
+async def test_an_account_is_deleted_with_all_else_whatever_is_damaged(tmp_path: Path, what: str) -> None:
+    async with open_server(tmp_path) as server, another(server) as browser:
+        user = await make(server, is_admin=what == "another administrator")
+        person = Person(server, browser)
+        await make(server, "eve", "eve@example.com", is_admin=True)
+        await person.sign_in()
+        for _ in range(2):
+            await connect(person, await application(server), OFFLINE)
+        damage(server, OF_A_PERSON[what])
+        given = {"actor": "test", "now": server.runtime.now()}
+        write = server.runtime.database.write
+        assert await write(user_changes.set_disabled, user.id, True, **given) == "changed"
+        assert await write(user_changes.delete_user, user.id, **given) == "changed"
+        ended = await server.runtime.database.read(events.list_events, limit=20, name="grant.ended")
+        assert len(ended) == (1 if what == "a grant" else 2)

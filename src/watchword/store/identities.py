@@ -2,6 +2,7 @@
 
 import msgspec
 
+from watchword.store import unreadable
 from watchword.store.api_tokens import OWNERS
 from watchword.store.database import Row, Transaction
 from watchword.store.tokens import Used, use_identifier
@@ -144,12 +145,12 @@ async def revoke_identity(
 
 async def revoke_identities_of(tx: Transaction, owner: tuple[str, str], *, actor: str, now: int) -> None:
     """Revoke every identity of an owner (kind, identifier), who ends."""
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "UPDATE identities SET revoked_at = $1 WHERE owner_kind = $2 AND owner_id = $3 AND revoked_at IS NULL RETURNING id",
         now,
         *owner,
     )
-    for row in rows:
+    for row in unreadable.sound(rows, {"id": str}, "identities"):
         await tx.record("identity.revoked", actor=actor, target=row["id"], at=now)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from watchword.oauth.scopes import is_reserved
+from watchword.store import unreadable
 from watchword.store.api_tokens import revoke_token
 from watchword.store.database import Transaction
 from watchword.store.user_changes import forget_links_of, set_email
@@ -102,6 +103,6 @@ async def _end_tokens(
 ) -> None:
     """Revoke the API tokens of a person that have a scope which the person may have no longer."""
     held = "SELECT id, scope FROM api_tokens WHERE owner_id = $1 AND revoked_at IS NULL"
-    for row in await tx.all(held, user_id):
+    for row in unreadable.sound(await tx.all_as_kept(held, user_id), {"id": str, "scope": str}, "api_tokens"):
         if any(is_lost(scope) for scope in row["scope"].split()):
             await revoke_token(tx, row["id"], reason=reason, actor=actor, now=now)

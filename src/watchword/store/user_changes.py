@@ -1,6 +1,7 @@
 """Changes to an existing account: its address, its password with the sessions that end, disabling, deletion."""
 
 from watchword.credentials import names
+from watchword.store import unreadable
 from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
@@ -165,10 +166,10 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
     """
     ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
     await forget_links(tx, user_id, "verify_email")
-    rows = await tx.all(
+    rows = await tx.all_as_kept(
         "SELECT id FROM grants WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL", user_id, but
     )
-    for row in rows:
+    for row in unreadable.sound(rows, {"id": str}, "grants"):
         await end_grant(tx, row["id"], reason="ended with other sessions", actor=actor, now=now)
     return ended
 
@@ -289,11 +290,12 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
 async def _end_live_grants(
     tx: Transaction, user_id: str, client_id: str = "", *, reason: str, actor: str, now: int
 ) -> int:
-    rows = await tx.all(
+    kept = await tx.all_as_kept(
         "SELECT id FROM grants WHERE user_id = $1 AND ($2 = '' OR client_id = $2) AND ended_at IS NULL",
         user_id,
         client_id,
     )
+    rows = unreadable.sound(kept, {"id": str}, "grants")
     for row in rows:
         await end_grant(tx, row["id"], reason=reason, actor=actor, now=now)
     return len(rows)

@@ -7,7 +7,7 @@ import msgspec
 
 from watchword.credentials import names
 from watchword.oauth.groups import is_name
-from watchword.store import documents, searches
+from watchword.store import documents, searches, unreadable
 from watchword.store.database import Row, Transaction
 from watchword.store.filters import where
 from watchword.store.searches import Key
@@ -189,10 +189,10 @@ async def is_last_admin(tx: Transaction, user_id: str) -> bool:
     ordinary = "SELECT id FROM users WHERE id = $1 AND is_admin = 0 FOR NO KEY UPDATE"
     if await tx.one(ordinary, user_id) is not None:
         return False
-    held = await tx.all(
+    held = await tx.all_as_kept(
         "UPDATE users SET is_admin = is_admin WHERE is_admin = 1 AND disabled_at IS NULL RETURNING id"
     )
-    return {str(row["id"]) for row in held} == {user_id}
+    return {row["id"] for row in unreadable.sound(held, {"id": str}, "users")} == {user_id}
 
 
 async def list_users(tx: Transaction, *, after: str, limit: int, group: str = "") -> list[User]:

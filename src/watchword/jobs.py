@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from watchword import smtp
@@ -103,15 +103,21 @@ async def housekeeping_by_a_sound_clock(runtime: Runtime, even: EvenClock) -> No
 
 
 async def housekeeping(runtime: Runtime) -> None:
-    """Rotate keys that are due, announce tokens that expire soon, purge in small steps; a failing step does not stop the others.
+    """Rotate keys that are due, announce tokens that expire soon, purge in small steps; a failing step does not stop the others."""
+    # Last what may take long: after an outage there may be hours of it.
+    steps = (_rotate_keys, _announce_expiring, _end_sessions, _purge_tables, _purge_events)
+    await _each(partial(step, runtime) for step in steps)
 
-    Raises the first failure; what is not the database's comes before an outage, during which steps may fail for several reasons.
+
+async def _each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Take every step, whichever fail; raise the first failure, after the log was told of the others.
+
+    What is not the database's comes before an outage, during which steps may fail for several reasons.
     """
     failures: list[Exception] = []
-    # Last what may take long: after an outage there may be hours of it.
-    for step in (_rotate_keys, _announce_expiring, _end_sessions, _purge_tables, _purge_events):
+    for step in steps:
         try:
-            await step(runtime)
+            await step()
         except Exception as error:
             failures.append(error)
     if failures:
@@ -140,15 +146,19 @@ async def _end_sessions(runtime: Runtime) -> None:
 
 async def _purge_tables(runtime: Runtime) -> None:
     now, write = runtime.now(), runtime.database.write
-    for table in limits.PURGED:
-        ended = now - 60 - limits.KEPT.get(table, 0)
-        await in_steps(partial(write, limits.purge, table, ended), limits.STEP)
-    await in_steps(partial(write, limits.purge_buckets, now - 86_400), limits.STEP)
-    await in_steps(partial(write, keys.purge_keys, now - KEY_RETENTION), keys.STEP)
-    await in_steps(partial(write, token_purge.purge_dead_tokens, now - DEAD_TOKEN_RETENTION))
     unused = now - runtime.settings.self_registered_unused
-    await in_steps(partial(write, registrations.purge_unused_clients, unused, now=now))
-    await in_steps(partial(write, browsers.purge_browsers, now - BROWSER_RETENTION))
+    purges: list[tuple[Callable[[], Awaitable[int]], int]] = [
+        *(
+            (partial(write, limits.purge, table, now - 60 - limits.KEPT.get(table, 0)), limits.STEP)
+            for table in limits.PURGED
+        ),
+        (partial(write, limits.purge_buckets, now - 86_400), limits.STEP),
+        (partial(write, keys.purge_keys, now - KEY_RETENTION), keys.STEP),
+        (partial(write, token_purge.purge_dead_tokens, now - DEAD_TOKEN_RETENTION), 1),
+        (partial(write, registrations.purge_unused_clients, unused, now=now), 1),
+        (partial(write, browsers.purge_browsers, now - BROWSER_RETENTION), 1),
+    ]
+    await _each(partial(in_steps, step, full) for step, full in purges)
 
 
 async def _purge_events(runtime: Runtime) -> None:

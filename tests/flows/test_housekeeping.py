@@ -8,7 +8,7 @@ import pytest
 from msgspec import structs
 from tests.fixtures.accounts import make
 from tests.fixtures.servers import Server, open_server
-from tests.store.made import DAY, digest
+from tests.store.made import DAY, digest, select
 
 from watchword import jobs
 from watchword.flows import sessions
@@ -157,6 +157,21 @@ async def test_an_outage_during_housekeeping_is_told_from_a_defect(
                 await jobs.housekeeping(server.runtime)
         finally:
             faults.arm(None)
+
+
+async def test_a_table_that_cannot_be_purged_keeps_no_other_from_it(tmp_path: Path) -> None:
+    async def broken(tx: Transaction) -> None:
+        await tx.run("DROP TABLE revoked_tokens")
+
+    async with open_server(tmp_path, mode="development", audit_retention=3650 * DAY) as server:
+        kept = await make_rows(server)
+        await server.runtime.database.write(broken)
+        server.clock.advance(401 * DAY)
+        with pytest.raises(Exception, match="revoked_tokens"):
+            await jobs.housekeeping(server.runtime)
+        for table, (column, value, _) in kept.items():
+            found = f"SELECT 1 AS found FROM {table} WHERE {column} = $1"
+            assert await server.runtime.database.read(select, found, value) == [], table
 
 
 async def test_more_than_one_step_deletes_is_forgotten_at_once(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from tests.store.made import NOW, breaks, count, digest, execute, note, select
 from watchword.http_server.exchange import run_hot
 from watchword.oauth.errors import OAuthError
 from watchword.store import clients, keys, tokens
-from watchword.store.database import Change, Database, Entry, Transaction
+from watchword.store.database import AuditEntry, Change, Database, Transaction
 from watchword.store.sqlite import SqliteDatabase
 
 Nodes = tuple[Database, Database]
@@ -133,7 +133,7 @@ async def test_a_caller_that_goes_away_leaves_its_operation_done_or_not_done(dat
 async def test_what_cannot_be_stored_is_refused_and_not_an_error_of_the_server(
     database: Database, value: object
 ) -> None:
-    entry = Entry("n", "a", "t", NOW)
+    entry = AuditEntry("n", "a", "t", NOW)
     for call in (
         lambda: database.read(clients.find_client, value),  # type: ignore[arg-type]  # as it came from outside
         lambda: database.write(execute, "UPDATE facts SET value = CAST($1 AS TEXT)", value),
@@ -154,7 +154,7 @@ async def test_of_many_who_make_one_change_one_does_and_is_recorded(nodes: Nodes
     outcomes = await race(
         *(
             nodes[m % 2].change(
-                TOUCH, (f"fact {n}", f"touched by {m}"), Entry("touched", "a", f"fact {n}", NOW)
+                TOUCH, (f"fact {n}", f"touched by {m}"), AuditEntry("touched", "a", f"fact {n}", NOW)
             )
             for n in range(20)
             for m in range(6)
@@ -173,10 +173,10 @@ async def test_a_change_that_cannot_be_made_harms_no_other(database: Database) -
     for name in ("one", "two"):
         await database.write(keys.set_fact, name, "fresh")
     outcomes = await race(
-        database.change(TOUCH, ("one", "touched"), Entry("touched", "a", "one", NOW)),
-        database.change(broken, ("one",), Entry("touched", "a", "one", NOW)),
-        database.change(broken, ("nothing",), Entry("touched", "a", "nothing", NOW)),
-        database.change(TOUCH, ("two", "touched"), Entry("touched", "a", "two", NOW)),
+        database.change(TOUCH, ("one", "touched"), AuditEntry("touched", "a", "one", NOW)),
+        database.change(broken, ("one",), AuditEntry("touched", "a", "one", NOW)),
+        database.change(broken, ("nothing",), AuditEntry("touched", "a", "nothing", NOW)),
+        database.change(TOUCH, ("two", "touched"), AuditEntry("touched", "a", "two", NOW)),
     )
     assert (outcomes[0], isinstance(outcomes[1], Exception), outcomes[2:]) == (True, True, [False, True])
     assert await count(database, "events") == 2
@@ -188,7 +188,7 @@ async def test_whoever_waited_for_a_change_reads_it(database: Database) -> None:
         name = f"fact {n}"
         await database.write(keys.set_fact, name, "fresh")
         assert await database.read(keys.get_fact, name) == "fresh"
-        assert await database.change(TOUCH, (name, "touched"), Entry("touched", "a", name, NOW))
+        assert await database.change(TOUCH, (name, "touched"), AuditEntry("touched", "a", name, NOW))
         assert await database.read(keys.get_fact, name) == "touched"
 
 

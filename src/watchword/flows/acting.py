@@ -28,7 +28,7 @@ from watchword.store.conditions import (
     in_session,
     on_ordinary,
 )
-from watchword.store.database import Change, Database, Entry, Transaction
+from watchword.store.database import AuditEntry, Change, Database, Transaction
 from watchword.store.holders import Holder, TokenEnded, as_holder
 from watchword.store.outbox import add_mail
 from watchword.store.sessions import Session
@@ -123,7 +123,7 @@ class Bound:
         self,
         change: Change,
         values: tuple[object, ...],
-        entry: Entry,
+        entry: AuditEntry,
         *,
         after: Awaitable[object] | None = None,
     ) -> Awaitable[bool]:

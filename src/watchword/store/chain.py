@@ -18,7 +18,7 @@ from functools import lru_cache
 import msgspec
 
 from watchword.store import ended, faults, unreadable
-from watchword.store.database import Transaction
+from watchword.store.database import AuditEntry, Transaction
 
 LINK_EVERY = 16
 RENEW_AFTER = 86_400  # seconds without an event after which a writer begins a new chain
@@ -72,26 +72,18 @@ INSERT_EVENT = (
 )
 
 
-async def next_event(
-    tx: Transaction,
-    chain: Chain,
-    key: bytes,
-    name: str,
-    actor: str,
-    target: str,
-    at: int,
-    data: dict[str, object],
-) -> tuple[object, ...]:
+async def next_event(tx: Transaction, chain: Chain, key: bytes, entry: AuditEntry) -> tuple[object, ...]:
     """Return an event as the next row of a chain, advance the chain's head, and record what the event says has ended."""
     if not key:
         raise RuntimeError("nothing is recorded before the key of the audit trail is known")
-    faults.reach("audit.begun", name)
-    await ended.note(tx, key, name, target, at, data)
+    at = entry.at
+    faults.reach("audit.begun", entry.name)
+    await ended.note(tx, key, entry)
     if at - chain.at > RENEW_AFTER:
         chain.renew()
     link = await _link(tx, chain, at) if chain.seq % LINK_EVERY == 0 else ""
     seq = chain.seq + 1
-    fields = (chain.name, seq, at, name, actor, target, encode_data(data), link)
+    fields = (chain.name, seq, at, entry.name, entry.actor, entry.target, encode_data(entry.data), link)
     digest = event_hash(key, chain.head, fields)
     row = (*fields, chain.head, digest)
     chain.seq, chain.head, chain.at = seq, digest, at

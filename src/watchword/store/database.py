@@ -71,7 +71,7 @@ class Change(msgspec.Struct, frozen=True):
             raise ValueError("a change begins with INSERT or UPDATE")
 
 
-class Entry(msgspec.Struct, frozen=True):
+class AuditEntry(msgspec.Struct, frozen=True):
     """What the audit trail says of a change that took effect; see `Transaction.record`."""
 
     name: str
@@ -106,7 +106,7 @@ class Database(Protocol):
         self,
         change: Change,
         values: tuple[object, ...],
-        entry: Entry,
+        entry: AuditEntry,
         *,
         after: Awaitable[object] | None = None,
     ) -> Awaitable[bool]:

@@ -12,7 +12,7 @@ from watchword.jose.jwk import b64encode
 from watchword.jose.jwt import AHEAD
 from watchword.oauth import ended
 from watchword.oauth.ended import AFTER_EXPIRY, LONGEST, Entry
-from watchword.store.database import Transaction
+from watchword.store.database import AuditEntry, Transaction
 
 POSITION = "ended"
 DATED_AHEAD = "dated ahead"
@@ -37,10 +37,13 @@ FOR_A_TIME = frozenset({"client", "account"})
 LATE = 2
 
 
-async def note(tx: Transaction, key: bytes, name: str, target: str, at: int, data: dict[str, object]) -> None:
+async def note(tx: Transaction, key: bytes, entry: AuditEntry) -> None:
     """Add an entry for what an audit event ends; `key` makes the digest of an account unguessable."""
-    kind = ENDS.get(name)
-    if kind is None or (name == "client.updated" and not (data.get("disabled") or data.get("ended_tokens"))):
+    kind = ENDS.get(entry.name)
+    if kind is None:
+        return
+    target, at, data = entry.target, entry.at, entry.data
+    if entry.name == "client.updated" and not (data.get("disabled") or data.get("ended_tokens")):
         return
     identifier = ended.account_handle(key, target) if kind == "account" else target
     expires_at = data.get("expires_at")

@@ -12,7 +12,7 @@ import msgspec
 
 from watchword.oauth.claims_request import ClaimsRequest
 from watchword.store import documents, faults, unreadable
-from watchword.store.database import Change, Database, Entry, Row, Transaction
+from watchword.store.database import AuditEntry, Change, Database, Row, Transaction
 from watchword.store.liveness import live_session
 from watchword.store.logout_notices import note_client_with
 from watchword.store.several import padded, places
@@ -115,8 +115,8 @@ def to_standing(row: Row) -> Standing:
     return Standing(_grant(values[:_PERSON]), user, bool(values[_REST]), *values[_REST + 1 :])
 
 
-def _created(grant: Grant) -> Entry:
-    return Entry(
+def _created(grant: Grant) -> AuditEntry:
+    return AuditEntry(
         "grant.created",
         actor=grant.user_id,
         target=grant.id,

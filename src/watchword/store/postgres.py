@@ -17,7 +17,7 @@ from typing import Any, Concatenate, NoReturn, ParamSpec, TypeVar
 from watchword.store import faults, migrate, postgres_connect
 from watchword.store.chain import Chain
 from watchword.store.changes import Changes
-from watchword.store.database import Change, Entry, StorageUnavailable, check_values
+from watchword.store.database import AuditEntry, Change, StorageUnavailable, check_values
 from watchword.store.postgres_batches import Batches
 from watchword.store.postgres_errors import (
     FAILURES,
@@ -306,7 +306,7 @@ class PostgresDatabase:
         self,
         change: Change,
         values: tuple[object, ...],
-        entry: Entry,
+        entry: AuditEntry,
         *,
         after: Awaitable[object] | None = None,
     ) -> asyncio.Future[bool]:
@@ -316,14 +316,14 @@ class PostgresDatabase:
         return self._start(self._change_after(after, change, values, entry))
 
     async def _change_after(
-        self, after: Awaitable[object], change: Change, values: tuple[object, ...], entry: Entry
+        self, after: Awaitable[object], change: Change, values: tuple[object, ...], entry: AuditEntry
     ) -> bool:
         await after
         made: bool = await self._submit(change, values, entry)
         return made
 
     def _submit(
-        self, statement: Change | str, values: tuple[object, ...], entry: Entry | None = None
+        self, statement: Change | str, values: tuple[object, ...], entry: AuditEntry | None = None
     ) -> asyncio.Future[Any]:
         if self._pool is None:
             raise StorageUnavailable("the database is closed")

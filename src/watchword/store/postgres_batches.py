@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from watchword.store import faults
-from watchword.store.database import Change, Entry, StorageUnavailable
+from watchword.store.database import AuditEntry, Change, StorageUnavailable
 from watchword.store.postgres_transaction import PostgresTransaction
 
 MAX_BATCH = 256
@@ -26,7 +26,7 @@ class _Waiting(msgspec.Struct, frozen=True):
 
     values: tuple[Any, ...]
     future: asyncio.Future[Any]
-    entry: Entry | None
+    entry: AuditEntry | None
 
 
 Write = Callable[[PostgresTransaction, list[_Waiting]], Awaitable[list[Any]]]
@@ -46,7 +46,7 @@ class Batches:
         self._waiting = 0
 
     def submit(
-        self, statement: Change | str, values: tuple[object, ...], entry: Entry | None
+        self, statement: Change | str, values: tuple[object, ...], entry: AuditEntry | None
     ) -> asyncio.Future[Any]:
         """Queue a row or a change; the future yields its result. Raise StorageUnavailable when too many wait."""
         if self._waiting >= MAX_WAITING:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
-from watchword.store.database import Entry, Row, check_values
+from watchword.store.database import AuditEntry, Row, check_values
 
 PREFETCH = 1000  # rows that are read at a time where none is kept
 
@@ -57,11 +57,11 @@ class PostgresTransaction:
 
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
         """Append an audit event to a chain that no other transaction uses meanwhile."""
-        row = await self._next(Entry(name, actor, target, at, data))
+        row = await self._next(AuditEntry(name, actor, target, at, data))
         await self.run(INSERT_EVENT, *row)
         written([row])
 
-    async def record_all(self, entries: list[Entry]) -> None:
+    async def record_all(self, entries: list[AuditEntry]) -> None:
         """Append audit events to such a chain with one statement."""
         rows = [await self._next(entry) for entry in entries]
         for row in rows:
@@ -70,11 +70,11 @@ class PostgresTransaction:
             await self.many(INSERT_EVENT, rows)
             written(rows)
 
-    async def _next(self, entry: Entry) -> tuple[object, ...]:
+    async def _next(self, entry: AuditEntry) -> tuple[object, ...]:
         if self._audit is None:
             raise RuntimeError("a read cannot record an event")
         chain, key = self._audit.chain(), self._audit.key
-        return await next_event(self, chain, key, entry.name, entry.actor, entry.target, entry.at, entry.data)
+        return await next_event(self, chain, key, entry)
 
 
 class Audit:

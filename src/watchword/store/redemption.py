@@ -12,7 +12,7 @@ import msgspec
 from watchword.oauth import refresh
 from watchword.oauth.refresh import Family, Limits, Outcome
 from watchword.presence import HasLeft, unknown
-from watchword.store.database import Change, Database, Entry, Transaction
+from watchword.store.database import AuditEntry, Change, Database, Transaction
 from watchword.store.grants import KEPT, STANDING, Grant, Standing, end_grant, to_standing
 
 _BY_MARK = f"{STANDING} WHERE g.family = $2"
@@ -90,7 +90,7 @@ def redeem_code(
     after: Awaitable[object] | None = None,
 ) -> Awaitable[bool]:
     """Redeem a code; the awaitable yields True for one attempt only (RFC 6749 §4.1.2). `after` as in `Database.change`."""
-    entry = Entry("code.redeemed", grant.client_id, grant.id, now)
+    entry = AuditEntry("code.redeemed", grant.client_id, grant.id, now)
     return database.change(_REDEEM, (digest, *_bought(bought), now), entry, after=after)
 
 
@@ -161,7 +161,7 @@ def rotate_refresh_token(
     """
     grant = standing.grant
     data: dict[str, object] = {"generation": grant.generation + 1}
-    entry = Entry("refresh_token.rotated", grant.client_id, grant.id, now, data)
+    entry = AuditEntry("refresh_token.rotated", grant.client_id, grant.id, now, data)
     values = (digest, successor, now, grant.id)
     kept_until = _kept_until(standing, expires_at)
     if (standing.family, standing.expires_at) == (mark, kept_until):

@@ -19,7 +19,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from watchword.durable_files import settle
 from watchword.store import faults, migrate
 from watchword.store.chain import INSERT_EVENT, Chain, written
-from watchword.store.database import Change, Entry, StorageUnavailable, check_values, drive
+from watchword.store.database import AuditEntry, Change, StorageUnavailable, check_values, drive
 from watchword.store.quiet import QUIET, SINGLE
 from watchword.store.sqlite_errand import Errand
 from watchword.store.sqlite_file import DAMAGED, Files, address, prepare, refuse_empty, unusable
@@ -204,7 +204,7 @@ class SqliteDatabase:
         self,
         change: Change,
         values: tuple[object, ...],
-        entry: Entry,
+        entry: AuditEntry,
         *,
         after: Awaitable[object] | None = None,
     ) -> asyncio.Future[bool]:
@@ -212,7 +212,7 @@ class SqliteDatabase:
         return self._submit(change, values, entry)
 
     def _submit(
-        self, statement: Change | str, values: tuple[object, ...], entry: Entry | None = None
+        self, statement: Change | str, values: tuple[object, ...], entry: AuditEntry | None = None
     ) -> asyncio.Future[Any]:
         if self._thread is None:
             raise StorageUnavailable("the database is closed")
@@ -386,7 +386,7 @@ async def _change(tx: SqliteTransaction, job: Job) -> bool:
     assert isinstance(change, Change)
     assert entry is not None
     # The event comes first: without a savepoint, nothing may fail after the change has taken effect.
-    await tx.record(entry.name, actor=entry.actor, target=entry.target, at=entry.at, **entry.data)
+    await tx.append(entry)
     if not await tx.run(stepped(change.sql), *job.args):
         return False
     faults.reach("change.made", change.name)

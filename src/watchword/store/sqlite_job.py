@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from watchword.store import faults
-from watchword.store.database import Change, Entry
+from watchword.store.database import AuditEntry, Change
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Job:
     kwargs: dict[str, Any]
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[Any]
-    entry: Entry | None = None
+    entry: AuditEntry | None = None
     result: Any = None
     error: BaseException | None = None
 

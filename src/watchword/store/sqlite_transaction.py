@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from watchword.store.chain import INSERT_EVENT, Chain, next_event, written
-from watchword.store.database import Row, StorageUnavailable, check_values
+from watchword.store.database import AuditEntry, Row, StorageUnavailable, check_values
 from watchword.store.fitting import check
 
 Events = list[tuple[object, ...]]
@@ -127,10 +127,14 @@ class SqliteTransaction:
 
     async def record(self, name: str, /, *, actor: str, target: str, at: int, **data: object) -> None:
         """Append an audit event to this process's chain."""
+        await self.append(AuditEntry(name, actor, target, at, data))
+
+    async def append(self, entry: AuditEntry) -> None:
+        """Append an audit event as `record` does."""
         chain = self._chain
         if chain is None:
             raise RuntimeError("a read cannot record an event")
-        row = await next_event(self, chain, self._key, name, actor, target, at, data)
+        row = await next_event(self, chain, self._key, entry)
         if self._events is not None:
             check_values(row)
             self._events.append(row)

@@ -63,15 +63,11 @@ async def set_password(server: Server, link: str, password: str = OTHER) -> http
     return await person.send({"new_password": password, "end_others": "yes"})
 
 
-@pytest.mark.parametrize(
-    "name", ["Ada", "ADA", "ａｄａ", "аda", "ada\u200b", "ada.", " ada", "ada" + "\u0301" * 5]
-)
-async def test_lg_14_a_name_that_could_be_taken_for_another_is_not_given_out(
-    server: Server, name: str
-) -> None:
-    with pytest.raises(OAuthError) as refused:
-        await accounts.create(server.runtime, username=name, password=PASSWORD, actor="test")
-    assert refused.value.code in ("conflict", "invalid_request")
+async def test_lg_14_a_name_that_could_be_taken_for_another_is_not_given_out(server: Server) -> None:
+    for name in ["Ada", "ADA", "ａｄａ", "аda", "ada\u200b", "ada.", " ada", "ada" + "\u0301" * 5]:
+        with pytest.raises(OAuthError) as refused:
+            await accounts.create(server.runtime, username=name, password=PASSWORD, actor="test")
+        assert refused.value.code in ("conflict", "invalid_request"), name
     made = await accounts.create(server.runtime, username="adam", password=PASSWORD, actor="test")
     assert made.username == "adam", "the honest variant"
 

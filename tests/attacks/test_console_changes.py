@@ -28,7 +28,6 @@ PROTOCOL = {"token_endpoint_auth_method": "client_secret_basic", "grant_types": 
 # By what is changed: the page, what its form does or carries, and what is typed
 CHANGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
     **RECORDED,
-    "client.deleted": ("clients/{off}/delete", "name", {"name": "Off"}),
     "a client's protocol": ("clients/{client}/protocol", "version", PROTOCOL),
     "a client switched off": ("clients/{client}", "do=switch_off", {}),
     "a client switched on": ("clients/{off}", "do=switch_on", {}),
@@ -46,7 +45,6 @@ CHANGES: Mapping[str, tuple[str, str, Mapping[str, str]]] = {
 LAST = (
     "token.revoked",
     "client.secret_removed",
-    "client.deleted",
     "user.email_changed",
     "the right given",
     "user.disabled",

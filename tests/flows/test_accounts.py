@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from tests.fixtures.accounts import EMAIL, OTHER, ada, another, change_password, newest, server, user_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.credentials import names
@@ -61,7 +62,7 @@ async def test_the_mail_about_a_new_password_says_that_tokens_have_ended_where_t
     assert (ENDED in mail) is bool(end_others)
 
 
-@pytest.mark.parametrize("name", ["ada", "nobody", EMAIL, "nobody@example.com", "not a name at all"])
+@in_turn("name", ["ada", "nobody", EMAIL, "nobody@example.com", "not a name at all"])
 async def test_the_answer_to_a_forgotten_password_is_the_same_for_every_name(ada: Person, name: str) -> None:
     await ada.open("/recover")
     answer = await ada.send({"identifier": name})

@@ -2,9 +2,9 @@
 
 import asyncio
 
-import pytest
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
+from tests.fixtures.rows import in_turn
 from tests.flows.test_console_clients import (
     CALLBACK,
     DOCUMENT,
@@ -95,7 +95,7 @@ async def test_ad_09_of_two_changes_at_once_one_is_made_and_the_other_shows_it(a
     assert (await stored(admin.server, registered.client.client_id)).name == "Three"
 
 
-@pytest.mark.parametrize("version", ["", "0", "-1", "x", "9" * 30])
+@in_turn("version", ["", "0", "-1", "x", "9" * 30])
 async def test_a_change_without_its_version_is_none(admin: Person, version: str) -> None:
     registered = await admin.server.client(name="Before")
     await admin.open(f"/console/clients/{registered.client.client_id}/edit")

@@ -8,6 +8,7 @@ from tests.fixtures.accounts import add_totp, another, make, user_of
 from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
+from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.jose import jwk, jwt
@@ -65,7 +66,7 @@ async def test_a_forged_one_is_escaped_and_never_said_to_work(admin: Person) -> 
     assert "<script>alert" not in page_of(admin)
 
 
-@pytest.mark.parametrize(
+@in_turn(
     ("claims", "shown"),
     [
         ({"auth_time": 86400}, "2 January 1970"),

@@ -115,6 +115,6 @@ def test_flows_run_on_both_databases() -> None:
         for node in ast.walk(ast.parse(path.read_text("utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name == "server"
     ]
-    assert len(servers) > 10
+    assert servers
     without = [path for path, node in servers if "store" not in {one.arg for one in node.args.args}]
     assert not without, "a server of flows is opened on a `store`"

@@ -1,13 +1,11 @@
 """One-time links, and the passkeys that whoever opens them makes."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 
-import pytest_asyncio
 from tests.fixtures.accounts import another, options_in
 from tests.fixtures.people import Person
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.flows import accounts, people, sign_up, start
@@ -24,17 +22,8 @@ PROVED = "urn:watchword:aal2-phr"
 
 Link = Callable[[Server], Awaitable[str]]
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application where passkeys are the only way in."""
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        mode="development",
-        sign_in_methods=("passkey",),
-    ) as opened:
-        yield opened
+# The application: passkeys are the only way in
+server = server_with(mode="development", sign_in_methods=("passkey",))
 
 
 async def owner_link(server: Server) -> str:

@@ -1,7 +1,6 @@
 """A person whose second factor is under attack, and her other browser."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest_asyncio
 from tests.fixtures.accounts import (
@@ -9,23 +8,17 @@ from tests.fixtures.accounts import (
     make,
 )
 from tests.fixtures.people import Person
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 
 from watchword.settings import ScopeText
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application with a person in it, whose scripts may have tokens."""
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        mode="development",
-        scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
-    ) as opened:
-        await make(opened)
-        yield opened
+# The application: with a person in it, whose scripts may have tokens
+server = server_with(
+    make,
+    mode="development",
+    scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
+)
 
 
 @pytest_asyncio.fixture

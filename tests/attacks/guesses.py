@@ -1,24 +1,14 @@
 """People who guess passwords, and one who knows hers."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx
-import pytest_asyncio
 from tests.fixtures.accounts import make
 from tests.fixtures.people import Person
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 
 WRONG = "wrong wrong wrong wrong"
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application with a person in it."""
-    async with open_server(tmp_path, on=store.address, mode="development", sign_up="open") as opened:
-        await make(opened)
-        yield opened
+server = server_with(make, mode="development", sign_up="open")
 
 
 def at(server: Server, address: str) -> Person:

@@ -1,22 +1,14 @@
 """Tokens that were issued, and how they are presented and asked about."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
-import pytest_asyncio
 from tests.fixtures.code_flow import obtain_code, redeem, register
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 
 from watchword.flows.client_registry import Registered
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The real application on each kind of database."""
-    async with open_server(tmp_path, on=store.address) as opened:
-        yield opened
+server = server_with()
 
 
 def bearer(token: str) -> dict[str, str]:

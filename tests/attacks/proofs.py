@@ -2,13 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import httpx
-import pytest_asyncio
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, basic, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server, basic
 
 from watchword.flows.client_registry import Registered
 from watchword.jose import jwk, jwt
@@ -16,13 +13,7 @@ from watchword.jose.jwk import Key
 
 FORM = {"grant_type": "client_credentials"}
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server that demands nonces, on each kind of database."""
-    options = {"database": store.address, "key_file": str(tmp_path / "key"), "dpop_nonce": "required"}
-    async with open_server(tmp_path, **options) as opened:
-        yield opened
+server = server_with(dpop_nonce="required")
 
 
 def proof(server: Server, key: Key, path: str, token: str | None = None, **changes: object) -> dict[str, str]:

@@ -1,13 +1,11 @@
 """LG-12 to LG-15, LG-21 to LG-24: names that look like others, passwords that are guessed first, links that are stolen or replayed."""
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import (
     EMAIL,
     OTHER,
@@ -19,8 +17,8 @@ from tests.fixtures.accounts import (
     user_of,
 )
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
-from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import account_changes, accounts, people, sign_in, sign_up
@@ -32,13 +30,7 @@ from watchword.store import sessions
 
 HERE = Origin("192.0.2.1", "Firefox on Linux")
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application with a person in it, where anybody may register."""
-    async with open_server(tmp_path, on=store.address, mode="development", sign_up="open") as opened:
-        await make(opened)
-        yield opened
+server = server_with(make, mode="development", sign_up="open")
 
 
 async def mailed(server: Server, to: str, page: str) -> str:

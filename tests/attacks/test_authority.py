@@ -1,12 +1,9 @@
 """Attacks on what was given: power that outgrows or outlives what it came from, and answers that go where nobody agreed to."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from tests.attacks.test_administration import bearer, call
 from tests.attacks.test_grants import (
     OFFLINE,
@@ -27,9 +24,9 @@ from tests.fixtures.code_flow import (
     request,
     sign_in,
 )
-from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
 from watchword.flows import accounts, client_auth, client_registry
@@ -41,12 +38,7 @@ from watchword.store.database import Transaction
 ELSEWHERE = "https://elsewhere.example.net/cb"
 API, OTHER_API = "https://api.example.com", "https://other-api.example.com"
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application on a fresh database of each kind, open to clients that register themselves."""
-    async with open_server(tmp_path, on=store.address, registration="open") as opened:
-        yield opened
+server = server_with(registration="open")
 
 
 async def test_tk_03_a_resource_that_the_client_lost_is_gone_with_the_next_token(server: Server) -> None:

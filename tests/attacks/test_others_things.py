@@ -1,8 +1,5 @@
 """LG-18, AP-01: what somebody takes away on their account page is their own, though another person has the same or they name another's."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import httpx
 import pytest_asyncio
 from tests.fixtures.accounts import another, make, user_of
@@ -10,8 +7,8 @@ from tests.fixtures.applications import application, connect, is_alive
 from tests.fixtures.code_flow import request
 from tests.fixtures.holders import make_holder, refused
 from tests.fixtures.people import Person
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import Identity
 from watchword.flows import upstream_links
@@ -21,12 +18,7 @@ from watchword.store.users import User
 HUB = "https://hub.example"
 People = dict[str, tuple[Person, User]]
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application as it is served to others, where an identity signs in as well."""
-    async with open_server(tmp_path, on=store.address, mode="development") as opened:
-        yield opened
+server = server_with(mode="development")
 
 
 @pytest_asyncio.fixture

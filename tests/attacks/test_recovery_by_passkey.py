@@ -1,11 +1,9 @@
 """PS-05: what a link for who forgot a password makes where passkeys are taken as well, or people come from providers only."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.attacks.enrolling import (
     LINKS,
     ORIGIN,
@@ -20,7 +18,7 @@ from tests.attacks.enrolling import (
 )
 from tests.fixtures.accounts import EMAIL, OTHER, add_totp, another, make, options_in, session_of
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
-from tests.fixtures.postgres import Store
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
@@ -50,12 +48,8 @@ async def test_where_both_are_taken_the_page_offers_both(tmp_path: Path, kind: s
         assert await kept(server, name) == (1 if way == "passkey" else 0)
 
 
-@pytest_asyncio.fixture
-async def either(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application where people sign in with a password or a passkey, with a person who has a password."""
-    async with open_server(tmp_path, on=store.address, mode="development") as opened:
-        await make(opened)
-        yield opened
+# The application: people sign in with a password or a passkey; one has a password
+either = server_with(make, mode="development")
 
 
 async def mailed(server: Server) -> str:

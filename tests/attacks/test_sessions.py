@@ -1,15 +1,13 @@
 """SE-02, LG-17 to LG-19, LO-04: cookies that were planted, copied or outlived; sessions of others; very many of them."""
 
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import add_totp, another, make, session_of, sign_out, user_of
 from tests.fixtures.people import Person
-from tests.fixtures.postgres import Store
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import sessions
@@ -19,13 +17,7 @@ from watchword.store import sessions as store
 COOKIE = "ww-session"
 HOUR, DAY = 3600, 86_400
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application with a person in it."""
-    async with open_server(tmp_path, on=store.address, mode="development") as opened:
-        await make(opened)
-        yield opened
+server = server_with(make, mode="development")
 
 
 async def is_in(server: Server, cookie: str) -> bool:

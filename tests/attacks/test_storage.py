@@ -5,15 +5,15 @@ import contextlib
 import os
 import resource
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import another
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import csrf_of
 
@@ -24,12 +24,7 @@ from watchword.telemetry import own_tally
 
 FAST = 2.0  # seconds within which an outage is said; the wait for a connection is one
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application on a fresh database of each kind."""
-    async with open_server(tmp_path, on=store.address, database_timeout=1) as opened:
-        yield opened
+server = server_with(database_timeout=1)
 
 
 @contextlib.contextmanager

@@ -1,20 +1,13 @@
 """Every flow runs on both databases."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The real application on a fresh database of each kind."""
-    async with open_server(tmp_path, on=store.address) as opened:
-        yield opened
-
+server = server_with()
 
 Stored = Callable[[], bytes]
 

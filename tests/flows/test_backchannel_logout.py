@@ -1,19 +1,18 @@
 """Back-channel logout: every client of a session is told once, whoever ends it, and nobody who signs out waits for that."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of
 from tests.fixtures.applications import ENDS, OFFLINE, ada, application, connect, end, is_signed_in
 from tests.fixtures.code_flow import request
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty, claims_of
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows import client_metadata, client_registry, logout_delivery
@@ -28,12 +27,8 @@ __all__ = ["ada"]
 
 DAY = 86_400
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server that may reach applications on this machine."""
-    async with open_server(tmp_path, on=store.address, fetch_allow_loopback=True) as opened:
-        yield opened
+# The application: it may reach applications on this machine
+server = server_with(fetch_allow_loopback=True)
 
 
 async def told(server: Server, party: RelyingParty, path: str = "/logout", **given: Any) -> Registered:

@@ -3,18 +3,16 @@
 import asyncio
 import os
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import httpx
 import pytest
-import pytest_asyncio
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, answer_of, decide, sign_in
 from tests.fixtures.documents import Documents
-from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -22,12 +20,7 @@ from watchword.flows import accounts, client_metadata, client_registry
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The real application that may fetch from loopback addresses."""
-    async with open_server(tmp_path, on=store.address, fetch_allow_loopback=True) as opened:
-        yield opened
+server = server_with(fetch_allow_loopback=True)
 
 
 def asked_by(client_id: str, **changes: str) -> dict[str, str]:

@@ -1,9 +1,7 @@
 """Scopes for members of groups where tokens are made of other tokens, and where somebody's groups change while they are asked."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
-import pytest_asyncio
 from tests.fixtures import devices, holders, trusted_issuers
 from tests.fixtures.code_flow import (
     PASSWORD,
@@ -14,8 +12,8 @@ from tests.fixtures.code_flow import (
     request,
     sign_in,
 )
-from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import claims_of
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 from tests.flows import test_identity_assertions as at_provider
 from tests.flows import test_trusted_providers as trusted
@@ -27,13 +25,7 @@ from watchword.flows.token_verification import Use
 from watchword.jose import jwk
 from watchword.settings import DetailText, ScopeText
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server with scopes for members alone, on both databases."""
-    scopes = {**SCOPES, "read": ScopeText(groups=("staff",))}
-    async with open_server(tmp_path, on=store.address, scopes=scopes, fetch_allow_loopback=True) as opened:
-        yield opened
+server = server_with(scopes={**SCOPES, "read": ScopeText(groups=("staff",))}, fetch_allow_loopback=True)
 
 
 async def test_tk_08_an_exchange_gives_nobody_back_what_a_group_opened(server: Server) -> None:

@@ -1,34 +1,28 @@
 """What policy says of how people sign in, and a second factor that it demands: nothing is given to anybody before there is one."""
 
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
-import pytest_asyncio
 from tests.fixtures import devices
 from tests.fixtures.accounts import add_totp, another, make
 from tests.fixtures.code_flow import answer_of, decide, register, request
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import personal_tokens
 from watchword.flows.people import Changes, change
 from watchword.settings import Upstream
 
-
-@pytest_asyncio.fixture
-async def strict(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server that demands a second factor of everybody and takes passwords only."""
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        sign_in_methods=("password",),
-        second_factor_required="always",
-        upstream=(Upstream(name="hub", title="The Hub", client_id="c", kind="github"),),
-    ) as opened:
-        yield opened
+# The application: it demands a second factor of everybody and takes passwords only
+strict = server_with(
+    sign_in_methods=("password",),
+    second_factor_required="always",
+    upstream=(Upstream(name="hub", title="The Hub", client_id="c", kind="github"),),
+)
 
 
 async def test_policy_decides_what_is_offered(strict: Server) -> None:

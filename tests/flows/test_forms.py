@@ -2,15 +2,14 @@
 
 import html
 import re
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import EMAIL, add_totp, another, code_of, make, user_of
 from tests.fixtures.applications import ada
 from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.postgres import Store
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import people, personal_tokens, start
@@ -22,18 +21,11 @@ __all__ = ["ada"]
 
 FIREFOX = "Mozilla/5.0 (X11; Linux) Firefox/140.0"
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application in development, with open registration."""
-    async with open_server(
-        tmp_path,
-        on=store.address,
-        mode="development",
-        sign_up="open",
-        scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
-    ) as opened:
-        yield opened
+server = server_with(
+    mode="development",
+    sign_up="open",
+    scopes={"notes:read": ScopeText(sentence="Read your notes", personal=True)},
+)
 
 
 async def send_twice(person: Person, given: dict[str, str], *, having: str, index: int = 0) -> None:

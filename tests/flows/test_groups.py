@@ -1,12 +1,10 @@
 """Groups of people: what they open, what tokens tell of them, and that who leaves one loses what it opened (TK-08)."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from tests.fixtures import devices
 from tests.fixtures.accounts import user_of
 from tests.fixtures.code_flow import (
@@ -19,8 +17,8 @@ from tests.fixtures.code_flow import (
     request,
     sign_in,
 )
-from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import claims_of
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import accounts, api_tokens, people
@@ -37,12 +35,7 @@ SCOPES = {
 }
 SCOPE = "openid groups orders:read orders:write offline_access"
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server with a scope for members alone, on both databases."""
-    async with open_server(tmp_path, on=store.address, scopes=SCOPES) as opened:
-        yield opened
+server = server_with(scopes=SCOPES)
 
 
 async def put_in(server: Server, *groups: str, name: str = "ada") -> None:

@@ -1,32 +1,21 @@
 """Offline access outlives a sign-out (OpenID Connect Core §11); who ends a session decides whether it outlives that."""
 
 import re
-from collections.abc import AsyncIterator
-from pathlib import Path
 from urllib.parse import urlencode
 
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import another, make, session_of, user_of
 from tests.fixtures.code_flow import answer_of, redeem, refresh, register, request
 from tests.fixtures.people import Person
-from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 
 from watchword.flows import people
 from watchword.flows.client_registry import Registered
 
 SCOPE = "openid offline_access orders:read"
 
-
-@pytest_asyncio.fixture
-async def server(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application with a person in it."""
-    async with open_server(
-        tmp_path, database=store.address, key_file=str(tmp_path / "key"), mode="development"
-    ) as opened:
-        await make(opened)
-        yield opened
+server = server_with(make, mode="development")
 
 
 class Phone:

@@ -1,13 +1,11 @@
 """People by the JSON API and by what applications ask of their sign-in."""
 
 import base64
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-import pytest_asyncio
 from tests.fixtures.accounts import (
     EMAIL,
     add_passkey,
@@ -21,7 +19,7 @@ from tests.fixtures.accounts import (
 )
 from tests.fixtures.code_flow import answer_of, redeem, register, request
 from tests.fixtures.people import PASSWORD, Person, letters
-from tests.fixtures.postgres import Store
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
 from watchword.credentials import methods
@@ -34,13 +32,8 @@ from watchword.jose import strict_json
 from watchword.store import links
 from watchword.store.users import User
 
-
-@pytest_asyncio.fixture
-async def people(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """The application in development, where mail is kept to be shown."""
-    options = {"database": store.address, "key_file": str(tmp_path / "key"), "mode": "development"}
-    async with open_server(tmp_path, **options) as opened:
-        yield opened
+# The application: mail is kept to be shown
+people = server_with(mode="development")
 
 
 async def headers(server: Server, scope: str) -> dict[str, str]:

@@ -1,17 +1,14 @@
 """RFC 9101 over the wire: what a client signed counts and nothing else; message signing for clients of FAPI 2.0."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-import pytest_asyncio
 from tests.fixtures.code_flow import REDIRECT, answer_of, obtain_code, redeem, register, request
 from tests.fixtures.documents import Documents
-from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.served import server_with
+from tests.fixtures.servers import Server
 from tests.flows.test_fapi2 import Bank
 
 from watchword.flows import client_keys
@@ -23,13 +20,7 @@ from watchword.oauth.errors import OAuthError
 KEY = jwk.generate("ES256")
 OTHER = jwk.generate("ES256")
 
-
-@pytest_asyncio.fixture
-async def fetching(store: Store, tmp_path: Path) -> AsyncIterator[Server]:
-    """A server that fetches from loopback addresses."""
-    options = {"database": store.address, "key_file": str(tmp_path / "key"), "fetch_allow_loopback": True}
-    async with open_server(tmp_path, **options) as opened:
-        yield opened
+fetching = server_with(fetch_allow_loopback=True)
 
 
 async def signing(server: Server, **given: Any) -> Registered:

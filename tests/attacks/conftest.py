@@ -11,5 +11,4 @@ from tests.fixtures.servers import Server
 @pytest_asyncio.fixture
 async def ada(server: Server) -> AsyncIterator[Person]:
     """A person at a browser, not signed in."""
-    async with another(server) as browser:
-        yield Person(server, browser)
+    yield Person(server, another(server))

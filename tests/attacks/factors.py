@@ -24,10 +24,9 @@ server = server_with(
 @pytest_asyncio.fixture
 async def ada(server: Server) -> AsyncIterator[Person]:
     """The person, at a browser, signed in."""
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        yield person
+    person = Person(server, another(server))
+    await person.sign_in()
+    yield person
 
 
 async def elsewhere(server: Server) -> Person:

@@ -75,14 +75,13 @@ async def test_se_09_a_sign_out_form_left_open_ends_no_sessions_elsewhere_of_who
     address = left_open.pop("")
     await sign_out(ada)
     await ada.sign_in("ada")
-    async with another(ada.server) as browser:
-        elsewhere = Person(ada.server, browser)
-        await elsewhere.sign_in("ada")
-        refused = await ada.http.post(address, data=left_open)
-        assert (refused.status_code, REFUSED in refused.text) == (400, True)
-        await elsewhere.open("/account")
-        assert elsewhere.path == "/account"
-        await ada.open("/sign-out")
-        await ada.send({"decision": "sign_out", "everywhere": "yes"})
-        await elsewhere.open("/account")
-        assert elsewhere.path == "/sign-in", "the honest variant: a form of her own"
+    elsewhere = Person(ada.server, another(ada.server))
+    await elsewhere.sign_in("ada")
+    refused = await ada.http.post(address, data=left_open)
+    assert (refused.status_code, REFUSED in refused.text) == (400, True)
+    await elsewhere.open("/account")
+    assert elsewhere.path == "/account"
+    await ada.open("/sign-out")
+    await ada.send({"decision": "sign_out", "everywhere": "yes"})
+    await elsewhere.open("/account")
+    assert elsewhere.path == "/sign-in", "the honest variant: a form of her own"

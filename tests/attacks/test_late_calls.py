@@ -190,16 +190,15 @@ async def test_a_call_that_ends_its_own_token_is_done_to_its_end(server: Server)
 async def test_what_ends_an_administrators_own_right_at_the_console_is_done_to_its_end(
     server: Server, change: str
 ) -> None:
-    async with another(server) as browser:
-        await Person(server, browser).sign_in("eve")
-        eve = await people.find(server.runtime, "eve")
-        (session,) = await people.live_sessions(server.runtime, eve.id, after="", limit=9)
-        inside = acting.runtime_in(server.runtime, session)
-        if change == "disabled":
-            await account_changes.set_disabled(inside, eve, True, actor=eve.id)
-        else:
-            moved = Changes(is_admin=False, email="eve@example.net", email_verified=True)
-            await people.change(inside, eve, moved, actor=eve.id)
+    await Person(server, another(server)).sign_in("eve")
+    eve = await people.find(server.runtime, "eve")
+    (session,) = await people.live_sessions(server.runtime, eve.id, after="", limit=9)
+    inside = acting.runtime_in(server.runtime, session)
+    if change == "disabled":
+        await account_changes.set_disabled(inside, eve, True, actor=eve.id)
+    else:
+        moved = Changes(is_admin=False, email="eve@example.net", email_verified=True)
+        await people.change(inside, eve, moved, actor=eve.id)
     told = [text for to, text in await letters(server) if to == EMAIL]
     assert any(("can no longer be used" if change == "disabled" else "was changed to") in one for one in told)
 

@@ -23,22 +23,21 @@ ENDED = "Other sessions, connected apps and your API tokens have lost access."
 
 async def test_a_forgotten_password_is_set_by_a_link_that_works_once(ada: Person) -> None:
     await ada.sign_in()
-    async with another(ada.server) as browser:
-        person = Person(ada.server, browser)
-        await person.open("/recover")
-        await person.send({"identifier": EMAIL})
-        assert "ada@example.com" in person.text
-        assert "works once, for 30 minutes" in person.text
-        link = next(link_in(text) for to, text in await letters(ada.server) if to == EMAIL)
-        await person.open(link)
-        await person.send({"new_password": "short", "end_others": "yes"})
-        assert "at least 15" in person.text
-        await person.send({"new_password": OTHER, "end_others": "yes"})
-        assert person.path == "/sign-in"
-        assert "Your password is set" in person.text, "a link signs nobody in"
-        assert (await person.open(link)).status_code == 404, "LG-17: the link is spent"
-        await person.sign_in(password=OTHER)
-        assert person.path == "/account"
+    person = Person(ada.server, another(ada.server))
+    await person.open("/recover")
+    await person.send({"identifier": EMAIL})
+    assert "ada@example.com" in person.text
+    assert "works once, for 30 minutes" in person.text
+    link = next(link_in(text) for to, text in await letters(ada.server) if to == EMAIL)
+    await person.open(link)
+    await person.send({"new_password": "short", "end_others": "yes"})
+    assert "at least 15" in person.text
+    await person.send({"new_password": OTHER, "end_others": "yes"})
+    assert person.path == "/sign-in"
+    assert "Your password is set" in person.text, "a link signs nobody in"
+    assert (await person.open(link)).status_code == 404, "LG-17: the link is spent"
+    await person.sign_in(password=OTHER)
+    assert person.path == "/account"
     assert (await ada.open("/account")).url.path == "/sign-in", "other sessions ended"
     mail = next(text for _, text in await letters(ada.server) if "was changed" in text)
     assert ENDED in mail
@@ -123,26 +122,25 @@ async def _asked(person: Person, name: str) -> str:
 
 
 async def test_a_stranger_registers_by_an_address_that_they_prove(server: Server) -> None:
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open("/sign-up")
-        await person.send({"email": "grace@example.com"})
-        to, text = (await letters(server))[0]
-        assert to == "grace@example.com"
-        await person.open(link_in(text))
-        await person.send({"name": "Grace Hopper", "new_password": PASSWORD}, having="link")
-        assert "Your account is ready." in person.text
-        made = await user_of(server, "grace@example.com")
-        assert not made.is_admin
-        assert names.is_identifier(made.id)
-        assert person.form(having="identifier")["identifier"] == "grace@example.com", "which is filled in"
-        elsewhere = Person(server, another(server))
-        elsewhere.http.cookies.set("ww-name", person.http.cookies["ww-name"])
-        await elsewhere.open("/sign-in?notice=registered")
-        assert elsewhere.form(having="identifier")["identifier"] == "", "in this browser alone"
-        await person.sign_in("grace@example.com")
-        assert "Grace Hopper" in person.text
-        assert (await person.open(link_in(text))).status_code == 404
+    person = Person(server, another(server))
+    await person.open("/sign-up")
+    await person.send({"email": "grace@example.com"})
+    to, text = (await letters(server))[0]
+    assert to == "grace@example.com"
+    await person.open(link_in(text))
+    await person.send({"name": "Grace Hopper", "new_password": PASSWORD}, having="link")
+    assert "Your account is ready." in person.text
+    made = await user_of(server, "grace@example.com")
+    assert not made.is_admin
+    assert names.is_identifier(made.id)
+    assert person.form(having="identifier")["identifier"] == "grace@example.com", "which is filled in"
+    elsewhere = Person(server, another(server))
+    elsewhere.http.cookies.set("ww-name", person.http.cookies["ww-name"])
+    await elsewhere.open("/sign-in?notice=registered")
+    assert elsewhere.form(having="identifier")["identifier"] == "", "in this browser alone"
+    await person.sign_in("grace@example.com")
+    assert "Grace Hopper" in person.text
+    assert (await person.open(link_in(text))).status_code == 404
 
 
 async def test_a_link_to_register_is_worth_nothing_once_that_is_closed(
@@ -187,11 +185,10 @@ async def test_an_address_is_taken_by_one_whose_domain_looks_like_its_own_and_th
         ("arnie@exarnple.com", False),
     ):
         link = await sign_up.invite(server.runtime, address, is_admin=False, inviter=None, actor="test")
-        async with another(server) as browser:
-            person = Person(server, browser)
-            await person.open(link)
-            await person.send({"new_password": PASSWORD, "name": ""}, having="link")
-            assert ("Your account is ready." in person.text, said in person.text) == (made, not made), address
+        person = Person(server, another(server))
+        await person.open(link)
+        await person.send({"new_password": PASSWORD, "name": ""}, having="link")
+        assert ("Your account is ready." in person.text, said in person.text) == (made, not made), address
 
 
 async def test_an_invitation_makes_one_account(server: Server) -> None:

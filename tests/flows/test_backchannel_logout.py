@@ -141,16 +141,15 @@ async def test_a_client_that_was_let_in_unasked_by_a_pushed_request_is_told_too(
 
 async def test_a_client_is_told_of_its_session_only(ada: Person, relying_party: RelyingParty) -> None:
     client = await told(ada.server, relying_party)
-    async with another(ada.server) as browser:
-        elsewhere = Person(ada.server, browser)
-        await elsewhere.sign_in()
-        here, there = [claims_of((await connect(one, client))["id_token"])["sid"] for one in (ada, elsewhere)]
-        await sign_out(ada)
-        await deliver(ada.server)
-        assert [claims["sid"] for claims in relying_party.tokens()] == [here]
-        await sign_out(elsewhere)
-        await deliver(ada.server)
-        assert [claims["sid"] for claims in relying_party.tokens()] == [here, there]
+    elsewhere = Person(ada.server, another(ada.server))
+    await elsewhere.sign_in()
+    here, there = [claims_of((await connect(one, client))["id_token"])["sid"] for one in (ada, elsewhere)]
+    await sign_out(ada)
+    await deliver(ada.server)
+    assert [claims["sid"] for claims in relying_party.tokens()] == [here]
+    await sign_out(elsewhere)
+    await deliver(ada.server)
+    assert [claims["sid"] for claims in relying_party.tokens()] == [here, there]
 
 
 async def test_lo_51_who_signs_out_of_a_thousand_clients_waits_for_none_and_each_is_told_once(
@@ -249,11 +248,10 @@ async def test_a_notice_that_is_given_up_takes_no_other_of_its_client_or_session
     for pause in logout_delivery.PAUSES:
         await deliver(server)
         server.clock.advance(pause)
-    async with another(server) as browser:
-        later = Person(server, browser)
-        await later.sign_in()
-        await connect(later, clients_here[0])
-        await sign_out(later)
+    later = Person(server, another(server))
+    await later.sign_in()
+    await connect(later, clients_here[0])
+    await sign_out(later)
     await deliver(server)
     assert (await undelivered(server)).keys() == set(names), "each is recorded"
     assert [(client_id, attempts) for client_id, attempts, _ in await waiting(server)] == [(names[0], 1)]
@@ -297,13 +295,12 @@ async def test_a_client_that_does_not_answer_is_left_alone_with_all_that_waits_f
     bad, good = await told(server, relying_party, "/bad"), await told(server, relying_party, "/good")
     relying_party.answers = {"/bad": NO}
     for _ in range(20):
-        async with another(server) as browser:
-            person = Person(server, browser)
-            server.clock.advance(60)
-            await person.sign_in()
-            await connect(person, bad)
-            await connect(person, good)
-            await sign_out(person)
+        person = Person(server, another(server))
+        server.clock.advance(60)
+        await person.sign_in()
+        await connect(person, bad)
+        await connect(person, good)
+        await sign_out(person)
     await deliver(server)
     paths = [path for path, _ in relying_party.told]
     assert paths.count("/good") == 20
@@ -371,11 +368,10 @@ async def test_of_two_nodes_each_client_is_told_by_one(
     options = {"database": store.address, "key_file": str(tmp_path / "key"), "fetch_allow_loopback": True}
     async with open_server(tmp_path, **options) as one, open_server(tmp_path, **options) as two:
         await make(one)
-        async with another(one) as browser:
-            ada = Person(one, browser)
-            await ada.sign_in()
-            for number in range(40):
-                await connect(ada, await told(one, relying_party, f"/{number}"))
-            await sign_out(ada)
+        ada = Person(one, another(one))
+        await ada.sign_in()
+        for number in range(40):
+            await connect(ada, await told(one, relying_party, f"/{number}"))
+        await sign_out(ada)
         await together(*(deliver(node) for node in (one, two, one, two)))
         assert sorted(path for path, _ in relying_party.told) == sorted(f"/{number}" for number in range(40))

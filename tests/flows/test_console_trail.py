@@ -111,17 +111,14 @@ async def test_of_two_administrators_who_take_the_right_from_each_other_at_once_
     server, ada = admin.server, await user_of(admin.server)
     await make(server, "zoe", "zoe@example.com", is_admin=True)
     zoe = await user_of(server, "zoe")
-    async with another(server) as browser:
-        await Person(server, browser).sign_in("zoe")
-        theirs = await session_of(server, "zoe")
-        outcomes = await asyncio.gather(
-            *(
-                people.change(
-                    acting.runtime_in(server.runtime, own), other, Changes(is_admin=False), actor=by
-                )
-                for own, other, by in ((await session_of(server), zoe, ada.id), (theirs, ada, zoe.id))
-            ),
-            return_exceptions=True,
-        )
+    await Person(server, another(server)).sign_in("zoe")
+    theirs = await session_of(server, "zoe")
+    outcomes = await asyncio.gather(
+        *(
+            people.change(acting.runtime_in(server.runtime, own), other, Changes(is_admin=False), actor=by)
+            for own, other, by in ((await session_of(server), zoe, ada.id), (theirs, ada, zoe.id))
+        ),
+        return_exceptions=True,
+    )
     assert [isinstance(one, OAuthError) for one in outcomes].count(True) == 1
     assert await server.runtime.database.read(users.count_admins) == 1

@@ -47,20 +47,19 @@ async def test_who_must_have_a_second_factor_sets_one_up_before_any_application_
 ) -> None:
     await make(strict)
     client = await register(strict)
-    async with another(strict) as browser:
-        person = Person(strict, browser)
-        await person.sign_in()
-        await person.open(f"/authorize?{urlencode(request(client, scope='openid'))}")
-        assert person.path == "/account/second_factors"
-        assert "An application is waiting for you." in person.text
-        await add_totp(person)
-        assert person.page is not None
-        back = re.search(r'href="([^"]*/authorize/resume[^"]*)"', person.page.text)
-        assert back is not None, "the place is not lost"
-        await person.open(back[1])
-        assert client.client.name in person.text
-        await person.open("/account")
-        assert "An application is waiting for you." not in person.text
+    person = Person(strict, another(strict))
+    await person.sign_in()
+    await person.open(f"/authorize?{urlencode(request(client, scope='openid'))}")
+    assert person.path == "/account/second_factors"
+    assert "An application is waiting for you." in person.text
+    await add_totp(person)
+    assert person.page is not None
+    back = re.search(r'href="([^"]*/authorize/resume[^"]*)"', person.page.text)
+    assert back is not None, "the place is not lost"
+    await person.open(back[1])
+    assert client.client.name in person.text
+    await person.open("/account")
+    assert "An application is waiting for you." not in person.text
 
 
 async def test_who_must_have_a_second_factor_sets_one_up_before_a_device_is_connected(strict: Server) -> None:

@@ -154,11 +154,10 @@ async def test_a_change_of_credentials_is_made_with_its_mail_the_new_cookie_and_
             await ada.sign_in()
         if needed == "totp":
             await add_totp(ada)
-        async with another(server) as elsewhere:
-            other = Person(server, elsewhere)
-            await other.sign_in()
-            if other.path == "/sign-in/second-factor":
-                await other.open("/account")
+        other = Person(server, another(server))
+        await other.sign_in()
+        if other.path == "/sign-in/second-factor":
+            await other.open("/account")
         told, done = await mailed(server, "new_factor"), await recorded(server, event)
         await ada.open(f"/account/{page}")
         form = {**ada.form(having=having), **fields, "end_others": "yes"}

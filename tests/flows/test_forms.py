@@ -216,22 +216,21 @@ async def test_what_cannot_be_read_is_said_to_be_that(server: Server, body: byte
 
 
 async def test_who_registers_is_not_told_of_an_invitation(server: Server) -> None:
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open("/sign-up")
-        await person.send({"email": "grace@example.com"})
-        link = next(link_in(text) for to, text in await letters(server) if to == "grace@example.com")
-        await person.open(link)
-        assert "Create your account" in person.text
-        assert "invited" not in person.text
-        assert "grace@example.com" in person.text
-        refused = await person.send({"name": "Grace\u202e", "new_password": PASSWORD})
-        assert refused.status_code == 400
-        assert "visible characters" in person.text
-        server.clock.advance(1801)
-        gone = await person.open(link)
-        assert gone.status_code == 404
-        assert "was replaced by a newer one" in person.text
+    person = Person(server, another(server))
+    await person.open("/sign-up")
+    await person.send({"email": "grace@example.com"})
+    link = next(link_in(text) for to, text in await letters(server) if to == "grace@example.com")
+    await person.open(link)
+    assert "Create your account" in person.text
+    assert "invited" not in person.text
+    assert "grace@example.com" in person.text
+    refused = await person.send({"name": "Grace\u202e", "new_password": PASSWORD})
+    assert refused.status_code == 400
+    assert "visible characters" in person.text
+    server.clock.advance(1801)
+    gone = await person.open(link)
+    assert gone.status_code == 404
+    assert "was replaced by a newer one" in person.text
 
 
 async def test_a_device_is_named_in_the_language_of_the_page(ada: Person) -> None:
@@ -244,17 +243,16 @@ async def test_a_device_is_named_in_the_language_of_the_page(ada: Person) -> Non
 async def test_who_takes_too_long_over_the_second_factor_still_gets_to_their_place(ada: Person) -> None:
     server = ada.server
     key = await add_totp(ada)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open("/account/tokens")
-        await person.send({"identifier": "ada", "password": PASSWORD})
-        assert person.path == "/sign-in/second-factor"
-        server.clock.advance(601)
-        await person.send({"code": code_of(server, key)}, having="method")
-        assert "open too long" in person.text
-        await person.send({"identifier": "ada", "password": PASSWORD})
-        await person.send({"code": code_of(server, key)}, having="method")
-        assert person.path == "/account/tokens"
+    person = Person(server, another(server))
+    await person.open("/account/tokens")
+    await person.send({"identifier": "ada", "password": PASSWORD})
+    assert person.path == "/sign-in/second-factor"
+    server.clock.advance(601)
+    await person.send({"code": code_of(server, key)}, having="method")
+    assert "open too long" in person.text
+    await person.send({"identifier": "ada", "password": PASSWORD})
+    await person.send({"code": code_of(server, key)}, having="method")
+    assert person.path == "/account/tokens"
 
 
 async def test_who_confirms_before_a_change_is_told_that_it_has_not_been_made(ada: Person) -> None:
@@ -328,45 +326,42 @@ async def test_where_cookies_are_blocked_every_other_form_says_so_as_well(server
 async def test_whoever_opens_the_owners_link_again_finds_the_way_to_sign_in(server: Server) -> None:
     link = await start.setup_link(server.runtime)
     assert link is not None
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open(link)
-        await person.send({"username": "a" * 500, "new_password": PASSWORD}, having="link")
-        assert person.page is not None
-        assert 'id="username-error"' in person.page.text, "beside its field"
-        await person.send({"username": "ada", "new_password": PASSWORD}, having="link")
-        assert person.path == "/sign-in"
-        await person.open(link)
-        assert person.page is not None
-        assert person.page.status_code == 404
-        assert f'href="{server.settings.issuer}/sign-in"' in person.page.text
+    person = Person(server, another(server))
+    await person.open(link)
+    await person.send({"username": "a" * 500, "new_password": PASSWORD}, having="link")
+    assert person.page is not None
+    assert 'id="username-error"' in person.page.text, "beside its field"
+    await person.send({"username": "ada", "new_password": PASSWORD}, having="link")
+    assert person.path == "/sign-in"
+    await person.open(link)
+    assert person.page is not None
+    assert person.page.status_code == 404
+    assert f'href="{server.settings.issuer}/sign-in"' in person.page.text
 
 
 async def test_the_last_administrator_is_told_why_their_account_stays(server: Server) -> None:
     await make(server, is_admin=True)
-    async with another(server) as browser:
-        ada = Person(server, browser)
-        await ada.sign_in()
-        await ada.open("/account/delete?lang=de")
-        await ada.send({"identifier": "ada"}, having="identifier")
-        assert ada.path == "/account/delete"
-        assert "das letzte Konto mit Verwaltungsrecht" in ada.text
-        await make(server, "grace", "grace@example.com", is_admin=True)
-        await ada.send({"identifier": "ada"}, having="identifier")
-        assert ada.path == "/sign-in"
+    ada = Person(server, another(server))
+    await ada.sign_in()
+    await ada.open("/account/delete?lang=de")
+    await ada.send({"identifier": "ada"}, having="identifier")
+    assert ada.path == "/account/delete"
+    assert "das letzte Konto mit Verwaltungsrecht" in ada.text
+    await make(server, "grace", "grace@example.com", is_admin=True)
+    await ada.send({"identifier": "ada"}, having="identifier")
+    assert ada.path == "/sign-in"
     assert await server.runtime.database.read(users.find_user, "ada") is None
 
 
 async def test_a_fresh_proof_for_the_console_is_not_said_to_be_about_the_own_account(server: Server) -> None:
     await make(server, is_admin=True)
-    async with another(server) as browser:
-        ada = Person(server, browser)
-        await ada.sign_in()
-        server.clock.advance(700)
-        for path, words in (
-            ("/console/people/new", "The console asks for a fresh confirmation"),
-            ("/account/email", "how your account is protected"),
-        ):
-            await ada.open(path)
-            assert ada.path == "/step-up"
-            assert words in ada.text
+    ada = Person(server, another(server))
+    await ada.sign_in()
+    server.clock.advance(700)
+    for path, words in (
+        ("/console/people/new", "The console asks for a fresh confirmation"),
+        ("/account/email", "how your account is protected"),
+    ):
+        await ada.open(path)
+        assert ada.path == "/step-up"
+        assert words in ada.text

@@ -72,19 +72,18 @@ async def test_a_hint_of_another_person_or_of_an_older_session_asks_first(ada: P
     client = await application(ada.server)
     mine = (await connect(ada, client))["id_token"]
     await make(ada.server, "grace", "grace@example.com")
-    async with another(ada.server) as browser:
-        grace = Person(ada.server, browser)
-        await grace.sign_in("grace")
-        theirs = (await connect(grace, client))["id_token"]
-        asked = await grace.open(str(httpx.URL("/logout", params={"id_token_hint": mine})))
-        assert asked.status_code == 200
-        assert await is_signed_in(grace)
-        assert await is_signed_in(ada)
-        await grace.open(str(httpx.URL("/logout", params={"id_token_hint": theirs})))
-        assert not await is_signed_in(grace), "the honest variant"
-        await grace.sign_in("grace")
-        await grace.open(str(httpx.URL("/logout", params={"id_token_hint": theirs})))
-        assert await is_signed_in(grace), "the hint is of the session before"
+    grace = Person(ada.server, another(ada.server))
+    await grace.sign_in("grace")
+    theirs = (await connect(grace, client))["id_token"]
+    asked = await grace.open(str(httpx.URL("/logout", params={"id_token_hint": mine})))
+    assert asked.status_code == 200
+    assert await is_signed_in(grace)
+    assert await is_signed_in(ada)
+    await grace.open(str(httpx.URL("/logout", params={"id_token_hint": theirs})))
+    assert not await is_signed_in(grace), "the honest variant"
+    await grace.sign_in("grace")
+    await grace.open(str(httpx.URL("/logout", params={"id_token_hint": theirs})))
+    assert await is_signed_in(grace), "the hint is of the session before"
 
 
 @pytest.mark.parametrize("named", ["name", "address", "sub", "sid", "nobody", "somebody else", "garbage"])
@@ -240,10 +239,9 @@ async def test_every_client_has_its_own_name_for_a_session_and_it_lasts(ada: Per
     assert claims_of(renewed["id_token"])["sid"] == sid
     await ada.sign_in()  # again, in the same browser: the same session goes on
     assert claims_of((await connect(ada, client))["id_token"])["sid"] == sid
-    async with another(ada.server) as browser:
-        elsewhere = Person(ada.server, browser)
-        await elsewhere.sign_in()
-        assert claims_of((await connect(elsewhere, client))["id_token"])["sid"] != sid
+    elsewhere = Person(ada.server, another(ada.server))
+    await elsewhere.sign_in()
+    assert claims_of((await connect(elsewhere, client))["id_token"])["sid"] != sid
 
 
 async def test_the_last_page_loads_the_applications_that_want_it_and_its_policy_allows_no_other(

@@ -149,10 +149,9 @@ async def test_administrators_are_offered_what_clients_may_have_but_nothing_that
 ) -> None:
     await make(server, is_admin=True)
     await server.client(scope="openid profile email offline_access orders:read")
-    async with another(server) as browser:
-        ada = Person(server, browser)
-        await ada.sign_in()
-        await ada.open("/account/tokens/new")
+    ada = Person(server, another(server))
+    await ada.sign_in()
+    await ada.open("/account/tokens/new")
     assert ada.page is not None
     offered = set(re.findall(r'name="scope"[^>]*value="([^"]*)"', ada.page.text))
     assert "orders:read" in offered
@@ -165,8 +164,7 @@ async def test_a_new_device_is_reported_to_its_owner_and_a_known_one_is_not(ada:
     await sign_out(ada)
     await ada.sign_in()
     assert not await letters(ada.server)
-    async with another(ada.server, "Mozilla/5.0 (iPhone) Safari/605") as phone:
-        await Person(ada.server, phone).sign_in()
+    await Person(ada.server, another(ada.server, "Mozilla/5.0 (iPhone) Safari/605")).sign_in()
     to, text = (await letters(ada.server))[0]
     assert to == EMAIL
     assert "Safari on iPhone" in text
@@ -201,20 +199,18 @@ async def test_a_passkey_is_renamed_and_removed_and_then_unknown(ada: Person) ->
     assert (renamed.actor, renamed.data["session"]) == (own.user_id, own.id)
     await ada.send({"do": "remove"}, having="passkey", index=1)
     assert "Passkey removed." in ada.text
-    async with another(ada.server) as browser:
-        person = Person(ada.server, browser)
-        await person.open("/sign-in")
-        answer = device.get(options_in(person), origin="http://localhost")
-        await person.send({"credential": answer}, having="challenge")
-        assert "We don’t know this passkey." in person.text
+    person = Person(ada.server, another(ada.server))
+    await person.open("/sign-in")
+    answer = device.get(options_in(person), origin="http://localhost")
+    await person.send({"credential": answer}, having="challenge")
+    assert "We don’t know this passkey." in person.text
 
 
 async def sign_in_elsewhere(server: Server) -> str:
     """Sign in with a browser of its own; return where that led."""
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        return person.path
+    person = Person(server, another(server))
+    await person.sign_in()
+    return person.path
 
 
 async def test_whoever_signs_in_often_is_not_slowed(ada: Person) -> None:

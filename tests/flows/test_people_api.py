@@ -57,23 +57,22 @@ async def test_an_account_lives_its_life_by_the_api(server: Server) -> None:
     assert (await server.http.get("/api/v1/users?search=kim", headers=own)).json()["users"][0][
         "username"
     ] == "Kim"
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in("kim@example.com")
-        assert person.path == "/account"
-        assert (await server.http.post(f"{address}/disable", json={}, headers=own)).status_code == 200
-        assert (await person.open("/account")).url.path == "/sign-in"
-        assert (await person.sign_in("kim")).status_code == 401
-        vain = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()
-        assert vain.pop("disabled") is True, "it is told, for the link leads nowhere"
-        assert (await person.open(vain["link"])).status_code == 404
-        await server.http.post(f"{address}/enable", json={}, headers=own)
-        made = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()
-        assert made.keys() == vain.keys()
-        await person.open(made["link"])
-        await person.send({"new_password": "another set of words entirely"}, having="link")
-        await person.sign_in("kim", "another set of words entirely")
-        assert person.path == "/account"
+    person = Person(server, another(server))
+    await person.sign_in("kim@example.com")
+    assert person.path == "/account"
+    assert (await server.http.post(f"{address}/disable", json={}, headers=own)).status_code == 200
+    assert (await person.open("/account")).url.path == "/sign-in"
+    assert (await person.sign_in("kim")).status_code == 401
+    vain = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()
+    assert vain.pop("disabled") is True, "it is told, for the link leads nowhere"
+    assert (await person.open(vain["link"])).status_code == 404
+    await server.http.post(f"{address}/enable", json={}, headers=own)
+    made = (await server.http.post(f"{address}/reset-link", json={}, headers=own)).json()
+    assert made.keys() == vain.keys()
+    await person.open(made["link"])
+    await person.send({"new_password": "another set of words entirely"}, having="link")
+    await person.sign_in("kim", "another set of words entirely")
+    assert person.path == "/account"
     assert (await server.http.delete(address, headers=own)).status_code == 204
     assert (await server.http.get(address, headers=own)).status_code == 404
 
@@ -115,12 +114,11 @@ async def test_what_an_administrator_does_is_told_in_the_language_that_the_accou
 
 async def test_who_deletes_an_account_of_their_own_is_told_from_where_it_was_done(people: Server) -> None:
     await make(people)
-    async with another(people) as browser:
-        person = Person(people, browser)
-        await person.sign_in()
-        await person.open("/account/delete")
-        await person.send({"identifier": "ada"}, having="identifier")
-        assert person.path == "/sign-in"
+    person = Person(people, another(people))
+    await person.sign_in()
+    await person.open("/account/delete")
+    await person.send({"identifier": "ada"}, having="identifier")
+    assert person.path == "/sign-in"
     to, text = (await letters(people))[0]
     assert to == EMAIL
     assert "was deleted" in text
@@ -242,10 +240,9 @@ async def test_sessions_are_listed_and_ended_by_the_api(server: Server) -> None:
 async def test_an_application_asks_for_more_and_gets_it_without_losing_the_place(server: Server) -> None:
     await make(server)
     client = await register(server)
-    async with another(server) as phone:
-        person = Person(server, phone)
-        await person.sign_in()
-        key = await add_totp(person)
+    person = Person(server, another(server))
+    await person.sign_in()
+    key = await add_totp(person)
     server.clock.advance(31)
     async with another(server) as browser:
         person = Person(server, browser)
@@ -306,30 +303,26 @@ def _claims(token: str) -> dict[str, object]:
 async def test_who_can_prove_no_more_is_answered_with_what_there_is(server: Server) -> None:
     await make(server)
     client = await register(server)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        await person.open(
-            f"/authorize?{urlencode(request(client, acr_values='urn:watchword:aal2', scope='openid'))}"
-        )
-        assert person.path == "/authorize/resume", "nothing more can be proved, so nobody is held up"
-        await person.send({"decision": "approve"}, having="interaction")
-        assert person.page is not None
-        tokens = (await redeem(server, client, answer_of(person.page)["code"])).json()
-        assert _claims(tokens["id_token"])["acr"] == "urn:watchword:aal1"
+    person = Person(server, another(server))
+    await person.sign_in()
+    await person.open(
+        f"/authorize?{urlencode(request(client, acr_values='urn:watchword:aal2', scope='openid'))}"
+    )
+    assert person.path == "/authorize/resume", "nothing more can be proved, so nobody is held up"
+    await person.send({"decision": "approve"}, having="interaction")
+    assert person.page is not None
+    tokens = (await redeem(server, client, answer_of(person.page)["code"])).json()
+    assert _claims(tokens["id_token"])["acr"] == "urn:watchword:aal1"
 
 
 @pytest.mark.parametrize("address", ["https://evil.example/", "//evil.example", "/\\evil.example"])
 async def test_a_sign_in_leads_to_no_other_server(server: Server, address: str) -> None:
     await make(server)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open(
-            f"/sign-in?return={base64.urlsafe_b64encode(b'x' * 16 + address.encode()).decode()}"
-        )
-        await person.send({"identifier": "ada", "password": PASSWORD})
-        assert person.path == "/account", "SE-12"
-        assert str(person.page.url).startswith(server.settings.issuer) if person.page else False
+    person = Person(server, another(server))
+    await person.open(f"/sign-in?return={base64.urlsafe_b64encode(b'x' * 16 + address.encode()).decode()}")
+    await person.send({"identifier": "ada", "password": PASSWORD})
+    assert person.path == "/account", "SE-12"
+    assert str(person.page.url).startswith(server.settings.issuer) if person.page else False
 
 
 PASSWORD_PAGES = (

@@ -33,22 +33,21 @@ async def test_a_second_factor_stands_between_the_password_and_the_session(ada: 
     key = await add_totp(ada)
     session = await session_of(ada.server)
     assert session.acr == "urn:watchword:aal2", "what was proved just now counts"
-    async with another(ada.server) as browser:
-        elsewhere = Person(ada.server, browser)
-        await elsewhere.sign_in()
-        assert elsewhere.path == "/sign-in/second-factor"
-        await elsewhere.open("/account")
-        assert elsewhere.path == "/sign-in", "LG-07: nobody is signed in by one factor of two"
-        await elsewhere.open("/sign-in/second-factor")
-        await elsewhere.send({"code": "000000"}, having="method")
-        assert "That code isn’t right" in elsewhere.text
-        ada.server.clock.advance(31)
-        code = code_of(ada.server, key)
-        await elsewhere.send({"code": code}, having="method")
-        assert elsewhere.path == "/account"
-        session = await session_of(ada.server)
-        assert set(session.amr) == {"pwd", "otp", "mfa"}
-        assert session.acr == "urn:watchword:aal2"
+    elsewhere = Person(ada.server, another(ada.server))
+    await elsewhere.sign_in()
+    assert elsewhere.path == "/sign-in/second-factor"
+    await elsewhere.open("/account")
+    assert elsewhere.path == "/sign-in", "LG-07: nobody is signed in by one factor of two"
+    await elsewhere.open("/sign-in/second-factor")
+    await elsewhere.send({"code": "000000"}, having="method")
+    assert "That code isn’t right" in elsewhere.text
+    ada.server.clock.advance(31)
+    code = code_of(ada.server, key)
+    await elsewhere.send({"code": code}, having="method")
+    assert elsewhere.path == "/account"
+    session = await session_of(ada.server)
+    assert set(session.amr) == {"pwd", "otp", "mfa"}
+    assert session.acr == "urn:watchword:aal2"
 
 
 async def test_a_code_works_once_even_when_two_browsers_send_it_together(ada: Person) -> None:
@@ -85,21 +84,18 @@ async def test_a_trusted_browser_is_spared_the_second_factor_until_the_password_
     await ada.sign_in()
     key = await add_totp(ada)
     ada.server.clock.advance(31)
-    async with another(ada.server) as browser:
-        person = Person(ada.server, browser)
-        await person.sign_in()
-        await person.send({"code": code_of(ada.server, key), "remember": "yes"}, having="method")
-        trusted, theirs = await newest(ada.server, "browser.trusted"), await session_of(ada.server)
-        assert (trusted.actor, trusted.data["session"]) == (theirs.user_id, theirs.id)
-        await sign_out(person)
-        await person.sign_in()
-        assert person.path == "/account"
-        assert (await session_of(ada.server)).acr == "urn:watchword:aal1", (
-            "what was not proved is not claimed"
-        )
-        await change_password(ada, PASSWORD, OTHER)
-        await person.sign_in(password=OTHER)
-        assert person.path == "/sign-in/second-factor"
+    person = Person(ada.server, another(ada.server))
+    await person.sign_in()
+    await person.send({"code": code_of(ada.server, key), "remember": "yes"}, having="method")
+    trusted, theirs = await newest(ada.server, "browser.trusted"), await session_of(ada.server)
+    assert (trusted.actor, trusted.data["session"]) == (theirs.user_id, theirs.id)
+    await sign_out(person)
+    await person.sign_in()
+    assert person.path == "/account"
+    assert (await session_of(ada.server)).acr == "urn:watchword:aal1", "what was not proved is not claimed"
+    await change_password(ada, PASSWORD, OTHER)
+    await person.sign_in(password=OTHER)
+    assert person.path == "/sign-in/second-factor"
 
 
 async def test_recovery_codes_are_shown_once_kept_as_digests_and_work_once(ada: Person) -> None:
@@ -111,12 +107,11 @@ async def test_recovery_codes_are_shown_once_kept_as_digests_and_work_once(ada: 
     codes = re.findall(r"<li><code>([0-9a-z-]{29})</code></li>", ada.page.text)
     assert len(codes) == 10, ada.page.text[:3000]
     for attempt, expected in (("first", "/account"), ("second", "/sign-in/second-factor")):
-        async with another(ada.server) as browser:
-            person = Person(ada.server, browser)
-            await person.sign_in()
-            await person.open("/sign-in/second-factor?method=recovery_code")
-            await person.send({"code": codes[0].upper()}, having="method")
-            assert person.path == expected, attempt
+        person = Person(ada.server, another(ada.server))
+        await person.sign_in()
+        await person.open("/sign-in/second-factor?method=recovery_code")
+        await person.send({"code": codes[0].upper()}, having="method")
+        assert person.path == expected, attempt
     assert any("recovery code" in text for _, text in await letters(ada.server)), "the owner is told"
 
 
@@ -125,27 +120,26 @@ async def test_a_code_by_mail_is_the_weakest_and_allows_few_attempts(ada: Person
     await ada.open("/account/second_factors")
     await ada.send({"do": "email_code_on"}, having="do")
     assert "Codes by email are on." in ada.text
-    async with another(ada.server) as browser:
-        person = Person(ada.server, browser)
-        await person.sign_in()
-        assert "a@example.com" in person.text, "which address the code went to"
-        assert "ada@example.com" not in person.text, "which whoever has the password alone does not learn"
-        code = await mailed_code(ada.server)
-        await person.open("/sign-in/second-factor")
-        mailed = [text for _, text in await letters(ada.server) if code in text]
-        assert len(mailed) == 1, "the page that is opened again sends no other"
-        assert await mailed_code(ada.server) == code
-        for other in ("recovery_code", "totp", "passkey", "password", ""):
-            await person.send({"method": other, "code": code, "password": PASSWORD}, having="method")
-            assert person.path == "/sign-in/second-factor", "by what they have, and nothing else"
-        for _ in range(5):
-            await person.send({"code": "00000000"}, having="method")
-        await person.send({"code": code}, having="method")
-        assert person.path == "/sign-in/second-factor", "LG-10: too many attempts end the code"
-        await person.open("/sign-in/second-factor?method=email_code&again=yes")
-        await person.send({"code": await mailed_code(ada.server)}, having="method")
-        assert person.path == "/account"
-        assert (await session_of(ada.server)).acr == "urn:watchword:aal1"
+    person = Person(ada.server, another(ada.server))
+    await person.sign_in()
+    assert "a@example.com" in person.text, "which address the code went to"
+    assert "ada@example.com" not in person.text, "which whoever has the password alone does not learn"
+    code = await mailed_code(ada.server)
+    await person.open("/sign-in/second-factor")
+    mailed = [text for _, text in await letters(ada.server) if code in text]
+    assert len(mailed) == 1, "the page that is opened again sends no other"
+    assert await mailed_code(ada.server) == code
+    for other in ("recovery_code", "totp", "passkey", "password", ""):
+        await person.send({"method": other, "code": code, "password": PASSWORD}, having="method")
+        assert person.path == "/sign-in/second-factor", "by what they have, and nothing else"
+    for _ in range(5):
+        await person.send({"code": "00000000"}, having="method")
+    await person.send({"code": code}, having="method")
+    assert person.path == "/sign-in/second-factor", "LG-10: too many attempts end the code"
+    await person.open("/sign-in/second-factor?method=email_code&again=yes")
+    await person.send({"code": await mailed_code(ada.server)}, having="method")
+    assert person.path == "/account"
+    assert (await session_of(ada.server)).acr == "urn:watchword:aal1"
 
 
 async def test_a_code_by_mail_confirms_a_change_and_is_mailed_when_it_is_asked_for(ada: Person) -> None:

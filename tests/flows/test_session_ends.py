@@ -101,20 +101,19 @@ async def test_mn_05_after_the_answer_to_a_logout_on_one_node_nothing_that_the_o
         await make(one)
         for round_ in range(8):
             client = await application(one, access_token_format="opaque" if round_ % 2 else "jwt")
-            async with another(one) as browser:
-                ada = Person(one, browser)
-                await ada.sign_in()
-                tokens = await connect(ada, client)
-                if round_ == 0:
-                    honest = await refresh(two, client, tokens["refresh_token"])
-                    assert honest.status_code == 200, "the honest variant: nobody signs out"
-                    assert await is_alive(one, client, honest.json()["access_token"])
-                    tokens |= honest.json()
-                await ada.open("/sign-out")
-                answers = await together(
-                    ada.send({"decision": "sign_out"}),
-                    *(refresh(two, client, tokens["refresh_token"]) for _ in range(3)),
-                )
+            ada = Person(one, another(one))
+            await ada.sign_in()
+            tokens = await connect(ada, client)
+            if round_ == 0:
+                honest = await refresh(two, client, tokens["refresh_token"])
+                assert honest.status_code == 200, "the honest variant: nobody signs out"
+                assert await is_alive(one, client, honest.json()["access_token"])
+                tokens |= honest.json()
+            await ada.open("/sign-out")
+            answers = await together(
+                ada.send({"decision": "sign_out"}),
+                *(refresh(two, client, tokens["refresh_token"]) for _ in range(3)),
+            )
             assert answers[0].status_code == 200
             for answer in (tokens, *(won.json() for won in answers[1:] if won.status_code == 200)):
                 again = await refresh(two, client, answer["refresh_token"])

@@ -92,24 +92,22 @@ async def test_a_known_address_is_linked_by_proof_of_both_accounts_only(server: 
         assert person.path == "/upstream/link"
         await person.send({"password": PASSWORD}, having="identifier")
         assert person.path == "/account"
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open(walk(await begin(person), "ada"))
-        assert person.path == "/account", "from now on the provider's word is enough"
-        assert (await session_of(server)).amr == ("fed",)
+    person = Person(server, another(server))
+    await person.open(walk(await begin(person), "ada"))
+    assert person.path == "/account", "from now on the provider's word is enough"
+    assert (await session_of(server)).amr == ("fed",)
 
 
 async def test_a_new_person_gets_an_account_without_a_password(server: Server) -> None:
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.open(walk(await begin(person), "grace"))
-        assert person.path == "/account"
-        assert (await user_of(server, "grace@example.com")).password_changed_at is None
-        assert "A password alone" not in person.text, "advice for who has one"
-        await person.open("/account/password")
-        await person.send({"new_password": PASSWORD}, having="csrf")
-        await person.open("/account")
-        assert "A password alone is easily stolen." in person.text
+    person = Person(server, another(server))
+    await person.open(walk(await begin(person), "grace"))
+    assert person.path == "/account"
+    assert (await user_of(server, "grace@example.com")).password_changed_at is None
+    assert "A password alone" not in person.text, "advice for who has one"
+    await person.open("/account/password")
+    await person.send({"new_password": PASSWORD}, having="csrf")
+    await person.open("/account")
+    assert "A password alone is easily stolen." in person.text
 
 
 @pytest.mark.parametrize("lie", ["state", "iss", "code", "other browser", "again"])
@@ -169,9 +167,8 @@ async def test_a_provider_that_is_away_leaves_the_other_ways_open(tmp_path: Path
     gone = Upstream(name="hub", title="The Hub", client_id="us", issuer="http://localhost:9")
     async with open_server(tmp_path, fetch_allow_loopback=True, upstream=(gone,)) as server:
         await make(server)
-        async with another(server) as browser:
-            person = Person(server, browser)
-            await person.open("/upstream/hub")
-            assert "didn’t sign you in" in person.text
-            await person.sign_in()
-            assert person.path == "/account"
+        person = Person(server, another(server))
+        await person.open("/upstream/hub")
+        assert "didn’t sign you in" in person.text
+        await person.sign_in()
+        assert person.path == "/account"

@@ -65,11 +65,10 @@ async def server(store: Store, tmp_path: Path, documents: Documents) -> AsyncIte
 async def ada(server: Server, documents: Documents) -> AsyncIterator[Person]:
     """A person whose session came from one at the provider."""
     await make(server)
-    async with another(server) as browser:
-        person = Person(server, browser)
-        await person.sign_in()
-        await came_from(person, documents, "hub-ada", "s1")
-        yield person
+    person = Person(server, another(server))
+    await person.sign_in()
+    await came_from(person, documents, "hub-ada", "s1")
+    yield person
 
 
 async def came_from(person: Person, documents: Documents, subject: str, sid: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.attacks.enrolling import owner_link, visitor
 from tests.attacks.test_upstream_lies import ANSWERS, LIES
 from tests.fixtures.accounts import another, session_of
 from tests.fixtures.lying_provider import PATH, Provider, begin, come_back, provider
@@ -42,13 +43,6 @@ async def server(provider: Provider, store: Store, tmp_path: Path) -> AsyncItera
         yield opened
 
 
-async def owner_link(server: Server) -> str:
-    """Return the link of the first owner."""
-    link = await start.setup_link(server.runtime)
-    assert link is not None
-    return link
-
-
 async def invitation(server: Server, email: str = INVITED, *, is_admin: bool = False) -> str:
     """Return the link of an invitation."""
     return await sign_up.invite(server.runtime, email, is_admin=is_admin, inviter=None, actor="test")
@@ -60,13 +54,6 @@ LINKS: dict[str, tuple[Link, str]] = {
     "an invitation": (invitation, INVITED),
 }
 each_link = pytest.mark.parametrize("kind", LINKS)
-
-
-async def visitor(server: Server, link: str) -> Person:
-    """Return somebody who has opened a link in a browser of their own."""
-    person = Person(server, another(server))
-    await person.open(link)
-    return person
 
 
 def onward(person: Person) -> str:

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from tests.fixtures.code_flow import refresh, sign_in
-from tests.fixtures.devices import GRANT, begin, decide, enter, person, poll, poll_now, refusal, register
+from tests.fixtures.devices import GRANT, begin, decide, enter, person, poll, poll_now, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
-from tests.fixtures.servers import Server, basic, open_server, together
+from tests.fixtures.servers import Server, basic, open_server, refusal, together
 from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD
 

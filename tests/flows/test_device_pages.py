@@ -4,9 +4,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from tests.fixtures.devices import begin, decide, enter, person, poll, refusal, register
+from tests.fixtures.devices import begin, decide, enter, person, poll, register
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server, together
+from tests.fixtures.servers import Server, open_server, refusal, together
 from tests.flows.test_first_sign_in import csrf_of
 
 from watchword.store import events

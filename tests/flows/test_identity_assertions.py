@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, redeem
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.servers import Server, open_server, refusal
 from tests.fixtures.trusted_issuers import GRANT as JWT_BEARER
 from tests.fixtures.trusted_issuers import MCP, ada, people
 from tests.flows.test_fapi2 import Bank
@@ -60,11 +60,6 @@ async def ask(server: Server, client: Registered, id_token: str, **changes: str 
     """Ask for an identity assertion; None leaves a parameter out."""
     form = wish(id_token) | changes
     return await server.post("/token", client, **{k: v for k, v in form.items() if v is not None})
-
-
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Return status and error."""
-    return answer.status_code, answer.json()["error"]
 
 
 @contextlib.asynccontextmanager

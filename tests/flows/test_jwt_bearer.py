@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.fixtures.documents import Documents
 from tests.fixtures.postgres import Store
-from tests.fixtures.servers import Server, basic, open_server, together
+from tests.fixtures.servers import Server, basic, open_server, refusal, together
 from tests.fixtures.trusted_issuers import (
     CI,
     GRANT,
@@ -17,7 +17,6 @@ from tests.fixtures.trusted_issuers import (
     look,
     present,
     prove_and_present,
-    refusal,
     register,
     server,
     trust,

@@ -4,6 +4,7 @@ import re
 from urllib.parse import urlencode
 
 import pytest
+from tests.attacks.factors import elsewhere
 from tests.fixtures.accounts import another, make, session_of, user_of
 from tests.fixtures.code_flow import answer_of, redeem, refresh, register, request
 from tests.fixtures.people import Person
@@ -44,13 +45,6 @@ async def phone(server: Server) -> Phone:
     return Phone(person, client, (await session_of(server)).id, tokens["refresh_token"])
 
 
-async def at_the_desk(server: Server) -> Person:
-    """Return the person at a browser of their own."""
-    person = Person(server, another(server))
-    await person.sign_in()
-    return person
-
-
 async def test_what_was_granted_for_longer_outlives_a_sign_out(server: Server) -> None:
     lost = await phone(server)
     await lost.person.open("/sign-out")
@@ -64,7 +58,7 @@ async def test_a_person_ends_a_lost_phone_with_what_applications_hold_there_or_w
 ) -> None:
     lost, other = await phone(server), await phone(server)
     assert await lost.lives()
-    desk = await at_the_desk(server)
+    desk = await elsewhere(server)
     await desk.open("/account/sessions")
     assert desk.page is not None
     shown = [
@@ -84,7 +78,7 @@ async def test_a_person_ends_a_lost_phone_with_what_applications_hold_there_or_w
 
 
 async def test_a_session_without_lasting_access_is_ended_by_one_click(server: Server) -> None:
-    other, desk = await at_the_desk(server), await at_the_desk(server)
+    other, desk = await elsewhere(server), await elsewhere(server)
     await desk.open("/account/sessions")
     await desk.send({}, having="session")
     assert "That device is signed out." in desk.text

@@ -13,8 +13,8 @@ from tests.fixtures.certificates import make, serving, trusting
 from tests.fixtures.json_handler import JsonHandler, listen
 from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
-from tests.fixtures.servers import Server, open_server
-from tests.fixtures.trusted_issuers import JWKS, identity, present, refusal, register, trust
+from tests.fixtures.servers import Server, open_server, refusal
+from tests.fixtures.trusted_issuers import JWKS, identity, present, register, trust
 
 from watchword.store import trust as store
 

@@ -8,7 +8,8 @@ import msgspec
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh
 from tests.fixtures.rows import in_turn
-from tests.fixtures.servers import Server, basic
+from tests.fixtures.servers import Server, basic, refusal
+from tests.fixtures.trusted_issuers import look
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.flows import account_changes, accounts, client_metadata, client_registry, minting
@@ -62,17 +63,6 @@ async def own(server: Server, client: Registered, **form: str) -> str:
     answer = await server.grant(client, **form)
     assert answer.status_code == 200, answer.text
     return str(answer.json()["access_token"])
-
-
-async def look(server: Server, client: Registered, token: str) -> dict[str, Any]:
-    """Introspect a token as the client that it was issued to."""
-    document: dict[str, Any] = (await server.post("/introspect", client, token=token)).json()
-    return document
-
-
-def refusal(answer: httpx.Response) -> tuple[int, str]:
-    """Return status and error."""
-    return answer.status_code, answer.json()["error"]
 
 
 @FORMATS

@@ -4,14 +4,13 @@ from typing import Any
 
 import pytest
 from tests.fixtures.rows import in_turn
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import Server, refusal
 from tests.fixtures.trusted_issuers import (
     CI,
     JWKS,
     identity,
     people,
     present,
-    refusal,
     register,
     server,
     trust,

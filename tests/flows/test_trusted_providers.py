@@ -5,7 +5,7 @@ from typing import Any
 
 import httpx
 from tests.fixtures.accounts import user_of
-from tests.fixtures.servers import Server, together
+from tests.fixtures.servers import Server, refusal, together
 from tests.fixtures.trusted_issuers import (
     GRANT,
     KEY,
@@ -17,7 +17,6 @@ from tests.fixtures.trusted_issuers import (
     people,
     present,
     prove_and_present,
-    refusal,
     register,
     server,
 )

@@ -1,12 +1,12 @@
 """Salted commitments: one opened, the others hidden; nothing opened that was not committed to."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.zero.refusing import refused
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero import disclosure
@@ -21,12 +21,6 @@ values = st.one_of(
 names = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.:/-]{0,20}", fullmatch=True).filter(
     lambda n: n not in disclosure.RESERVED
 )
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 @settings(max_examples=40)

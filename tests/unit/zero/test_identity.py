@@ -1,25 +1,18 @@
 """Identities: created, verified, renewed by their holder; changed by nobody; refused when expired or revoked."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.unit.zero.refusing import refused
 
 from watchword.credentials import zkproof
-from watchword.credentials.zkproof import ZeroError
 from watchword.zero import identity
 from watchword.zero.derivation import public_of, secret_scalar
 from watchword.zero.records import Secret
 
 DAY = 86400
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 def test_an_identity_verifies_between_its_dates(holder: Any) -> None:

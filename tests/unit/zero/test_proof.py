@@ -4,12 +4,12 @@ import ast
 import hashlib
 import inspect
 import sys
-from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.unit.zero.refusing import refused
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero import derivation, disclosure, proof
@@ -36,12 +36,6 @@ def verify(holder: Any, answered: Proof, **changes: Any) -> proof.Verified:
         **changes,
     }
     return proof.verify_proof(answered, **arguments)
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 def test_an_honest_proof_is_accepted_and_says_what_it_was_bound_to(holder: Any) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.zero.refusing import refused
 
 from watchword.credentials.zkproof import ZeroError, frame
 from watchword.zero import description, disclosure, files, proof, revocation, sealing
@@ -38,12 +39,6 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
     max_leaves=10,
 )
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 @pytest.fixture

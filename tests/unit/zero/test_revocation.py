@@ -1,11 +1,11 @@
 """Revocations: only the holder makes one, and a registry that is damaged is refused rather than half believed."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.unit.zero.refusing import refused
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.zero import identity, revocation
@@ -15,12 +15,6 @@ from watchword.zero.records import Revocation, Secret, to_json
 
 def line(record: Revocation) -> str:
     return json.dumps(to_json(record))
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 def test_a_revoked_identity_is_refused(holder: Any) -> None:

@@ -15,6 +15,7 @@ from jwcrypto.jwk import JWK
 from jwcrypto.jws import InvalidJWSSignature
 from sd_jwt.holder import SDJWTHolder
 from sd_jwt.verifier import SDJWTVerifier
+from tests.unit.zero.refusing import refused
 
 from watchword.credentials.zkproof import ZeroError
 from watchword.jose import JoseError, jwk, jwt
@@ -23,12 +24,6 @@ from watchword.zero.records import Secret, encode_base64url
 
 ISSUER = jwk.generate("ES256")
 AUDIENCE = "https://api.example"
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 def issued(holder: Any, key: jwk.Key, names: tuple[str, ...] = ("age", "email", "member")) -> str:

@@ -2,25 +2,18 @@
 
 import resource
 import sys
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from msgspec import structs
+from tests.unit.zero.refusing import refused
 
-from watchword.credentials.zkproof import ZeroError
 from watchword.zero import sealing
 from watchword.zero.records import MAX_RECORD, Sealed, checked
 
 WORD = "correct horse battery stäple"
-
-
-def refused(attempt: Callable[[], object]) -> str:
-    with pytest.raises(ZeroError) as error:
-        attempt()
-    return error.value.reason
 
 
 def seal(holder: Any, word: str = WORD) -> Sealed:

@@ -14,7 +14,7 @@ from tests.fixtures.code_flow import (
 )
 from tests.fixtures.relying_party import claims_of
 from tests.fixtures.served import server_with
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.servers import Server, open_server, refusal
 from tests.flows import test_identity_assertions as at_provider
 from tests.flows import test_trusted_providers as trusted
 from tests.flows.test_groups import SCOPE, SCOPES, put_in, signed_in
@@ -176,7 +176,7 @@ async def test_a_device_gets_no_more_than_the_page_told_and_nothing_of_nothing(s
     await put_in(server)
     refused = await devices.decide(server, page)
     assert (refused.status_code, "Nothing that was requested is open" in refused.text) == (400, True)
-    assert devices.refusal(await devices.poll(server, device, codes)) == (400, "authorization_pending")
+    assert refusal(await devices.poll(server, device, codes)) == (400, "authorization_pending")
 
 
 async def test_a_device_for_whose_person_only_the_details_are_left_gets_these(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from tests.fixtures.code_flow import answer_of, decide, register, request
 from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.served import server_with
-from tests.fixtures.servers import Server, open_server
+from tests.fixtures.servers import Server, open_server, refusal
 
 from watchword.flows import personal_tokens
 from watchword.flows.people import Changes, change
@@ -77,7 +77,7 @@ async def test_who_must_have_a_second_factor_sets_one_up_before_a_device_is_conn
     for path, form in forms.items():
         refused = await strict.http.post(path, data={"csrf": csrf, **form})
         assert refused.headers["location"].endswith("/account/second_factors"), path
-    assert devices.refusal(await devices.poll(strict, client, codes)) == (400, "authorization_pending")
+    assert refusal(await devices.poll(strict, client, codes)) == (400, "authorization_pending")
     await person.open(f"/device?user_code={codes['user_code']}")
     assert person.path == "/account/second_factors"
     await add_totp(person)

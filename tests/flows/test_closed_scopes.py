@@ -18,7 +18,7 @@ from tests.fixtures.servers import Server, open_server, refusal
 from tests.flows import test_identity_assertions as at_provider
 from tests.flows import test_trusted_providers as trusted
 from tests.flows.test_groups import SCOPE, SCOPES, put_in, signed_in
-from tests.flows.test_token_exchange import API, DOWN, refusal, service, swap
+from tests.flows.test_token_exchange import API, DOWN, service, swap
 
 from watchword.flows import accounts, token_verification
 from watchword.flows.token_verification import Use

@@ -99,8 +99,8 @@ CASES = (
         f'Bearer error="invalid_token", error_description="The token is meant for another API.", {WHERE}',
     ),
     Case(
-        "all missing scopes are named at once",
-        lambda a, n: bearer(a.token("profile", audience=BASE)),
+        "all scopes are named at once, though one is there",
+        lambda a, n: bearer(a.token(ORDERS, audience=BASE)),
         403,
         'Bearer error="insufficient_scope", error_description="This needs the scopes orders:read reports:read.", '
         f'scope="orders:read reports:read", {WHERE}',

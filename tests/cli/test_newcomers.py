@@ -239,12 +239,14 @@ def test_what_is_not_so_is_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("scanner", ["github", "gitleaks", "trufflehog"])
-def test_scanner_rules_come_in_a_document_as_well(tmp_path: Path, scanner: str) -> None:
+def test_scanner_rules_are_made_of_the_settings_and_come_in_a_document_as_well(
+    tmp_path: Path, scanner: str
+) -> None:
+    (tmp_path / "watchword.toml").write_text('brand = "acme"\n')
+    printed = run_cli(tmp_path, "token", "scan", "--rules", scanner)
+    assert (printed.returncode, "acme" in printed.stdout) == (0, True)
     shown = json.loads(run_cli(tmp_path, "token", "scan", "--rules", scanner, "--json").stdout)
-    assert shown == {
-        "scanner": scanner,
-        "rules": run_cli(tmp_path, "token", "scan", "--rules", scanner).stdout,
-    }
+    assert shown == {"scanner": scanner, "rules": printed.stdout}
 
 
 def test_an_empty_variable_is_no_value(tmp_path: Path) -> None:
@@ -280,19 +282,21 @@ def shown_by_dev(folder: Path, *options: str, **variables: str) -> dict[str, str
     return shown
 
 
-def test_dev_hands_its_token_over_in_a_document(tmp_path: Path) -> None:
-    port = free_port()
-    shown = shown_by_dev(tmp_path, "--port", str(port))
-    assert shown["issuer"] == f"http://localhost:{port}"
-    assert shown["token"].startswith("wwa_")
-    assert shown["setup_link"].startswith(shown["issuer"])
-
-
-def test_dev_listens_where_the_settings_say(tmp_path: Path) -> None:
-    port, other = free_port(), free_port()
-    (tmp_path / "watchword.toml").write_text(f"port = {port}\n")
-    assert shown_by_dev(tmp_path)["issuer"] == f"http://localhost:{port}"
-    assert shown_by_dev(tmp_path, WATCHWORD_PORT=str(other))["issuer"] == f"http://localhost:{other}"
+def test_dev_is_where_the_settings_say_and_hands_its_token_over_in_a_document(tmp_path: Path) -> None:
+    ports = [str(free_port()) for _ in range(3)]
+    (tmp_path / "watchword.toml").write_text(f'port = {ports[0]}\ndatabase = "file.db"\n')
+    told = {"WATCHWORD_PORT": ports[1], "WATCHWORD_DATABASE": "variable.db"}
+    for port, kept, options, variables in (
+        (ports[0], "file.db", (), {}),
+        (ports[1], "variable.db", (), told),
+        (ports[2], "option.db", ("--port", ports[2], "--database", "option.db"), told),
+    ):
+        shown = shown_by_dev(tmp_path, *options, **variables)
+        assert shown["issuer"] == f"http://localhost:{port}"
+        assert shown["setup_link"].startswith(shown["issuer"])
+        done = run_cli(tmp_path, "token", "verify", shown["token"], "--database", kept)
+        assert (kept, done.returncode) == (kept, 0)
+    assert not (tmp_path / "watchword-dev.db").exists()
 
 
 def test_a_server_that_takes_the_database_of_another_says_so(
@@ -316,19 +320,6 @@ def test_dev_is_for_this_machine_alone_and_says_so(tmp_path: Path) -> None:
         public = run_cli(tmp_path, "dev", "--port", port, variables={"WATCHWORD_HOST": "0.0.0.0"})
         assert f"cannot listen on 127.0.0.1, port {port}" in public.stderr
         assert "not on the host 0.0.0.0 that is set" in public.stderr
-
-
-def test_dev_keeps_its_database_where_the_settings_say(tmp_path: Path) -> None:
-    (tmp_path / "watchword.toml").write_text('database = "file.db"\n')
-    for option, variables, kept in (
-        ((), {}, "file.db"),
-        ((), {"WATCHWORD_DATABASE": "variable.db"}, "variable.db"),
-        (("--database", "option.db"), {"WATCHWORD_DATABASE": "variable.db"}, "option.db"),
-    ):
-        token = shown_by_dev(tmp_path, "--port", str(free_port()), *option, **variables)["token"]
-        done = run_cli(tmp_path, "token", "verify", token, "--database", kept)
-        assert (kept, done.returncode) == (kept, 0)
-    assert not (tmp_path / "watchword-dev.db").exists()
 
 
 def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_path: Path) -> None:

@@ -52,10 +52,10 @@ def test_every_option_says_what_it_means_and_every_answer_can_be_json(name: str)
         (["serve", "--tls-cert", "none.pem", "--tls-key", "none.pem"], 2, "tls_cert: cannot read none.pem"),
         (["serve", "--tls-cert", "junk", "--tls-key", "junk"], 2, "PEM files"),
         (["serve", "--host", "192.0.2.1", "--behind-tls-proxy", "--issuer", "https://a.example"], 1, "cannot listen"),
-        (["backup", ""], 2, "name of the backup"),
-        (["restore", ""], 2, "name of the backup"),
-        (["backup", "-"], 2, "no stream"),
-        (["restore", "-"], 2, "no stream"),
+        (["backup", ""], 2, "file name"),
+        (["restore", ""], 2, "file name"),
+        (["backup", "-"], 2, "cannot be a stream"),
+        (["restore", "-"], 2, "cannot be a stream"),
         (["audit", "--verify", "--follow"], 2, "exclude each other"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--resource", ""], 1, "resource"),
         (["token", "create", "x", "--owner", "me", "--scope", "a", "--metadata", "=x"], 2, "KEY=VALUE"),
@@ -154,7 +154,7 @@ def test_a_list_for_another_program_has_one_row_a_line_with_whole_identifiers(tm
 def test_what_makes_something_makes_its_database(tmp_path: Path, make: list[str]) -> None:
     first = run_cli(tmp_path, *make)
     assert first.returncode == 0, first.stderr
-    assert ("watchword.db did not exist and was created now" in first.stderr) is (make != ["migrate"])
+    assert ("watchword.db did not exist and has been created" in first.stderr) is (make != ["migrate"])
     assert "did not exist" not in run_cli(tmp_path, *make).stderr
     listed = run_cli(tmp_path, "token", "list", "--json")
     assert (listed.returncode, listed.stderr) == (0, "")

@@ -344,7 +344,7 @@ def test_what_is_no_address_is_wrong_usage(url: str) -> None:
     ],
 )
 def test_an_address_of_metadata_is_answered_with_whose_they_are(url: str, meant: str) -> None:
-    with pytest.raises(ValueError, match=f"that they are of, {meant}$"):
+    with pytest.raises(ValueError, match=f"that they describe, {meant}$"):
         examine(url)
 
 

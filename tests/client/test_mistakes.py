@@ -75,10 +75,10 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "a text for a grant": (lambda: source(grant="client_credentials"), "grant: such as ClientCredentials"),
     "a client for a grant": (lambda: source(grant=ClientSecret("orders-sync", "hunter2")), "grant: such as"),
     "a path for a store": (lambda: source(store="tokens.json"), 'store: such as FileStore'),
-    "an asynchronous client for a client": (lambda: source(http=httpx.AsyncClient()), "http: an httpx.Client"),
+    "an asynchronous client for a client": (lambda: source(http=httpx.AsyncClient()), "http: give a synchronous httpx.Client"),
     "a text for whether tokens are bound": (lambda: source(dpop="no"), "dpop is True or False"),
     "no API": (lambda: source(api=None), "api: such as"),
-    "an empty list of APIs": (lambda: source(api=[]), "api: the address of the API"),
+    "an empty list of APIs": (lambda: source(api=[]), "api: give the address of the API"),
     "no API for an API token": (lambda: ApiToken("wwa_hunter2", api=cast(Any, None)), "api: such as"),
     "an API by a name that no request has": (lambda: source(api="https://bücher.example"), "api: write .* in ASCII"),
     "a token for its source": (lambda: HttpxAuth(cast(Any, "wwa_hunter2")), "source: such as ApiToken"),
@@ -135,7 +135,7 @@ def test_a_source_that_is_given_to_another_process_says_what_to_give_instead(
     give_away: Callable[[object], object],
 ) -> None:
     for one in (source(), source(store=FileStore("tokens.json"))):
-        with pytest.raises(TypeError, match="make one in each process, with one FileStore"):
+        with pytest.raises(TypeError, match="create one in each process, with one FileStore"):
             give_away(one)
-    with pytest.raises(TypeError, match="make one, and its source, in each process"):
+    with pytest.raises(TypeError, match="create one, and its source, in each process"):
         give_away(HttpxAuth(source()))

@@ -263,7 +263,7 @@ async def test_a_wrong_password_is_said_beside_its_field(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("service_name", "", "^service_name has 1 to 80"),
+        ("service_name", "", "^service_name must have 1 to 80"),
         ("accent_colour", "#0D6B5E", "^accent_colour is written .* in lower case"),
         ("accent_colour_dark", "teal", "^accent_colour_dark is written"),
         ("logo", "logo.jpeg", "^logo is a file whose name ends"),

@@ -185,8 +185,8 @@ def test_what_cannot_be_said_of_a_provider_is_refused_at_the_start() -> None:
     hub = {"name": "hub", "title": "The Hub", "client_id": "us", "issuer": "https://hub.example"}
     github = {"name": "github", "title": "GitHub", "client_id": "us", "kind": "github"}
     for wrong, complaint in (
-        ({**hub, "scopes": ["email"]}, "scopes must hold openid"),
-        ({**github, "response_mode": "form_post"}, "leave response_mode out"),
+        ({**hub, "scopes": ["email"]}, "scopes must include openid"),
+        ({**github, "response_mode": "form_post"}, "does not support response_mode"),
         ({**github, "tells_auth_time": True}, "leave tells_auth_time out"),
     ):
         with pytest.raises(SettingsError, match=complaint):

@@ -153,10 +153,10 @@ def test_a_key_that_cannot_sign_is_refused_at_the_start(
     ("given", "complaint"),
     [
         ({"kind": "apple"}, "needs team_id, key_id and private_key_file"),
-        ({"kind": "apple", "team_id": "t", "key_id": "k", "private_key_file": "f", "client_secret": "s"}, "its secret is made"),
+        ({"kind": "apple", "team_id": "t", "key_id": "k", "private_key_file": "f", "client_secret": "s"}, "no client_secret"),
         ({"kind": "apple", "team_id": "t", "key_id": "k", "private_key_file": "f", "issuer": "https://x.example"}, "none for GitHub or Apple"),
         ({"issuer": "https://x.example", "team_id": "t"}, 'for kind = "apple"'),
-        ({"kind": "github", "response_mode": "form_post"}, "answers in the address"),
+        ({"kind": "github", "response_mode": "form_post"}, "does not support response_mode"),
     ],
 )  # fmt: skip
 def test_what_does_not_belong_together_is_refused(given: dict[str, str], complaint: str) -> None:

@@ -148,7 +148,7 @@ async def test_a_file_is_made_where_the_file_system_has_no_hard_links(
 async def test_nothing_is_left_of_a_file_that_could_not_be_made(file: Store, room: int) -> None:
     with no_file_may_grow_beyond(room), pytest.raises(StorageUnavailable) as refused:
         await file.make().open()
-    assert refused.value.reason == f"cannot make the database file {file.address}: disk I/O error"
+    assert refused.value.reason == f"cannot create the database file {file.address}: disk I/O error"
     assert not list(Path(file.address).parent.iterdir())
 
 

@@ -52,9 +52,9 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "an API with half of brackets": ("default_resource", "https://[::1", "default_resource: .* is not an absolute URI"),
     "an API without a host": ("resources", {"https:///orders": "Orders"}, "resources: .* is not an absolute URI"),
     "an API at no port": ("resources", {"https://api.example.com:99999": "Orders"}, "resources: .* is not an absolute URI"),
-    "no host behind a comma": ("database", "postgresql://u:p@db1:5432,/ww", "no host between two commas, or beside one"),
-    "a port without a host": ("database", "postgresql://u@db1,:5433/ww", "no host between two commas, or beside one"),
-    "no host between the commas of a query": ("database", "postgresql:///ww?host=db1,,db2", "no host between two commas, or beside one"),
+    "no host behind a comma": ("database", "postgresql://u:p@db1:5432,/ww", "no host name before, between or after its commas"),
+    "a port without a host": ("database", "postgresql://u@db1,:5433/ww", "no host name before, between or after its commas"),
+    "no host between the commas of a query": ("database", "postgresql:///ww?host=db1,,db2", "no host name before, between or after its commas"),
     "a password with an @ for the database": ("database", "postgresql://u:XQ@ZJ@db1/ww", "^database cannot .* @ as %40, [^XQZJ]*$"),
     "a password with an & in the query": ("database", "postgresql:///ww?password=XQ&ZJ", "^database cannot .* & as %26, [^XQZJ]*$"),
     "a mail server at no port": ("smtp_url", "smtp://mail.example.com:99999", "smtp_url: a port is a number from 1 to 65535"),
@@ -149,10 +149,10 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     ),
     "no algorithm": ({"signing_algorithms": ["ES256"]}, {"signing_algorithms": []}, "^signing_algorithms must name"),
     "power for whoever registers": (
-        {"self_registered_scopes": ["orders:read"]}, {"self_registered_scopes": ["orders:read", "watchword:users:read"]}, "'watchword:users:read' gives power"
+        {"self_registered_scopes": ["orders:read"]}, {"self_registered_scopes": ["orders:read", "watchword:users:read"]}, "'watchword:users:read' is a scope over this server"
     ),
     "introspection for whoever registers": (
-        {"self_registered_scopes": ["introspection"]}, {"self_registered_scopes": ["introspect"]}, "'introspect' gives power"
+        {"self_registered_scopes": ["introspection"]}, {"self_registered_scopes": ["introspect"]}, "'introspect' is a scope over this server"
     ),
     "a mail server without a sender": (MAIL, {"smtp_url": MAIL["smtp_url"]}, "^smtp_url and mail_from belong together"),
     "a sender without a mail server": (MAIL, {"mail_from": MAIL["mail_from"]}, "^smtp_url and mail_from belong together"),
@@ -168,17 +168,17 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     "two senders": (MAIL | {"mail_from": "Acme <a@b.example>"}, MAIL | {"mail_from": "a@b.example, c@d.example"}, "^mail_from is one address"),
     "a mail server over the web": (MAIL | {"smtp_url": "smtps://m.example"}, MAIL | {"smtp_url": "https://m.example"}, "^smtp_url must be smtp://"),
     "no way to sign in": ({"sign_in_methods": [], "upstream": [OPENID]}, {"sign_in_methods": []}, "^sign_in_methods must leave"),
-    "two providers of one name": ({"upstream": [OPENID, GITHUB]}, {"upstream": [OPENID, GITHUB | {"name": "acme"}]}, "a name of its own"),
-    "a provider without the scope of OpenID": ({"upstream": [OPENID]}, {"upstream": [OPENID | {"scopes": ["email"]}]}, "scopes must hold openid"),
+    "two providers of one name": ({"upstream": [OPENID, GITHUB]}, {"upstream": [OPENID, GITHUB | {"name": "acme"}]}, "a different name"),
+    "a provider without the scope of OpenID": ({"upstream": [OPENID]}, {"upstream": [OPENID | {"scopes": ["email"]}]}, "scopes must include openid"),
     "GitHub with an issuer": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"issuer": "https://github.com"}]}, "'github': give an issuer for an OpenID"),
-    "GitHub answering with a form": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"response_mode": "form_post"}]}, "leave response_mode out"),
+    "GitHub answering with a form": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"response_mode": "form_post"}]}, "does not support response_mode"),
     "GitHub telling when": ({"upstream": [GITHUB]}, {"upstream": [GITHUB | {"tells_auth_time": True}]}, "leave tells_auth_time out"),
     "an issuer in the clear": ({"issuer": "http://[::1]:8000"}, {"issuer": "http://auth.example.com"}, "must use https unless it is on a loopback"),
     "an issuer with a slash at its end": ({"issuer": f"{A}/tenant"}, {"issuer": f"{A}/tenant/"}, f"slash: .* use '{A}/tenant'$"),
-    "an issuer with a step back": ({"issuer": f"{A}/a.b/..c"}, {"issuer": f"{A}/a/../b"}, "^issuer: .* nor . or .. between slashes$"),
+    "an issuer with a step back": ({"issuer": f"{A}/a.b/..c"}, {"issuer": f"{A}/a/../b"}, "^issuer: .* and not . or ..$"),
     "an issuer with an escape": ({"issuer": f"{A}/a~b"}, {"issuer": f"{A}/a%20b"}, "^issuer: its path"),
     "an issuer with an empty step": ({"issuer": f"{A}/a/b"}, {"issuer": f"{A}/a//b"}, "^issuer: its path"),
-    "an issuer of many steps": ({"issuer": A + "/a" * 7}, {"issuer": A + "/a" * 8}, "^issuer: its path has seven parts at most"),
+    "an issuer of many steps": ({"issuer": A + "/a" * 7}, {"issuer": A + "/a" * 8}, "^issuer: its path may have up to seven parts"),
     "an issuer at port 0": ({"issuer": f"{A}:1"}, {"issuer": f"{A}:0"}, "^issuer is not a valid address"),
     "an issuer with a query": ({"issuer": A}, {"issuer": f"{A}?x=1"}, "no query, fragment or user information"),
     "an issuer with an empty query": ({"issuer": A}, {"issuer": f"{A}?"}, "no query, fragment or user information"),
@@ -205,17 +205,17 @@ TOGETHER: dict[str, tuple[dict[str, object], dict[str, object], str]] = {
     ),
     "a second step that nobody can set up": (
         {"second_factor_required": "always", "second_factors": ["totp"]}, {"second_factor_required": "always", "second_factors": []},
-        "^second_factor_required demands what nobody can set up: second_factors needs passkey, totp, or email_code with smtp_url"
+        "^second_factor_required needs a factor that people can set up: add passkey, totp, or email_code with smtp_url"
     ),
     "a second step by recovery codes alone": (
         {"second_factor_required": "never", "second_factors": ["recovery_code"]},
         {"second_factor_required": "administrators", "second_factors": ["recovery_code"]},
-        "^second_factor_required demands"
+        "^second_factor_required needs"
     ),
     "a second step by mail that is not sent": (
         MAIL | {"second_factor_required": "always", "second_factors": ["email_code"]},
         {"second_factor_required": "always", "second_factors": ["email_code"]},
-        "^second_factor_required demands"
+        "^second_factor_required needs"
     ),
     "devices that ask when their code has ended": (
         {"device_code_lifetime": 61, "device_poll_interval": 60}, {"device_code_lifetime": 60, "device_poll_interval": 60},

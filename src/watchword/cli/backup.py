@@ -110,7 +110,7 @@ def restore(
 def _named(file: Path) -> None:
     # Elsewhere `-` is a stream. A file of that name beside a pipe full of the report would be found out when a restore is due.
     if not file.name or str(file) == "-":
-        session.usage("give the name of the backup's file: it is no stream")
+        session.usage("give a file name: a backup cannot be a stream")
 
 
 def _show(report: Report, file: Path, word: str, as_json: bool) -> None:

@@ -80,12 +80,12 @@ def create(
 ) -> None:
     """Register a client; its secret is shown only once."""
     if public and auth not in (None, "none"):
-        session.usage("--public and --auth exclude each other: a public client has no authentication method")
+        session.usage("--public and --auth exclude each other: a public client does not authenticate")
     default = ["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"]
     method = "none" if public else "client_secret_basic"
     if "none" in (method, auth) and not (redirect_uri or grant):
         session.usage(
-            "a public client signs people in: give --redirect-uri, or --grant device_code where they have no browser"
+            "a public client signs people in: give --redirect-uri, or --grant device_code for devices without a browser"
         )
     given = {
         "grant_types": default,

@@ -116,7 +116,7 @@ def _exposure(settings: Settings, report: Report) -> None:
         report.warn(
             "trusted-proxies",
             "settings",
-            "every client has the proxy's address: throttling and address limits count the proxy",
+            "every client seems to have the proxy's address: throttling and address limits count the proxy",
             "trusted_proxies = [the proxy's address]",
         )
     if any(read_network(one).prefixlen == 0 for one in settings.trusted_proxies):
@@ -152,7 +152,7 @@ async def _opened(runtime: Runtime, report: Report, data: bool) -> None:
         report.warn(
             "master-keys",
             "master key",
-            "several are given, as during a rotation",
+            "there are several, as during a rotation",
             "run watchword key rotate-master, then give only the newest",
         )
     current = {key.algorithm: key for key, state in await runtime.keyring.states() if state == "current"}
@@ -179,7 +179,9 @@ async def _data(runtime: Runtime, report: Report) -> None:
             report.fail("data", "database", f"the file is damaged: {damage}", "restore a backup")
     flaws = await runtime.database.read(soundness.find_flaws, runtime.settings.brand)
     for flaw in flaws:
-        report.fail("data", ", ".join(flaw.places), flaw.check, "restore a backup, or end what is named here")
+        report.fail(
+            "data", ", ".join(flaw.places), flaw.check, "restore a backup, or revoke what is listed here"
+        )
     if not flaws:
         report.ok(
             "data", "database", "the stored data is consistent, and contains no credential in the clear"

@@ -163,7 +163,7 @@ def logout(name: SignIn = None, as_json: Json = False) -> None:
     except UNAVAILABLE as error:
         _refuse(error, as_json)
     if problem:
-        session.refuse("unavailable", f"Forgotten here, but not revoked there: {problem}", as_json)
+        session.refuse("unavailable", f"Deleted here, but not revoked at the server: {problem}", as_json)
     if as_json:
         session.print_json({"name": found.name, "revoked": True})
     else:

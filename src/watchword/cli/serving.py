@@ -97,7 +97,7 @@ def dev(
 
     if settings.is_postgres or settings.secure or settings.workers > 1 or settings.behind_tls_proxy:
         session.usage(
-            "dev is for one process on a loopback address with an SQLite file: use `watchword serve` for production"
+            "dev runs one process on a loopback address with an SQLite file: use `watchword serve` for anything else"
         )
     try:
         serving.check_startable(settings)

@@ -103,7 +103,7 @@ def pairs(
 def one_page(search: str, after: str) -> None:
     """Exit with 2 for a search that continues after an identifier: it is ordered by name."""
     if search and after:
-        usage("--after continues the list of all: with --search give more of the name, or raise --limit")
+        usage("--after does not work with --search: give more of the name, or raise --limit")
 
 
 def follows(after: str, kind: str) -> None:
@@ -187,7 +187,7 @@ def run(
 
     async def on_opened(runtime: Runtime) -> T:
         if is_new:
-            err.print(f"{settings.database} did not exist and was created now", style="dim", markup=False)
+            err.print(f"{settings.database} did not exist and has been created", style="dim", markup=False)
         return await operation(runtime)
 
     try:

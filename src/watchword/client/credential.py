@@ -42,7 +42,7 @@ class Destination:
             check_part("api", api, "__iter__", '"https://api.example.com"')
         self.origins: frozenset[Origin] = frozenset(map(origin_of, (api,) if isinstance(api, str) else api))
         if not self.origins:
-            raise ValueError("api: the address of the API, without which a token goes nowhere")
+            raise ValueError("api: give the address of the API that tokens may be sent to")
         for _, host, _ in self.origins:
             if not host.isascii():  # requests go to the ASCII form, which would not match
                 raise ValueError(f"api: write {host!r} as it is sent: in ASCII, with xn--")

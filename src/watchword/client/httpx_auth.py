@@ -46,7 +46,9 @@ class HttpxAuth(_Auth):
 
     def __reduce__(self) -> str:
         """Raise TypeError with the reason: it cannot be pickled or copied, being tied to its source and this process's event loops."""
-        raise TypeError("an HttpxAuth stays where it was made: make one, and its source, in each process")
+        raise TypeError(
+            "an HttpxAuth cannot be copied or pickled: create one, and its source, in each process"
+        )
 
     def sync_auth_flow(self, request: Any) -> Generator[Any, Any, None]:
         """Present a token; retry where the answer shows that another nonce, clock or token may help."""

@@ -81,7 +81,7 @@ class TokenSource:
         if not isinstance(dpop, bool):
             raise ValueError(f"dpop is True or False, not {dpop!r}")
         if isinstance(http, httpx.AsyncClient):
-            raise ValueError("http: an httpx.Client, whose requests are waited for, not an AsyncClient")
+            raise ValueError("http: give a synchronous httpx.Client, not an AsyncClient")
         self._clocks = Clocks(clock)
         self._issuer = issuer
         self.server = AuthorizationServer(issuer, self._clocks, http)
@@ -98,7 +98,7 @@ class TokenSource:
     def __reduce__(self) -> str:
         """Raise TypeError with the reason: a source cannot be pickled or copied, since its locks and connections belong to this process."""
         raise TypeError(
-            "a TokenSource stays where it was made: make one in each process, with one FileStore to share its tokens"
+            "a TokenSource cannot be copied or pickled: create one in each process, with one FileStore to share its tokens"
         )
 
     def check(self, address: str) -> None:

@@ -89,7 +89,7 @@ def check_requested(requested: str | None, registered: Iterable[str]) -> str:
     if len(requested) > MAX_LENGTH or not any(matches(requested, uri) for uri in known):
         raise OAuthError(
             "invalid_request",
-            "The redirect_uri is not registered for this client; it is compared letter by letter.",
+            "The redirect_uri is not registered for this client; it is compared character by character.",
             detail=f"not registered: {requested[:200]!r}",
             field="redirect_uri",
         )

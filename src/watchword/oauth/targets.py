@@ -22,7 +22,7 @@ def resolve_audience(requested: tuple[str, ...], allowed: tuple[str, ...], defau
         if (name := name_among(resource, known)) is None:
             raise OAuthError(
                 "invalid_target",
-                "The requested resource is not registered for this client; it is compared letter by letter.",
+                "The requested resource is not registered for this client; it is compared character by character.",
                 detail=f"not registered: {resource[:200]!r}",
                 field="resource",
             )

@@ -48,7 +48,7 @@ class Branding(msgspec.Struct, frozen=True):
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.name) <= 80 or not self.name.isprintable():
-            raise ValueError("service_name has 1 to 80 printable characters")
+            raise ValueError("service_name must have 1 to 80 printable characters")
         colours = {"accent_colour": self.accent, "accent_colour_dark": self.accent_dark or self.accent}
         for option, colour in colours.items():
             if not _COLOUR.fullmatch(colour):

@@ -47,7 +47,7 @@ def check(settings: Settings) -> Settings:
         _check_address("database", settings.database)
     # The driver would connect to this machine instead.
     if settings.is_postgres and _lacks_a_host(settings.database):
-        raise SettingsError("database names no host between two commas, or beside one")
+        raise SettingsError("database has no host name before, between or after its commas")
     if bool(settings.tls_cert) != bool(settings.tls_key):
         raise SettingsError("tls_cert and tls_key belong together: give both or neither")
     _check_certificates(settings)
@@ -68,7 +68,9 @@ def check(settings: Settings) -> Settings:
         for scope in settings.self_registered_scopes
         if scope.startswith("watchword:") or scope == "introspect"
     ]:
-        raise SettingsError(f"self_registered_scopes: {reserved[0]!r} gives power over this server")
+        raise SettingsError(
+            f"self_registered_scopes: {reserved[0]!r} is a scope over this server, which such clients cannot have"
+        )
     _check_scopes(settings)
     _check_resources(settings)
     _check_people(settings)
@@ -77,7 +79,7 @@ def check(settings: Settings) -> Settings:
     _check_hosts("client_document_hosts", settings.client_document_hosts)
     if settings.device_poll_interval >= settings.device_code_lifetime:
         raise SettingsError(
-            "device_poll_interval must be shorter than device_code_lifetime: a code would end before the second poll"
+            "device_poll_interval must be shorter than device_code_lifetime: otherwise a code expires before the second poll"
         )
     return settings
 
@@ -144,7 +146,7 @@ def _check_details(settings: Settings) -> None:
     unknown = set(settings.self_registered_authorization_details) - settings.authorization_details.keys()
     if unknown:
         raise SettingsError(
-            f"self_registered_authorization_details names {min(unknown)!r}, which authorization_details lacks"
+            f"self_registered_authorization_details names {min(unknown)!r}, which is not in authorization_details"
         )
 
 
@@ -163,7 +165,7 @@ def _check_certificates(settings: Settings) -> None:
         )
     if settings.client_certificate_header and not settings.trusted_proxies:
         raise SettingsError(
-            "client_certificate_header needs trusted_proxies: from anyone else such a header proves nothing"
+            "client_certificate_header needs trusted_proxies: such a header proves nothing if it comes from anyone else"
         )
     if settings.client_certificate_verified_header and not settings.client_certificate_header:
         raise SettingsError("client_certificate_verified_header needs client_certificate_header")
@@ -193,7 +195,7 @@ def _check_people(settings: Settings) -> None:
         raise SettingsError("sign_in_methods must leave people a way to sign in")
     names = [provider.name for provider in settings.upstream]
     if len(set(names)) != len(names):
-        raise SettingsError("upstream: every provider needs a name of its own")
+        raise SettingsError("upstream: every provider needs a different name")
     for provider in settings.upstream:
         _check_provider(provider)
 
@@ -201,22 +203,22 @@ def _check_people(settings: Settings) -> None:
 def _check_provider(provider: Upstream) -> None:
     where = f"upstream {provider.name!r}"
     if provider.name == "link":  # /upstream/link is where an account is proved before it is linked
-        raise SettingsError(f"{where}: this name is taken by a page of the server, choose another")
+        raise SettingsError(f"{where}: a page of the server uses this name: choose another")
     if (provider.kind == "openid") != (provider.issuer is not None):
         raise SettingsError(f"{where}: give an issuer for an OpenID provider, and none for GitHub or Apple")
     apple = (provider.team_id, provider.key_id, provider.private_key_file)
     if provider.kind == "apple" and (not all(apple) or provider.client_secret is not None):
         raise SettingsError(
-            f"{where}: Apple needs team_id, key_id and private_key_file, from which its secret is made"
+            f"{where}: Apple needs team_id, key_id and private_key_file, and no client_secret"
         )
     if provider.kind != "apple" and any(apple):
         raise SettingsError(f'{where}: team_id, key_id and private_key_file are for kind = "apple"')
     if provider.kind == "openid" and "openid" not in provider.scopes:  # Core §3.1.2.1
-        raise SettingsError(f"{where}: scopes must hold openid")
+        raise SettingsError(f"{where}: scopes must include openid")
     if provider.kind == "github" and provider.response_mode != "query":
-        raise SettingsError(f"{where}: GitHub answers in the address, leave response_mode out")
+        raise SettingsError(f"{where}: GitHub does not support response_mode: leave it out")
     if provider.kind == "github" and provider.tells_auth_time:
-        raise SettingsError(f"{where}: GitHub has no auth_time, leave tells_auth_time out")
+        raise SettingsError(f"{where}: GitHub does not report auth_time: leave tells_auth_time out")
     _check_networks(f"{where}: networks", provider.networks)
     _check_hosts(f"{where}: hosts", provider.hosts)
 
@@ -300,12 +302,12 @@ def _check_issuer(issuer: str) -> None:
         raise SettingsError("issuer must have no query, fragment or user information (RFC 8414 section 2)")
     if issuer.endswith("/"):
         raise SettingsError(
-            f"issuer must not end with a slash: clients compare it letter by letter; use {issuer.rstrip('/')!r}"
+            f"issuer must not end with a slash: clients compare it character by character; use {issuer.rstrip('/')!r}"
         )
     # Browsers and clients resolve `..`, and an escape can be written in two ways.
     if not _PATH.fullmatch(parts.path):
         raise SettingsError(
-            "issuer: its path has seven parts at most, each of up to 60 letters, digits, - . _ ~, and neither nothing nor . or .. between slashes"
+            "issuer: its path may have up to seven parts, each of 1 to 60 letters, digits, - . _ ~, and not . or .."
         )
     if issuer != (plain := _origin(parts.scheme, host, port) + parts.path):
         # Otherwise no browser's Origin header would match the server's own pages, and `HTTPS://` would not count as TLS.
@@ -324,7 +326,7 @@ def check_exposure(settings: Settings) -> None:
     set_up = {"passkey", "totp", *(("email_code",) if settings.mails else ())}
     if settings.second_factor_required != "never" and set_up.isdisjoint(settings.second_factors):
         raise SettingsError(
-            "second_factor_required demands what nobody can set up: second_factors needs passkey, totp, or email_code with smtp_url"
+            "second_factor_required needs a factor that people can set up: add passkey, totp, or email_code with smtp_url to second_factors"
         )
     if settings.tls_cert or is_loopback(settings.host):
         return
@@ -334,9 +336,9 @@ def check_exposure(settings: Settings) -> None:
         )
     if not settings.behind_tls_proxy:
         raise SettingsError(
-            f"refusing plain HTTP on {settings.host}: give --tls-cert and --tls-key, or --behind-tls-proxy when a proxy ends TLS"
+            f"refusing plain HTTP on {settings.host}: give --tls-cert and --tls-key, or --behind-tls-proxy if a proxy terminates TLS"
         )
     if not settings.secure:
         raise SettingsError(
-            "behind a proxy that ends TLS the issuer is an https address: give --issuer https://…"
+            "behind a proxy that terminates TLS the issuer is an https address: give --issuer https://…"
         )

@@ -161,7 +161,7 @@ async def _check_move(source: Bulk, target: Bulk) -> None:
     if await capture.identity(source) != await filling(target):
         raise OAuthError(
             "conflict",
-            "Another move of this database was started meanwhile: that one goes on, and this one ends here.",
+            "Another move of this database was started meanwhile: that one continues, and this one ends here.",
         )
 
 
@@ -271,7 +271,7 @@ async def compare(source: Bulk, target: Bulk, tables: tuple[Table, ...], table: 
         ours, theirs = _settled(table, rows, changed), _settled(table, theirs, changed)
         if (sum_ := store.checksum(ours)) != store.checksum(theirs):
             raise StorageUnavailable(
-                f"the rows of {table.name} differ between both databases: begin anew with --replace"
+                f"the rows of {table.name} differ between the two databases: start over with --replace"
             )
         count += len(ours)
         sums.append(sum_)

@@ -167,7 +167,7 @@ def _pause(error: Exception, attempt: int, until: float) -> float:
         if time.monotonic() < until:
             return PAUSE
         raise StorageUnavailable(
-            "a migration needs a table that another transaction holds, a backup perhaps: start again when it has ended"
+            "a migration needs a table that another transaction has locked, perhaps a backup: try again when that has finished"
         ) from error
     # Another node made the first table at the same moment, or the database reports a conflict instead of waiting for a lock.
     if state in ("23505", "42P07", "42710", "40001", DEADLOCK) and attempt < ATTEMPTS - 1:

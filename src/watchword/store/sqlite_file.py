@@ -54,7 +54,7 @@ def prepare(path: str) -> None:
         elif os.path.getsize(path) == 0:
             raise StorageUnavailable(EMPTY.format(path))
     except sqlite3.Error as error:
-        raise StorageUnavailable(f"cannot make the database file {path}: {error}") from error
+        raise StorageUnavailable(f"cannot create the database file {path}: {error}") from error
     except OSError as error:
         raise StorageUnavailable(f"cannot open the database file {path}: {error.strerror}") from error
 

@@ -31,7 +31,7 @@ class Token(str):
     def proof(self, method: str, uri: str) -> dict[str, str]:
         """Return the headers that present a bound token with a fresh proof (RFC 9449 §7.1); raise ValueError for one without a key."""
         if self.key is None:
-            raise ValueError("this token is bound to no key: ask for auth.token(…, dpop=True)")
+            raise ValueError("this token is not bound to a key: create it with auth.token(…, dpop=True)")
         claims: dict[str, object] = {
             "jti": os.urandom(12).hex(),
             "htm": method,

@@ -20,7 +20,9 @@ def examine(url: str, web: Web | None = None) -> Report:
     if "@" in urlsplit(url).netloc or "#" in url:
         raise ValueError("give the address without user information and without a fragment")
     if "/.well-known/" in urlsplit(url).path:
-        raise ValueError(f"that is the address of metadata: give the one that they are of, {described(url)}")
+        raise ValueError(
+            f"that is the address of metadata: give the address that they describe, {described(url)}"
+        )
     web = web or Web()
     report = Report(url)
     seen = [web.get(address) for address in well_known(url).values()]

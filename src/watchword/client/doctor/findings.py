@@ -52,7 +52,7 @@ def check_type(media_type: str, address: str, report: Report, *others: str) -> N
         report.fail(
             "content-type",
             address,
-            f"it is JSON and says that it is {media_type!r}: strict clients refuse it unread",
+            f"it is JSON but is served as {media_type!r}: strict clients refuse it unread",
             "answer it with Content-Type: application/json; for a file, in nginx: default_type application/json;",
         )
 

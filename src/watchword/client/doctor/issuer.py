@@ -38,8 +38,8 @@ def walk_issuer(issuer: str, web: Web, report: Report, place: str = "in the clie
         report.fail(
             "plain-http",
             issuer,
-            "tokens and passwords travel in the clear",
-            "serve with --tls-cert and --tls-key, or behind a proxy that ends TLS, and --issuer https://…",
+            "tokens and passwords are sent unencrypted",
+            "serve with --tls-cert and --tls-key, or behind a proxy that terminates TLS, with --issuer https://…",
         )
     document = _metadata(issuer, web, report)
     if document is None:
@@ -136,7 +136,7 @@ def _name(issuer: str, document: Document, report: Report, place: str) -> None:
         report.fail(
             "issuer-slash",
             issuer,
-            f"the metadata says {named!r}: clients compare letter by letter and refuse",
+            f"the metadata says {named!r}: clients compare character by character and refuse",
             f"{place}{named!r}"  # Watchword itself takes no issuer that ends with a slash
             + ("" if issuer.endswith("/") else f"; or at the server: --issuer {issuer}"),
         )
@@ -144,7 +144,7 @@ def _name(issuer: str, document: Document, report: Report, place: str) -> None:
         report.fail(
             "proxy-scheme",
             issuer,
-            f"behind the proxy the server takes itself for {named!r}",
+            f"behind the proxy, the server thinks that its address is {named!r}",
             f"--issuer {issuer} --behind-tls-proxy; and at the proxy: proxy_set_header X-Forwarded-Proto $scheme;",
         )
     elif isinstance(named, str) and "{" in named:  # Entra ID: whatever its tenants have in common
@@ -191,14 +191,14 @@ def _promises(issuer: str, document: Document, report: Report) -> None:
         report.warn(
             "public-clients",
             issuer,
-            "token_endpoint_auth_methods_supported lacks 'none': some clients then take public clients for unsupported",
+            "token_endpoint_auth_methods_supported lacks 'none': some clients conclude that public clients are not supported",
             '"token_endpoint_auth_methods_supported": ["none", …]',
         )
     if document.get("authorization_response_iss_parameter_supported") is not True:
         report.warn(
             "iss",
             issuer,
-            "answers do not name the issuer (RFC 9207): MCP clients will demand it",
+            "authorization responses do not name the issuer (RFC 9207): MCP clients will require it",
             '"authorization_response_iss_parameter_supported": true',
         )
     by_document = document.get("client_id_metadata_document_supported") is True
@@ -206,8 +206,8 @@ def _promises(issuer: str, document: Document, report: Report) -> None:
         report.warn(
             "unknown-clients",
             issuer,
-            "only clients that somebody registered can come; stock MCP clients cannot",
-            "client_documents = true, in Watchword; elsewhere register each client",
+            "only clients that somebody registered can connect; stock MCP clients cannot",
+            "in Watchword set client_documents = true; elsewhere register each client",
         )
     if "code" not in _texts(document, "response_types_supported"):
         report.fail(
@@ -270,7 +270,7 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
         report.warn(
             "endpoint",
             address,
-            f"{member} answers 404 to a request of no client: some servers do, and some have nothing there",
+            f"{member} answers 404 to a request without a client: some servers do that, others have nothing there",
             f"open {address} in a browser; where no page of the server's own appears, route {urlsplit(address).path} to it",
         )
     elif seen.is_redirect:
@@ -285,14 +285,14 @@ def _is_there(member: str, address: str, web: Web, report: Report) -> None:
         report.fail(
             "endpoint",
             address,
-            f"{member} answers 405 to {method}, by which every client asks it",
+            f"{member} answers 405 to {method}, which every client uses",
             f"let {method} through to {urlsplit(address).path}; in nginx: no limit_except for it",
         )
     else:
         report.fail(
             "endpoint",
             address,
-            f"{member} is announced and does not answer: {seen.said()}",
+            f"{member} is announced but does not answer: {seen.said()}",
             line_for(
                 seen,
                 address,
@@ -319,7 +319,7 @@ def _is_open_to_scripts(member: str, address: str, what: str, web: Web, report: 
         report.warn(
             "cors",
             address,
-            f"a browser's preflight is refused ({seen.said()}): clients that run in browsers fail, the MCP inspector among them",
+            f"a browser's preflight is refused ({seen.said()}): clients in browsers fail, the MCP Inspector among them",
             "let OPTIONS through the proxy and answer Access-Control-Allow-Origin: *",
         )
     elif not is_open(_asked(member, address, web, {"origin": ORIGIN})):
@@ -328,7 +328,7 @@ def _is_open_to_scripts(member: str, address: str, what: str, web: Web, report: 
             address,
             "a browser's preflight is answered, and then its scripts cannot read the answer: clients that run in browsers fail, the MCP "
             "inspector among them",
-            "answer POST with Access-Control-Allow-Origin: * as well, refusals too; in nginx: add_header … always;",
+            "answer POST with Access-Control-Allow-Origin: * too, errors included; in nginx: add_header … always;",
         )
     else:
         report.ok("cors", address, f"clients in browsers may {what}")

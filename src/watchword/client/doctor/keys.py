@@ -15,7 +15,10 @@ def check_keys(document: Document, web: Web, report: Report) -> None:
     address = document.get("jwks_uri")
     if not is_address(address):
         report.warn(
-            "jwks", str(document.get("issuer")), "no jwks_uri: nobody can verify tokens", '"jwks_uri": "…"'
+            "jwks",
+            str(document.get("issuer")),
+            "there is no jwks_uri: nobody can verify tokens",
+            '"jwks_uri": "…"',
         )
         return
     seen = web.get(address)
@@ -33,7 +36,7 @@ def check_keys(document: Document, web: Web, report: Report) -> None:
     names = [key.get("kid") for key in usable]
     if len(set(map(str, names))) != len(names):
         report.fail(
-            "jwks-kid", address, "two keys have the same kid, or none", "give every key a kid of its own"
+            "jwks-kid", address, "two keys have the same kid, or none", "give every key a different kid"
         )
     _check_announced(document, usable, address, report)
 
@@ -47,7 +50,7 @@ def _is_usable(key: Mapping[str, object], address: str, report: Report) -> bool:
     except JoseError as error:
         if key.get("use") != "enc":
             report.warn(
-                "jwks-key", address, f"a key of kind {key.get('kty')!r} cannot be used ({error})", "remove it"
+                "jwks-key", address, f"a key of type {key.get('kty')!r} cannot be used ({error})", "remove it"
             )
         return False
     report.ok("jwks-key", address, f"{found.alg} key {found.kid}")

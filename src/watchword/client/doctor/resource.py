@@ -46,7 +46,7 @@ _FOR_TOKENS = re.compile(r"(^|,)\s*(bearer|dpop)(\s|,|$)", re.IGNORECASE)  # RFC
 def walk_resource(url: str, web: Web, report: Report) -> None:
     """Walk an MCP server by the address that people give to their clients."""
     if is_exposed(url):
-        report.fail("plain-http", url, "tokens travel in the clear", "serve it over https")
+        report.fail("plain-http", url, "tokens are sent unencrypted", "serve it over https")
     challenge = _call(url, web, report)
     if challenge is None:
         return
@@ -96,7 +96,7 @@ def _call(url: str, web: Web, report: Report) -> str | None:
         report.fail(
             "not-mcp",
             url,
-            f"neither an authorization server nor an MCP server: {seen.said()}{_asked_for_metadata(url, web, seen)}",
+            f"this is neither an authorization server nor an MCP server: {seen.said()}{_asked_for_metadata(url, web, seen)}",
             "check the address, its path above all (/mcp)"
             if seen.status
             else line_for(
@@ -119,14 +119,14 @@ def _redirected(url: str, seen: Seen, report: Report) -> None:
         report.fail(
             "proxy-scheme",
             url,
-            f"the server takes itself for plain http and redirects to {seen.location}",
+            f"the server thinks that it is reached over plain http and redirects to {seen.location}",
             TELL_SCHEME,
         )
     else:
         report.fail(
             "redirect-on-post",
             url,
-            f"a call is redirected ({seen.said()}): clients lose the call or the token on the way",
+            f"calls are redirected ({seen.said()}): clients lose the call or the token",
             f"in the client: {seen.location or 'the address that it redirects to'}; or mount the server at exactly {url}",
         )
 
@@ -153,9 +153,7 @@ def _browsers(url: str, web: Web, report: Report) -> None:
             report.ok("cors", url, "clients in browsers may call it, and read the challenge")
             return
         problem = f"scripts cannot read the challenge of a refusal ({refused.said()})"
-    report.warn(
-        "cors", url, f"{problem}: clients that run in browsers fail, the MCP inspector among them", CORS
-    )
+    report.warn("cors", url, f"{problem}: clients in browsers fail, the MCP Inspector among them", CORS)
 
 
 def inserted(url: str) -> str:
@@ -187,7 +185,7 @@ def _metadata(url: str, challenge: str, web: Web, report: Report) -> tuple[Docum
             report.fail(
                 "proxy-scheme",
                 address,
-                "the challenge leads to plain http: behind the proxy the server takes itself for that",
+                "the challenge leads to plain http: behind the proxy, the server thinks that it is reached that way",
                 TELL_SCHEME,
             )
             continue
@@ -241,7 +239,7 @@ def _resource(url: str, document: Document, address: str, report: Report) -> Non
         report.warn(
             "resource",
             address,
-            f"the metadata is of {named!r}, not of {url!r}: strict clients refuse, and tokens are for {named!r}",
+            f"the metadata is for {named!r}, not for {url!r}: strict clients refuse, and tokens are for {named!r}",
             f"in the client: {named}"  # a guard takes no resource that ends with a slash
             + ("" if url.endswith("/") else f"; or resource={url!r}"),
         )
@@ -249,7 +247,7 @@ def _resource(url: str, document: Document, address: str, report: Report) -> Non
         report.fail(
             "resource",
             address,
-            f"the metadata is of {str(named)[:200]!r}, which is not this server: clients must refuse",
+            f"the metadata is for {str(named)[:200]!r}, which is not this server: clients must refuse",
             # The metadata may be of what is below the address that was given, such as its /mcp.
             (f"in the client: {named}; or " if is_address(named) and _covers(url, named) else "")
             + f"resource={url!r}",

@@ -204,7 +204,7 @@ def test_what_reads_or_changes_makes_no_database_and_says_what_does(tmp_path: Pa
     assert done.returncode == 1, done.stderr
     answer = json.loads(done.stdout)
     assert answer["error"] == "not_found"
-    assert "`watchword migrate --database 'my data.db'` makes it" in answer["error_description"]
+    assert "create it with `watchword migrate --database 'my data.db'`" in answer["error_description"]
     assert list(tmp_path.iterdir()) == [], "nothing was made"
 
 
@@ -216,7 +216,7 @@ async def test_an_empty_postgresql_database_is_left_empty_by_what_reads(
         address = ["--database", empty.address]
         done = run_cli(tmp_path, "token", "list", *address)
         assert done.returncode == 1
-        assert "`watchword migrate` makes its tables" in done.stderr
+        assert "create them with `watchword migrate`" in done.stderr
         assert run_cli(tmp_path, "migrate", *address).returncode == 0
         assert run_cli(tmp_path, "token", "list", *address).returncode == 0
 
@@ -333,7 +333,7 @@ def test_a_database_that_cannot_be_reached_is_named_without_its_password(tmp_pat
 def test_a_backup_in_a_wrong_folder_says_that_no_database_is_there(tmp_path: Path) -> None:
     done = run_cli(tmp_path, "backup", "b.gz")
     assert done.returncode == 1
-    assert "There is no database watchword.db: --database names another" in done.stderr
+    assert "There is no database watchword.db: name another with --database" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 

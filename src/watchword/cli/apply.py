@@ -127,7 +127,7 @@ def _tell_lacking(planned: Plan) -> None:
     for step in planned.steps:
         if step.lacks_secret:
             session.out.print(
-                f"client {step.name} has no secret yet: --secrets DIR makes one, or client rotate-secret",
+                f"client {step.name} has no secret yet: create one with --secrets DIR or `client rotate-secret`",
                 markup=False,
                 style="yellow",
             )

@@ -64,7 +64,7 @@ def backup(file: File, database: Database = None, config: Config = None, as_json
     _show(report, file, "backed up", as_json)
     if not as_json:
         session.out.print(
-            f"It needs the master key {report.master_key}, which is not in it: keep that somewhere else."
+            f"Restoring it takes the master key {report.master_key}, which it does not contain: keep that somewhere else."
         )
 
 

@@ -103,7 +103,7 @@ def _no_database(settings: Settings, report: Report) -> None:
         report.fail("database", settings.database_shown, message, "restore it from the backup")
         return
     report.warn(
-        "no-database", "database", "there is no database yet", "watchword serve or watchword dev makes it"
+        "no-database", "database", "there is no database yet", "watchword serve or watchword dev creates it"
     )
 
 

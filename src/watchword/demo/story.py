@@ -216,7 +216,7 @@ def _make(story: Story) -> None:
         "token", "create", "report job", "--owner", "reports", "--scope", "orders:read orders:write"
     )
     story.token, story.token_id = str(made["token"]), str(made["id"])
-    out.print(f"  [green]{story.token}[/]  [dim]shown this once; only its hash is kept[/]")
+    out.print(f"  [green]{story.token}[/]  [dim]shown only once; only its hash is stored[/]")
 
 
 def _use(story: Story) -> None:
@@ -268,7 +268,7 @@ def _rotate(story: Story) -> None:
         f"{story.api}/orders",
         expect=200,
         token=story.token,
-        note="the old secret works on for an hour",
+        note="the old secret keeps working for an hour",
     )
     story.request("GET", f"{story.api}/orders", expect=200, token=new, note="so does the new one")
     time.sleep(1.2)  # counters are written once a second

@@ -36,13 +36,13 @@ async def require(settings: Settings) -> None:
         if await _is_empty(settings.database):
             raise OAuthError(
                 "not_found",
-                "The database holds nothing of Watchword yet: `watchword migrate` makes its tables.",
+                "The database has no Watchword tables yet: create them with `watchword migrate`.",
             )
     elif _is_missing(settings.database):
         make = f"watchword migrate --database {shlex.quote(settings.database)}"
         raise OAuthError(
             "not_found",
-            f"There is no database {settings.database}: --database names another; `{make}` makes it.",
+            f"There is no database {settings.database}: name another with --database, or create it with `{make}`.",
         )
 
 

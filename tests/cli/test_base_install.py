@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -65,6 +66,9 @@ FRAMEWORKS = {
     "ninja": ("ninja", "django-ninja"),
     "starlette": ("starlette", "starlette"),
 }
+
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def extra(name: str) -> set[str]:
@@ -170,3 +174,19 @@ def test_the_guard_and_the_client_need_nothing_but_the_base_install(tmp_path: Pa
     program = f"import importlib, json; [importlib.import_module('watchword.' + one) for one in {names}]; print(json.dumps(1))"
     done = run(tmp_path, extra("server") | extra("postgres"), program)
     assert json.loads(done.stdout or "0") == 1, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("package", "good", "bad"),
+    [
+        # Whoever allows pre-releases would be given it: it has neither `Limits` nor `HTTPError`.
+        ("httpx", "0.28.1", "1.0.dev6"),
+        # A failed TLS handshake is no `ConnectError` there, so the next address of a name is not tried.
+        ("httpcore", "1.0.9", "1.0.5"),
+    ],
+)
+def test_releases_that_it_does_not_work_with_are_not_installed(package: str, good: str, bad: str) -> None:
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    allowed = {one.name: one.specifier for one in map(Requirement, named)}[package]
+    assert allowed.contains(good)
+    assert not allowed.contains(bad, prereleases=True)

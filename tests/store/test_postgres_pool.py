@@ -1,6 +1,7 @@
 """The connections of a process: each is with one borrower at a time, none is lost, whoever goes away and whenever."""
 
 import asyncio
+import contextlib
 import gc
 import warnings
 import weakref
@@ -72,6 +73,28 @@ async def test_whoever_goes_away_while_waiting_takes_no_connection_along(
     assert await pool.take() is lent
     pool.give_back(lent, whole=True)
     await pool.close(1.0)
+
+
+@pytest.mark.parametrize("turns", range(3))
+async def test_whoever_is_cancelled_as_the_database_fails_hears_of_the_cancellation(turns: int) -> None:
+    """Otherwise a job that a stopping server cancels goes on, and the server waits for it for ever."""
+    failing = asyncio.Event()
+
+    async def connect() -> Connection:
+        await failing.wait()
+        raise ConnectionRefusedError
+
+    async def job() -> None:
+        with contextlib.suppress(StorageUnavailable):
+            await Pool(connect, 1, 60.0).take()
+        await asyncio.Event().wait()
+
+    running = asyncio.create_task(job())
+    await turn(3)
+    failing.set()
+    await turn(turns)
+    running.cancel()
+    assert await asyncio.wait({running}, timeout=5) == ({running}, set())
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 5, 20])

@@ -65,7 +65,9 @@ class Pool:
         connection = self._take_idle()
         if connection is None:
             try:
-                connection = await asyncio.wait_for(self._wait_or_connect(), self._patience)
+                # Not wait_for: that of Python 3.11 forgets that it was cancelled when a connection fails in that moment.
+                async with asyncio.timeout(self._patience):
+                    connection = await self._wait_or_connect()
             except TimeoutError as error:
                 reason = f"no database connection was free within {self._patience:g} s"
                 raise StorageUnavailable(reason) from error
@@ -85,7 +87,7 @@ class Pool:
         return None
 
     async def _wait_or_connect(self) -> Connection:
-        # Check for an idle one again: on Python 3.11 a turn of the loop has passed, in which one may have come back.
+        # Check for an idle one again after each wait: one may have come back since one was allowed to be made.
         while (connection := self._take_idle()) is None and not self._free:
             if (given := await self._wait()) is not None:
                 return given

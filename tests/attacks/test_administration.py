@@ -328,20 +328,12 @@ async def test_ad_05_the_rules_of_registration_hold_for_every_change(
 async def test_ht_04_the_rightmost_hop_that_no_trusted_proxy_is_counts(tmp_path: Path) -> None:
     async with open_server(tmp_path, trusted_proxies=("127.0.0.1", "10.0.0.0/8")) as server:
         token = await server.token(scope="watchword:tokens:read", addresses=["192.0.2.0/24"])
-        for forwarded, accepted in (
-            ("192.0.2.9", True),
-            ("203.0.113.1, 192.0.2.9", True),
-            ("192.0.2.9, 203.0.113.1", False),
-            ("192.0.2.9, 10.1.2.3", True),
-            ("192.0.2.9, ::ffff:10.1.2.3", True),
-            ("192.0.2.9, 203.0.113.1, 10.1.2.3", False),
-            ("192.0.2.9, evil", False),
-            ("evil, 192.0.2.9", True),
-            ("", False),
-            ("192.0.2.9:80", True),
-            ("192.0.2.9, [2001:db8::1]:80", False),
-            ("192.0.2.9, [::ffff:10.0.0.1]:80", True),
-        ):
+        for forwarded, accepted in {
+            "192.0.2.9": True, "203.0.113.1, 192.0.2.9": True, "192.0.2.9, 203.0.113.1": False, "192.0.2.9, 10.1.2.3": True,
+            "192.0.2.9, ::ffff:10.1.2.3": True, "192.0.2.9, 203.0.113.1, 10.1.2.3": False, "192.0.2.9, evil": False,
+            "evil, 192.0.2.9": True, "": False, "192.0.2.9:80": True, "192.0.2.9, [2001:db8::1]:80": False,
+            "192.0.2.9, [::ffff:10.0.0.1]:80": True,
+        }.items():  # fmt: skip
             headers = bearer(token) | {"x-forwarded-for": forwarded}
             answer = await server.http.get(f"{BASE}/tokens/self", headers=headers)
             assert answer.status_code == (200 if accepted else 401), forwarded

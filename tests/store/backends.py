@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest_asyncio
-from tests.fixtures.postgres import KEEPER, Cluster, Store
+from tests.fixtures.lent import KEEPER
+from tests.fixtures.postgres import Cluster, Store
 
 from watchword.store.database import Database
 

@@ -16,7 +16,8 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.commands import run_cli
-from tests.fixtures.postgres import KEEPER, Store
+from tests.fixtures.lent import KEEPER
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import select
 

@@ -94,10 +94,8 @@ class Page(HTMLParser):
 
 
 def show(name: str, locale: str = "en", context: Mapping[str, object] | None = None) -> str:
-    template = name.split(":")[0]
-    return render.render(
-        template, PAGES[name] if context is None else context, locale=locale, branding=BRANDING
-    )
+    given = PAGES[name] if context is None else context
+    return render.render(name.split(":")[0], given, locale=locale, branding=BRANDING)
 
 
 @functools.cache

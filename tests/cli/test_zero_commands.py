@@ -1,88 +1,21 @@
 """Transcripts of `watchword zero …`: streams, formats, prompts, exit codes and what errors say."""
 
-import contextlib
-import functools
 import json
 import os
 import pty
 import select
-import shutil
 import socket
 import subprocess
-import sys
 import termios
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from typer.main import get_command
-from typer.testing import CliRunner
+from tests.fixtures.zero_commands import PROGRAM, PROVE, VERIFY, Run, ada, begun, run
 
-from watchword.zero.commands import zero_app
+__all__ = ["ada", "begun", "run"]
 
 JKT = "jkt:" + "A" * 43
-PROGRAM = [sys.executable, "-m", "watchword.zero"]
-
-
-@dataclass(frozen=True)
-class Result:
-    code: int
-    out: bytes
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Run = Callable[..., Result]
-
-
-# Every call of the runner would take all functions apart for their options again.
-prepared = functools.cache(get_command)
-
-
-def invoke(*arguments: str, stdin: bytes = b"", **extra: str | None) -> Result:
-    """Run a command in this process and folder."""
-    environment = {"WATCHWORD_ZERO_PASSPHRASE": "open sesame", "TERM": "dumb", "COLUMNS": "200"}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("typer.testing._get_command", prepared)
-        done = CliRunner().invoke(zero_app, arguments, input=stdin, env={**environment, **extra})
-    return Result(done.exit_code, done.stdout_bytes, done.stderr)
-
-
-@pytest.fixture
-def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.chdir(tmp_path)
-    return invoke
-
-
-@pytest.fixture(scope="module")
-def begun(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which Ada has an identity, a secret and a revocation in three files; the API has made a challenge."""
-    folder = tmp_path_factory.mktemp("ada")
-    files = ("--secret", "ada.secret", "--out", "ada.id", "--revocation", "ada.revocation")
-    asking = ("--verifier", "https://api.example", "--purpose", "login", "--lifetime", "1d")
-    with contextlib.chdir(folder):
-        made = invoke("create", *files, "-a", "email=ada@example.org", "-a", "age:=33")
-        assert made.code == 0, made.err
-        asked = invoke("challenge", *asking, "--out", "asked")
-        assert asked.code == 0, asked.err
-    return folder
-
-
-@pytest.fixture
-def ada(begun: Path, tmp_path: Path, run: Run) -> Run:
-    """The commands in such a folder of the test's own."""
-    shutil.copytree(begun, tmp_path, dirs_exist_ok=True)
-    return run
-
-
-PROVE = ("prove", "--challenge", "asked", "--secret", "ada.secret", "--verifier", "https://api.example")
-VERIFY = ("verify-proof", "answer", "--identity", "ada.id", "--challenge", "asked")
 
 
 def test_the_whole_story(ada: Run, tmp_path: Path) -> None:

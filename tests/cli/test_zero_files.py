@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.test_zero_commands import PROGRAM, PROVE, VERIFY, Run, ada, begun, run
+from tests.fixtures.zero_commands import PROGRAM, PROVE, VERIFY, Run, ada, begun, run
 
 from watchword.jose import jwk
 

@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.cli.test_zero_commands import PROVE, VERIFY, Run, ada, begun, run
+from tests.fixtures.zero_commands import PROVE, VERIFY, Run, ada, begun, run
 
 from watchword.zero import files
 from watchword.zero.records import Challenge, Proof

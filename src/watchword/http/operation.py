@@ -72,7 +72,10 @@ def endpoint(operation: Operation) -> Endpoint:
             needs = f"This needs the scope {operation.scope}."
             raise who.refusal("insufficient_scope", needs, scope=operation.scope)
         query = convert(request.query().single(), operation.query or NoQuery, strict=False)
-        body = convert(request.json(), operation.body) if operation.body is not None else None
+        body = None
+        if operation.body is not None:
+            # Who sends no body states nothing: a POST of `curl` without `-d` has no content type either.
+            body = convert(request.json() if request.body else {}, operation.body)
         if operation.scope is not None:
             request = _held(request, who)
         answer = await operation.handler(Call(request, who, body, query))
@@ -186,7 +189,7 @@ def _describe_operation(one: Operation) -> dict[str, object]:
         described["security"] = [{"token": [one.scope]}]
     if one.body is not None:
         described["requestBody"] = {
-            "required": True,
+            "required": any(field.required for field in msgspec.structs.fields(one.body)),
             "content": {"application/json": {"schema": _schema(one.body)}},
         }
     parameters = [

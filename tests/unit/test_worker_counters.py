@@ -50,3 +50,33 @@ def test_a_start_removes_nothing_that_another_user_or_a_link_has_put_there(tempo
     left = {path.name.removeprefix(workers.NAMED) for path in temporary.iterdir()}
     assert left == {"elsewhere", "link", "file"} | ({"theirs"} if os.geteuid() == 0 else set())
     assert (elsewhere / "kept").exists()
+
+
+@pytest.mark.parametrize("put", ["nothing", "a link", "a folder"])
+def test_a_folder_that_went_before_it_was_held_is_made_again_whoever_took_its_name(
+    temporary: Path, monkeypatch: pytest.MonkeyPatch, put: str
+) -> None:
+    # Another start of this user takes it for a stale one, and somebody who waits for that takes the name: what workers wrote there could
+    # be turned into a file of this user's anywhere.
+    if put == "a folder" and os.geteuid() != 0:
+        pytest.skip("needs root, to make a folder of another user's")
+    (elsewhere := temporary / "elsewhere").mkdir()
+    make, made = tempfile.mkdtemp, list[str]()
+
+    def make_and_lose(*, prefix: str) -> str:
+        made.append(make(prefix=prefix))
+        if len(made) == 1:
+            os.rmdir(made[0])
+            if put == "a link":
+                os.symlink(elsewhere, made[0])
+            elif put == "a folder":
+                os.mkdir(made[0], 0o777)
+                os.chown(made[0], 65_534, 65_534)
+        return made[-1]
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    with workers.folder() as own:
+        assert own == made[1]
+        assert Path(own).stat().st_uid == os.geteuid()
+    assert not Path(own).exists()
+    assert os.path.lexists(made[0]) is (put != "nothing")

@@ -39,15 +39,13 @@ def folder() -> Iterator[str]:
 def _make() -> tuple[str, int]:
     while True:
         made = tempfile.mkdtemp(prefix=NAMED)
-        with contextlib.suppress(
-            FileNotFoundError
-        ):  # another start took it for a stale one before it was held
+        # Another start may take it for a stale one before it is held, and another user may put something in its place.
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             held = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-            with contextlib.suppress(
-                OSError
-            ):  # a file system without locks: nobody can hold it, and nobody removes it
+            # Where files cannot be locked nobody holds it, and nobody removes it.
+            with contextlib.suppress(OSError):
                 fcntl.flock(held, fcntl.LOCK_EX)
-            if os.path.isdir(made):
+            if _is_own(made, held):
                 return made, held
             os.close(held)
 
@@ -58,11 +56,20 @@ def _remove_stale() -> None:
         with contextlib.suppress(OSError):
             held = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
             try:
-                if os.fstat(held).st_uid == os.geteuid():
-                    fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if _is_own(path, held):
                     shutil.rmtree(path, ignore_errors=True)
             finally:
                 os.close(held)
+
+
+def _is_own(path: str | Path, held: int) -> bool:
+    """Whether a folder that is held is this user's, and still the one that has its name: then nobody else can take that from it."""
+    found = os.fstat(held)
+    try:
+        return found.st_uid == os.geteuid() and os.path.samestat(found, os.lstat(path))
+    except FileNotFoundError:
+        return False
 
 
 def publish(shared: str) -> None:

@@ -254,18 +254,28 @@ class Words:
 @pytest.mark.parametrize("attack", [post(b"Content-Length: 9999999"), with_chunks(2**16, 17)])
 def test_hp_03_a_body_beyond_the_limit_is_refused_in_the_words_of_its_specification(attack: bytes) -> None:
     with LoopbackServer(Words()) as server:
-        for path, said in {
-            b"/t": (413, b'"invalid_request"'),
-            b"/auth/par": (413, b'"invalid_request"'),
-            b"/auth/token": (400, b'"invalid_request"'),
-            b"/auth/register": (400, b'"invalid_client_metadata"'),
+        for asked, said in {
+            b"POST /t": (413, b'"invalid_request"'),
+            b"POST /auth/par": (413, b'"invalid_request"'),
+            b"POST /auth/token": (400, b'"invalid_request"'),
+            b"GET /auth/token": (413, b'"invalid_request"'),
+            b"POST /auth/register": (400, b'"invalid_client_metadata"'),
+            b"PUT /auth/register/client_x": (400, b'"invalid_client_metadata"'),
         }.items():
-            assert status(server.talk(HONEST_LENGTH.replace(b"/t ", path + b" "))) == 200
-            raw = server.talk(attack.replace(b"/t ", path + b" "))
-            assert (status(raw), said[1] in raw) == (said[0], True), path
+            assert status(server.talk(HONEST_LENGTH.replace(b"POST /t", asked))) == 200
+            raw = server.talk(attack.replace(b"POST /t", asked))
+            assert (status(raw), said[1] in raw) == (said[0], True), asked
             assert b"\r\ncache-control: no-store\r\n" in raw
-            nothing = server.talk(b"POST " + path + b" HTTP/1.1\r\n\r\n")
+            nothing = server.talk(asked + b" HTTP/1.1\r\n\r\n")
             assert (status(nothing), b'"invalid_request"' in nothing) == (400, True), "of its head alone"
+
+
+@pytest.mark.parametrize("attack", [post(b"Content-Length: 9999999"), with_chunks(2**16, 17)])
+def test_hp_03_a_refusal_of_a_head_request_has_no_content(server: LoopbackServer, attack: bytes) -> None:
+    assert status(server.talk(HONEST_LENGTH.replace(b"POST", b"HEAD"))) == 200
+    raw = server.talk(attack.replace(b"POST", b"HEAD"))  # RFC 9110 §9.3.2
+    assert status(raw) == 413
+    assert raw.endswith(b"\r\n\r\n"), "whoever reads on would take it for the next answer"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity, gzip", "x-gzip", ""])

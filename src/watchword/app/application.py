@@ -12,7 +12,7 @@ from watchword import __version__, http, jobs
 from watchword.app import refusals
 from watchword.app.paths import Paths
 from watchword.app.requests import RequestReader
-from watchword.app.routes import HOT, TOO_LARGE, Route
+from watchword.app.routes import HOT, Route
 from watchword.flows import accounts, places, proofs, start
 from watchword.flows.local import LocalIntrospection
 from watchword.flows.runtime import Runtime, Trust
@@ -60,7 +60,6 @@ class App:
         self._extra = (*http.SECURITY, *((http.HSTS,) if settings.secure else ()))
         self.security_lines = field_lines(self._extra)
         self.crowded_out = refusals.crowded_out
-        self.too_large = {(how, self._paths.prefix + path): said for (how, path), said in TOO_LARGE.items()}
 
     async def open(self) -> Runtime:
         """Open the database and the keys and start the jobs; raise RuntimeError if it is open already, and what `open_runtime` raises."""
@@ -213,6 +212,12 @@ class App:
             headers.append((b"content-length", str(len(response.body)).encode()))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else response.body})
+
+    def too_large(self, method: str, path: str) -> tuple[int, str]:
+        """Return status and error of a body over the limit, for the HTTP server, which reads no body beyond its own."""
+        _, methods, _ = self._paths.find({"path": path})
+        route = methods.get(method) if methods else None
+        return http.TOO_LARGE if route is None else route.too_large
 
     def prepare(self, scope: Scope, has_left: HasLeft = unknown) -> Respond | None:
         """Return a function that answers hot requests with this head, given their body; None when the head is refused."""

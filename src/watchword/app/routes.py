@@ -219,13 +219,6 @@ ROUTES: dict[str, dict[str, Route]] = {
 }
 # The paths whose requests are answered without a task of their own; see `http_server.protocol`.
 HOT = frozenset({("POST", "/token"), ("POST", "/introspect"), ("POST", "/api/v1/tokens/verify")})
-# The routes of ROUTES without a parameter that say so in their own words, for the HTTP server, which reads no body beyond its own limit.
-TOO_LARGE = {
-    (method, path): route.too_large
-    for path, methods in ROUTES.items()
-    for method, route in methods.items()
-    if route.too_large != http.TOO_LARGE and "{" not in path
-}
 
 
 def every_route() -> Iterator[tuple[str, str, Route]]:

@@ -11,7 +11,7 @@ yields one message, and a second call waits for the end of the exchange.
 import asyncio
 import logging
 import traceback
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping, Sequence
 from contextvars import Context, copy_context
 from http import HTTPStatus
 from typing import Any, Final, Protocol
@@ -274,19 +274,20 @@ def plain_answer(connection: Connection, reason: int, headers: bytes = b"") -> b
     status, code = _said(connection, reason)
     text = b'{"error":"%b","error_description":"%b."}' % (code, PHRASES[reason].encode())
     fields = connection.common_headers() + connection.security + headers
+    is_bare = connection.head is not None and connection.head.method == "HEAD"  # RFC 9110 §9.3.2
     return (
         b"%bcontent-type: application/json\r\ncache-control: no-store\r\n"
         b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
-        % (STATUS_LINES[status], len(text), fields, text)
+        % (STATUS_LINES[status], len(text), fields, b"" if is_bare else text)
     )
 
 
 def _said(connection: Connection, reason: int) -> tuple[int, bytes]:
-    """Status and error code of a refusal; an application may have its own for a body over the limit, by (method, path)."""
-    if reason == 413 and (head := connection.head) is not None:
-        own: Mapping[tuple[str, str], tuple[int, str]] = getattr(connection.app, "too_large", {})
-        if said := own.get((head.method, head.path)):
-            return said[0], said[1].encode()
+    """Status and error code of a refusal; an application may have its own for a body over the limit, in a function `too_large`."""
+    own: Callable[[str, str], tuple[int, str]] | None = getattr(connection.app, "too_large", None)
+    if reason == 413 and connection.head is not None and own is not None:
+        status, code = own(connection.head.method, connection.head.path)
+        return status, code.encode()
     return reason, _code(reason)
 
 

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.fixtures.rows import in_turn
 from tests.fixtures.system import HOW
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -118,3 +119,24 @@ def test_flows_run_on_both_databases() -> None:
     assert servers
     without = [path for path, node in servers if "store" not in {one.arg for one in node.args.args}]
     assert not without, "a server of flows is opened on a `store`"
+
+
+def test_rows_in_turn_are_all_run_and_those_that_fail_are_named() -> None:
+    ran: list[str] = []
+
+    @in_turn("outer", ["a", "b"])
+    @in_turn("inner", ["sound", "failing", "raising nothing", "last"])
+    def rows(outer: str, inner: str) -> None:
+        ran.append(outer + " " + inner)
+        assert inner != "failing"
+        with pytest.raises(ValueError, match="invalid literal"):
+            int("1" if inner == "raising nothing" else inner)
+
+    with pytest.raises(BaseExceptionGroup) as failed:
+        rows()
+    assert len(ran) == 8
+    named = [
+        (group.__notes__, [one.__notes__ for one in group.exceptions]) for group in failed.value.exceptions
+    ]
+    inside = [["in the row 'failing'"], ["in the row 'raising nothing'"]]
+    assert named == [(["in the row 'a'"], inside), (["in the row 'b'"], inside)]

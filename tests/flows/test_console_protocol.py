@@ -60,10 +60,7 @@ async def test_a_form_that_is_sent_as_it_was_shown_changes_nothing(admin: Person
     client_id = page.split("/")[3]
     before = await stored(admin.server, client_id)
     assert await send(admin, page, form) == 303
-    after = await stored(admin.server, client_id)
-    assert after.version == before.version + 1
-    for name in ClientInput.__struct_fields__:
-        assert getattr(after, name) == getattr(before, name), name
+    assert await stored(admin.server, client_id) == before
 
 
 async def test_keys_lifetime_and_profile_are_changed(admin: Person) -> None:

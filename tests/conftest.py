@@ -19,6 +19,7 @@ pytest_plugins = (
     "watchword.testing",
     "tests.fixtures.system",
     "tests.fixtures.hashing",
+    "tests.fixtures.loops",
     "tests.fixtures.authorities",
     "tests.fixtures.servers",
     "tests.fixtures.live",

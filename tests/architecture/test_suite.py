@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.fixtures import loops
 from tests.fixtures.rows import in_turn
 from tests.fixtures.system import HOW
 
@@ -140,3 +141,15 @@ def test_rows_in_turn_are_all_run_and_those_that_fail_are_named() -> None:
     ]
     inside = [["in the row 'failing'"], ["in the row 'raising nothing'"]]
     assert named == [(["in the row 'a'"], inside), (["in the row 'b'"], inside)]
+
+
+def test_a_row_of_a_loop_is_named_where_it_fails(pytestconfig: pytest.Config) -> None:
+    def rows() -> None:
+        for number, row in enumerate(("sound", "failing")):
+            assert row != "failing", number
+
+    with pytest.raises(AssertionError) as failed:
+        rows()
+    loops.note_rows(failed.value, Path(__file__))
+    assert failed.value.__notes__ == ["in the row number = 1", "in the row row = 'failing'"]
+    assert pytestconfig.pluginmanager.has_plugin("tests.fixtures.loops")

@@ -286,6 +286,8 @@ class Supervisor(Multiprocess):
         One that was killed, by whoever or for lack of memory, is no sign of that: another is tried.
         """
         for _ in range(ATTEMPTS):
+            if self._is_to_stop():
+                return None
             new = Process(self.config, self.sockets)
             new.start()
             new.child_conn.close()
@@ -311,8 +313,8 @@ class Supervisor(Multiprocess):
         return False
 
     def _is_to_stop(self) -> bool:
-        """Whether a signal waits, behind the restart, that ends the server."""
-        return not {signal.SIGINT, signal.SIGTERM}.isdisjoint(self.signal_queue)
+        """Whether a signal ends the server, which came before the one that restarts it, or waits behind that."""
+        return self.should_exit.is_set() or not {signal.SIGINT, signal.SIGTERM}.isdisjoint(self.signal_queue)
 
     def terminate_all(self) -> None:
         """End the workers; a client that connects from now on is refused at once, and can go to another node."""

@@ -133,6 +133,20 @@ def test_a_server_that_is_stopped_while_it_restarts_waits_for_no_other_worker(su
 
 
 @pytest.mark.timeout(60)
+def test_a_server_that_is_stopped_is_not_restarted_first(supervisor: Supervisor) -> None:
+    (first,) = supervisor.processes
+    for sent in (
+        signal.SIGTERM,
+        signal.SIGHUP,
+    ):  # as by systemd with SendSIGHUP=, and by a terminal that is closed
+        os.kill(os.getpid(), sent)
+    supervisor.handle_signals()
+    assert supervisor.should_exit.is_set()
+    assert supervisor.processes == [first]
+    assert first.process.is_alive()
+
+
+@pytest.mark.timeout(60)
 @pytest.mark.usefixtures("_own_signals")
 def test_a_worker_that_starts_beside_a_broken_certificate_says_which_file_it_is_and_is_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]

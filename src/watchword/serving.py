@@ -268,7 +268,10 @@ class Supervisor(Multiprocess):
             # The worker has its own. With this one open, nobody would hear that a worker was killed while it starts, before it can answer:
             # the supervisor would wait for HEALTHCHECK, and replace no other meanwhile.
             process.child_conn.close()
-        super().keep_subprocess_alive()
+        try:
+            super().keep_subprocess_alive()
+        except OSError as error:  # it comes again in half a second
+            _note_unstarted(error)
 
     def restart_all(self) -> None:
         """Replace one worker after the other, each once another has come into its place; stop where none does."""
@@ -288,8 +291,12 @@ class Supervisor(Multiprocess):
         for _ in range(ATTEMPTS):
             if self._is_to_stop():
                 return None
-            new = Process(self.config, self.sockets)
-            new.start()
+            try:
+                new = Process(self.config, self.sockets)
+                new.start()
+            except OSError as error:
+                _note_unstarted(error)
+                break
             new.child_conn.close()
             if self._becomes_ready(new):
                 return new
@@ -321,6 +328,11 @@ class Supervisor(Multiprocess):
         for listening in self.sockets:
             listening.close()
         super().terminate_all()
+
+
+def _note_unstarted(error: OSError) -> None:
+    """Say that there was no process, file or memory for a new worker, which is no reason to end those that serve."""
+    log.error("worker.not_started", reason=error.strerror)
 
 
 def run(settings: Settings) -> None:

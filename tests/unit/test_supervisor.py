@@ -5,6 +5,7 @@ import fcntl
 import json
 import logging
 import os
+import resource
 import signal
 import socket
 import struct
@@ -135,15 +136,42 @@ def test_a_server_that_is_stopped_while_it_restarts_waits_for_no_other_worker(su
 @pytest.mark.timeout(60)
 def test_a_server_that_is_stopped_is_not_restarted_first(supervisor: Supervisor) -> None:
     (first,) = supervisor.processes
-    for sent in (
-        signal.SIGTERM,
-        signal.SIGHUP,
-    ):  # as by systemd with SendSIGHUP=, and by a terminal that is closed
-        os.kill(os.getpid(), sent)
+    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), signal.SIGHUP)  # as systemd sends them with SendSIGHUP=
     supervisor.handle_signals()
     assert supervisor.should_exit.is_set()
     assert supervisor.processes == [first]
     assert first.process.is_alive()
+
+
+@contextlib.contextmanager
+def no_more_files() -> Iterator[None]:
+    """Let this process open no file any more, and so start no other."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.timeout(60)
+def test_a_supervisor_that_can_start_no_process_now_goes_on_with_those_that_it_has_and_tries_again(
+    supervisor: Supervisor, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (first,) = supervisor.processes
+    assert first.wait_until_ready(20)
+    with no_more_files():
+        supervisor.restart_all()
+        supervisor.keep_subprocess_alive()
+        assert first.is_alive()
+        first.process.kill()
+        first.join()
+        supervisor.keep_subprocess_alive()
+    assert capfd.readouterr().err.count("worker.not_started") == 2
+    supervisor.keep_subprocess_alive()
+    (second,) = supervisor.processes
+    assert second.wait_until_ready(20)
 
 
 @pytest.mark.timeout(60)

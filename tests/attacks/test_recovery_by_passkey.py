@@ -76,7 +76,7 @@ async def test_ps_05_a_recovery_link_makes_a_passkey_in_the_place_of_a_password(
     device = SoftwareAuthenticator()
     answer = device.create(options_in(person), origin=ORIGIN)
     assert await enrol(person, {"new_password": ""}, answer, end_others=end)
-    told = next(text for to, text in await letters(either) if to == EMAIL and "a passkey was set up" in text)
+    told = next(text for to, text in await letters(either) if to == EMAIL and "A passkey was set up" in text)
     assert "It replaces your password, which no longer works." in told
     assert ("your API tokens have lost access" in told) is bool(end)
     assert not any("session" in cookie for cookie in person.http.cookies), "the link alone signs nobody in"

@@ -162,7 +162,7 @@ async def test_mf_05_the_owner_is_told_of_a_recovery_code_wherever_it_is_used(ad
     await ada.open(f"{ada.page and ada.page.url}&method=recovery_code")
     await ada.send({"code": codes[1]}, having="method")
     assert ada.path == "/account/email"
-    told = [text for _, text in await letters(server) if "a recovery code was used" in text]
+    told = [text for _, text in await letters(server) if "A recovery code was used" in text]
     assert len(told) == 2, "at the sign-in and at the further proof"
 
 

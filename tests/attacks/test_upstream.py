@@ -98,7 +98,7 @@ async def test_fd_01_who_is_signed_in_is_linked_only_where_they_asked_for_it(
     assert (await thief.get("/account")).status_code == 303, "SE-01: a copy of the cookie from before is dead"
     assert (await victim.http.get("/account")).status_code == 200
     assert await sign_in(server, provider) == "/account", "the honest variant"
-    assert any("another sign-in was connected" in text for _, text in await letters(server))
+    assert any("Another way to sign in was connected" in text for _, text in await letters(server))
 
 
 async def test_fd_01_linking_needs_a_fresh_proof_and_the_same_session(
@@ -143,7 +143,7 @@ async def test_mf_06_a_provider_is_linked_after_the_second_factor_only(
     await person.send({"code": code_of(server, key)}, having="method")
     assert person.path == "/account", "the honest variant"
     assert await sign_in(server, provider) == "/sign-in/second-factor", "linked, and no way around it"
-    assert any("another sign-in was connected" in text for _, text in await letters(server))
+    assert any("Another way to sign in was connected" in text for _, text in await letters(server))
 
 
 async def test_mf_06_a_first_password_is_set_after_the_second_factor_only(
@@ -202,7 +202,7 @@ async def test_a_linked_provider_is_disconnected_unless_it_is_the_last_way_in(
     assert person.path == "/step-up"
     await person.send({"password": PASSWORD}, having="method")
     assert person.path == "/account", "the page with the form, and not where it led"
-    told = "a connected sign-in was removed from your account"
+    told = "A connected way to sign in was removed from your account"
     assert not any(told in text for _, text in await letters(server))
     await person.send({}, having="provider")
     assert "Disconnected." in person.text

@@ -229,12 +229,18 @@ async def test_where_only_silent_providers_are_left_the_page_says_that_nobody_ca
     async with trusting(tmp_path, hub, sign_in_methods=()) as server:
         client = await register(server)
         person = await visit(server, client)
-        assert ("/upstream/hub" in page_of(person), "no way to sign in here can tell" in person.text) == (
+        assert (
+            "/upstream/hub" in page_of(person),
+            "none of the ways to sign in here can tell" in person.text,
+        ) == (
             True,
             False,
         )
         person = await visit(server, client, max_age="600")
-        assert ("/upstream/hub" in page_of(person), "no way to sign in here can tell" in person.text) == (
+        assert (
+            "/upstream/hub" in page_of(person),
+            "none of the ways to sign in here can tell" in person.text,
+        ) == (
             False,
             True,
         )

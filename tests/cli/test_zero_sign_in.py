@@ -47,7 +47,7 @@ async def test_who_gets_a_way_in_from_an_operator_is_told_by_mail(folder: Path, 
         assert done.returncode == 0, done.stderr
     async with open_server(folder, **options) as server:
         (told,) = [text for to, text in await letters(server) if to == "ada@example.com"]
-    assert "a key of your own was registered" in told
+    assert "A key of your own was registered" in told
     assert "From:" not in told, "where an operator is concerns nobody"
 
 

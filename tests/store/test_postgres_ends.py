@@ -128,8 +128,9 @@ async def disable_client(database: Database) -> object:
 
 
 async def move_client(database: Database) -> object:
-    moved = {"expected_version": 1, "secret": None, "keeps_consents": False, "now": NOW}
-    return await database.write(registrations.replace_registration, client(), **moved)
+    moved = client(redirect_uris=("https://elsewhere.example/cb",))
+    given = {"expected_version": 1, "secret": None, "keeps_consents": False, "now": NOW}
+    return await database.write(registrations.replace_registration, moved, **given)
 
 
 async def withdraw(database: Database) -> object:

@@ -92,7 +92,9 @@ async def test_a_migration_does_not_keep_others_waiting_behind_a_table_that_is_h
         assert await old.write(tokens.use_identifier, digest(str(time.monotonic())), NOW)
     assert not opening.done()
     monkeypatch.setattr(migrate, "PATIENCE", 0.0)
-    with pytest.raises(StorageUnavailable, match="a table that another transaction holds, a backup perhaps"):
+    with pytest.raises(
+        StorageUnavailable, match="a table that another transaction has locked, perhaps a backup"
+    ):
         await postgres_store.make().open()
     await held.rollback()
     await opening

@@ -73,7 +73,7 @@ async def test_where_no_scope_is_open_to_people_the_page_for_a_token_says_so(
     ada: Person, tmp_path: Path
 ) -> None:
     """A form without anything to choose could only be refused."""
-    assert "open to your own tokens" not in (await ada.open("/account/tokens/new")).text
+    assert "no permissions that your own tokens may have" not in (await ada.open("/account/tokens/new")).text
     (tmp_path / "closed").mkdir()
     async with open_server(tmp_path / "closed", mode="development") as server:
         await make(server)

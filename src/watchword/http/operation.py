@@ -74,8 +74,9 @@ def endpoint(operation: Operation) -> Endpoint:
         query = convert(request.query().single(), operation.query or NoQuery, strict=False)
         body = None
         if operation.body is not None:
-            # Who sends no body states nothing: a POST of `curl` without `-d` has no content type either.
-            body = convert(request.json() if request.body else {}, operation.body)
+            # Who sends no body and no type of one states nothing, as `curl -X POST` without `-d` does.
+            states = bool(request.body) or b"content-type" in request.headers
+            body = convert(request.json() if states else {}, operation.body)
         if operation.scope is not None:
             request = _held(request, who)
         answer = await operation.handler(Call(request, who, body, query))

@@ -21,16 +21,10 @@ from bench import population, postgres
 from bench.population import CLIENT, Known
 from bench.report import number, table
 from watchword.app import App
-from watchword.flows import (
-    api_tokens,
-    client_registry,
-    introspection,
-    minting,
-    revocation,
-    token_verification,
-)
+from watchword.flows import api_tokens, introspection, minting, revocation, token_verification
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.binding import UNBOUND
+from watchword.flows.clients import client_registry
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_request import TokenRequest

@@ -23,9 +23,10 @@ from bench import watchword_server
 from bench.conversations import Server
 from bench.report import Goal
 from watchword.app import App
-from watchword.flows import api_tokens, client_registry, minting
+from watchword.flows import api_tokens, minting
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.guard import Guard, Policy, Refused
 from watchword.guard.asgi import Application, GuardMiddleware, Receive, Scope, Send

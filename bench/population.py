@@ -16,11 +16,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from watchword.app import App
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.oauth import token_format
 from watchword.settings import Settings
-from watchword.store.bulk import Bulk, Values, open_bulk
+from watchword.store.copying.bulk import Bulk, Values
+from watchword.store.copying.opening import open_bulk
 
 CLIENT = "bench"
 ISSUER = "http://127.0.0.1:8000"

@@ -18,7 +18,7 @@ from watchword.jose import jwk, jwt
 from watchword.oauth import ended, status_list
 from watchword.oauth.ended import Entry, Page
 from watchword.settings import Settings
-from watchword.store import changes
+from watchword.store.postgres import changes
 
 NOW = 1_800_000_000
 NETWORK = (0.005, 0.08)  # seconds one way, between a node and a guard

@@ -19,9 +19,11 @@ import psutil
 from bench.conversations import CALLBACK, SCOPE, WITHOUT_ID_TOKEN, Server
 from bench.load import free_port
 from watchword.app import App
-from watchword.flows import accounts, client_registry, sessions
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows import sessions
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import accounts
 from watchword.settings import Settings
 from watchword.store import consents
 

@@ -10,7 +10,7 @@ import starlette.requests
 import starlette.responses
 import starlette.websockets
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.guard import Guard
 from watchword.guard import aiohttp as for_aiohttp
 from watchword.guard import django as for_django

@@ -20,7 +20,7 @@ from watchword import settings
 from watchword.app.routes import OPERATIONS
 from watchword.cli.application import application
 from watchword.http.operation import BASE, Operation
-from watchword.pages import render
+from watchword.pages import contract
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ROOT / "docs" / "reference"
@@ -59,8 +59,8 @@ The OpenAPI document at `/api/v1/openapi.json` describes requests and responses.
 TEMPLATES_HEAD = f"""\
 # Templates
 
-The contract between Watchword's pages and templates of your own, version {render.CONTRACT}. Your template has the same name in
-`template_directory`, begins with `{render.DECLARATION}`, extends `watchword/<name>` and replaces blocks; see
+The contract between Watchword's pages and templates of your own, version {contract.CONTRACT}. Your template has the same name in
+`template_directory`, begins with `{contract.DECLARATION}`, extends `watchword/<name>` and replaces blocks; see
 [Customise the pages](../how-to/branding.md). The version changes if a name or a block is removed or changes its meaning, but not if one is
 added. Each template below lists its blocks (besides those of the template that it extends) and then the values that it is given.
 This page is generated from the templates by `tools/reference.py`."""
@@ -208,10 +208,10 @@ def templates_page() -> str:
         (
             path
             for kind in ("html", "txt")
-            for path in render.TEMPLATES.rglob(f"*.{kind}")
+            for path in contract.TEMPLATES.rglob(f"*.{kind}")
             if path.name != "parts.html"
         ),
-        key=lambda path: (path.parent != render.TEMPLATES, str(path)),
+        key=lambda path: (path.parent != contract.TEMPLATES, str(path)),
     )
     return "\n".join([TEMPLATES_HEAD, *(template_section(path) for path in files)]) + "\n"
 
@@ -219,7 +219,7 @@ def templates_page() -> str:
 def template_section(path: Path) -> str:
     """Return the section of one template."""
     source = path.read_text("utf-8")
-    name = path.relative_to(render.TEMPLATES).as_posix()
+    name = path.relative_to(contract.TEMPLATES).as_posix()
     comment = inspect.cleandoc(source.partition("{#")[2].partition("#}")[0])
     parent = re.search(r'{% extends "([^"]+)" %}', source)
     blocks = dict.fromkeys(re.findall(r"{% block (\w+) %}", source))

@@ -6,23 +6,16 @@ from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 
 from watchword import smtp
-from watchword.flows import client_certificates, logout_delivery, mail, recovery, sign_up, token_notices
+from watchword.flows import logout_delivery, mail, token_notices
+from watchword.flows.clients import client_certificates
 from watchword.flows.even_clock import EvenClock
 from watchword.flows.mail import Message
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import recovery, sign_up
 from watchword.pages import render
 from watchword.pages.branding import branding_of
-from watchword.store import (
-    api_tokens,
-    browsers,
-    events,
-    keys,
-    limits,
-    outbox,
-    registrations,
-    sessions,
-    token_purge,
-)
+from watchword.store import api_tokens, browsers, keys, limits, outbox, registrations, sessions, token_purge
+from watchword.store.audit import events
 from watchword.store.database import StorageUnavailable
 from watchword.store.outbox import Outgoing
 from watchword.telemetry import count, log

@@ -7,7 +7,7 @@ import httpx
 from tests.fixtures.code_flow import request
 from tests.fixtures.servers import Server
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk
 
 EVIL = "https://evil.example"

@@ -5,7 +5,7 @@ from typing import Any
 
 from tests.fixtures.servers import Server
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk
 from watchword.jose.jwk import Key
 

@@ -11,14 +11,11 @@ from tests.attacks.taken import BY, RESOURCE, Case, active, answered, change, gr
 from tests.fixtures import trusted_issuers
 from tests.fixtures.code_flow import REDIRECT, register, request
 
-from watchword.flows import (
-    api_tokens,
-    client_documents,
-    client_registry,
-    trust_rules,
-)
+from watchword.flows import api_tokens
 from watchword.flows.client_auth import ASSERTION_TYPE
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_documents, client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.trust import trust_rules
 from watchword.jose import jwk, jwt
 from watchword.store import document_clients
 

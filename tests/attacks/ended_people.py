@@ -19,16 +19,10 @@ from tests.fixtures.code_flow import answer_of, refresh, register, request, sign
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server
 
-from watchword.flows import (
-    account_access,
-    account_changes,
-    accounts,
-    client_registry,
-    people,
-    recovery,
-)
+from watchword.flows.clients import client_registry
 from watchword.flows.mail import Origin
-from watchword.flows.people import Changes
+from watchword.flows.users import account_access, account_changes, accounts, people, recovery
+from watchword.flows.users.people import Changes
 from watchword.store import factors, profile_changes, user_changes
 
 

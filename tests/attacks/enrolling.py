@@ -8,7 +8,8 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
-from watchword.flows import accounts, people, sign_up, start
+from watchword.flows.databases import start
+from watchword.flows.users import accounts, people, sign_up
 from watchword.store import passkeys, users
 
 ORIGIN = "http://localhost"

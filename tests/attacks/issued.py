@@ -6,7 +6,7 @@ from tests.fixtures.code_flow import obtain_code, redeem, register
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 
 server = server_with()
 

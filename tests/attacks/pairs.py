@@ -12,7 +12,7 @@ import pytest_asyncio
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import client_registry
+from watchword.flows.clients import client_registry
 
 Pair = tuple[Server, Server]
 

@@ -7,7 +7,7 @@ import httpx
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, basic
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 

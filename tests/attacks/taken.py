@@ -9,8 +9,9 @@ from tests.fixtures.code_flow import answer_of, decide, redeem, request, sign_in
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server
 
-from watchword.flows import accounts, client_metadata, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import accounts
 
 BY = "test"
 RESOURCE = "https://orders.example.com"

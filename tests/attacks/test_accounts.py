@@ -21,10 +21,11 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import account_changes, accounts, people, sign_in, sign_up
 from watchword.flows import sessions as flow_sessions
+from watchword.flows import sign_in
 from watchword.flows.mail import Origin
 from watchword.flows.throttle import Source
+from watchword.flows.users import account_changes, accounts, people, sign_up
 from watchword.oauth.errors import OAuthError
 from watchword.store import sessions
 

@@ -13,8 +13,9 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.app.routes import OPERATIONS
-from watchword.flows import account_changes, accounts, client_registry
 from watchword.flows.api_tokens import Issued
+from watchword.flows.clients import client_registry
+from watchword.flows.users import account_changes, accounts
 from watchword.http.operation import BASE
 from watchword.oauth import token_format
 from watchword.oauth.errors import OAuthError

@@ -11,8 +11,8 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_authorization_code import register, request
 
-from watchword.flows import accounts
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import accounts
 from watchword.settings import Upstream
 from watchword.store.database import Transaction
 

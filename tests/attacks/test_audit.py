@@ -14,9 +14,11 @@ from tests.fixtures.servers import Server, open_server
 from tests.fixtures.trusted_issuers import trust
 from tests.store.made import execute, select
 
-from watchword.flows import account_access, accounts, api_tokens
-from watchword.store import events, faults, witnesses
-from watchword.store.events import Event
+from watchword.flows import api_tokens
+from watchword.flows.users import account_access, accounts
+from watchword.store import faults
+from watchword.store.audit import events, witnesses
+from watchword.store.audit.events import Event
 
 
 @pytest_asyncio.fixture

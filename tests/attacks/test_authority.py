@@ -29,10 +29,12 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts, client_auth, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows import client_auth
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import accounts
 from watchword.oauth.clients import Client
-from watchword.store import events
+from watchword.store.audit import events
 from watchword.store.database import Transaction
 
 ELSEWHERE = "https://elsewhere.example.net/cb"

@@ -24,7 +24,7 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import ISSUER, Server
 
 from watchword.credentials.methods import AAL1, AAL2
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 
 
 def is_honest(response: httpx.Response) -> bool:

@@ -24,7 +24,8 @@ from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
-from watchword.flows import factors, people, recovery
+from watchword.flows import factors
+from watchword.flows.users import people, recovery
 from watchword.store import factors as factor_store
 
 __all__ = ["ada", "server"]

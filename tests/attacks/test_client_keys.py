@@ -14,7 +14,7 @@ from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_client_credentials import ASSERTION, assertion
 
-from watchword.flows import client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
 from watchword.jose import jwk, jws
 from watchword.jose.jwk import Key, b64encode
 

@@ -16,8 +16,8 @@ from tests.fixtures.servers import Server
 from tests.flows.test_status_lists import claims_of
 from tests.store.test_postgres_ends import until_waiting
 
-from watchword.flows import client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.guard.ended import Ended
 from watchword.oauth import ended as ended_marks
 from watchword.oauth.ended import Page

@@ -5,8 +5,8 @@ from tests.fixtures.accounts import another, make, server, user_of
 from tests.fixtures.people import Person, letters, link_in
 from tests.fixtures.servers import Server
 
-from watchword.flows import account_changes, people, recovery, sign_up
 from watchword.flows.mail import Origin
+from watchword.flows.users import account_changes, people, recovery, sign_up
 from watchword.store.database import Transaction
 
 __all__ = ["server"]

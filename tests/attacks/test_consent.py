@@ -23,10 +23,11 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.servers import ISSUER, Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts, client_metadata, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import accounts
 from watchword.settings import ScopeText
-from watchword.store import events
+from watchword.store.audit import events
 
 
 async def consent_page(

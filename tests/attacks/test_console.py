@@ -12,9 +12,11 @@ from tests.fixtures.servers import Server, open_server
 
 from watchword.app.routes import ROUTES
 from watchword.credentials import methods
-from watchword.flows import client_registry, factors, people, sessions
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.people import Changes
+from watchword.flows import factors, sessions
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.users import people
+from watchword.flows.users.people import Changes
 from watchword.pages import returning
 from watchword.pages.browser import cookie_name
 from watchword.store import factors as store

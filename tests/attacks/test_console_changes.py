@@ -15,8 +15,9 @@ from tests.flows.test_console_trail import CHANGES as RECORDED
 from tests.flows.test_console_trail import prepare
 
 from watchword.credentials import methods
-from watchword.flows import account_changes, people, sessions
-from watchword.flows.people import Changes
+from watchword.flows import sessions
+from watchword.flows.users import account_changes, people
+from watchword.flows.users.people import Changes
 from watchword.pages import step_up
 from watchword.pages.browser import cookie_name
 from watchword.store import factors as factor_store

@@ -16,9 +16,9 @@ from tests.fixtures.servers import Server, free_port, open_server
 
 from watchword.app import App
 from watchword.client import ClientCredentials, ClientSecret, HttpxAuth, TokenSource
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
 from watchword.guard import Policy
 from watchword.guard import asgi as guard_asgi
 from watchword.guard.guard import Guard

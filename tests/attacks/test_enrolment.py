@@ -25,9 +25,11 @@ from tests.fixtures.people import PASSWORD, letters, link_in
 from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
-from watchword.flows import accounts, people, sign_up, start
+from watchword.flows.databases import start
+from watchword.flows.users import accounts, people, sign_up
 from watchword.oauth.errors import OAuthError
-from watchword.store import events, users
+from watchword.store import users
+from watchword.store.audit import events
 from watchword.store.users import User
 
 __all__ = ["server"]

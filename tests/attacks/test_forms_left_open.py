@@ -4,7 +4,8 @@ import pytest
 from tests.fixtures.accounts import ada, another, make, server, sign_out, user_of
 from tests.fixtures.people import Person, letters
 
-from watchword.store import api_tokens, events
+from watchword.store import api_tokens
+from watchword.store.audit import events
 
 __all__ = ["ada", "server"]
 # By the page that has it, a form of the account: the field that tells it from others there, and what is filled in.

@@ -6,10 +6,10 @@ import pytest
 from tests.attacks.test_administration import bearer, call
 from tests.fixtures.servers import Server
 
-from watchword.flows import accounts, people
 from watchword.flows.api_tokens import Issued
-from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import accounts, people
+from watchword.flows.users.people import Changes
 from watchword.oauth import exchange
 from watchword.store.users import User
 

@@ -23,8 +23,10 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, basic, open_server, together
 
-from watchword.flows import account_access, client_metadata, client_registry, people, sessions
-from watchword.flows.client_registry import Registered
+from watchword.flows import sessions
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import account_access, people
 from watchword.jose import jwk, jwt
 from watchword.settings import ScopeText
 from watchword.store import profile_changes, user_changes, users

@@ -14,18 +14,11 @@ from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword.endpoints import admin_users
-from watchword.flows import (
-    account_changes,
-    accounts,
-    acting,
-    api_tokens,
-    client_checks,
-    client_metadata,
-    client_registry,
-    people,
-)
-from watchword.flows.people import Changes
+from watchword.flows import acting, api_tokens
+from watchword.flows.clients import client_checks, client_metadata, client_registry
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import account_changes, accounts, people
+from watchword.flows.users.people import Changes
 from watchword.oauth.clients import Client
 from watchword.store import clients
 from watchword.store.users import User

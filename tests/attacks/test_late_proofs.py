@@ -21,19 +21,11 @@ from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import (
-    account_access,
-    account_changes,
-    accounts,
-    people,
-    personal_tokens,
-    sessions,
-    sign_in,
-    sign_up,
-    upstream_links,
-)
+from watchword.flows import personal_tokens, sessions, sign_in
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source
+from watchword.flows.upstream import upstream_links
+from watchword.flows.users import account_access, account_changes, accounts, people, sign_up
 from watchword.oauth.errors import OAuthError
 from watchword.pages import step_up
 from watchword.store import api_tokens, upstream_accounts, users

@@ -18,7 +18,7 @@ from tests.flows.conftest import stored  # noqa: F401 - a fixture
 from tests.flows.test_metrics import spans  # noqa: F401 - a fixture
 
 from watchword.app.routes import every_route
-from watchword.flows import start
+from watchword.flows.databases import start
 from watchword.oauth import token_format
 from watchword.telemetry import log
 

@@ -21,7 +21,9 @@ from tests.fixtures.postgres import Cluster, Store
 from tests.fixtures.servers import Server, free_port, open_server, together
 from tests.flows.test_first_sign_in import csrf_of
 
-from watchword.flows import accounts, client_registry, one_time
+from watchword.flows import one_time
+from watchword.flows.clients import client_registry
+from watchword.flows.users import accounts
 from watchword.oauth.errors import OAuthError
 from watchword.store import links
 

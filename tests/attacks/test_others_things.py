@@ -11,7 +11,7 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import upstream_links
+from watchword.flows.upstream import upstream_links
 from watchword.store import identities, upstream_accounts
 from watchword.store.users import User
 

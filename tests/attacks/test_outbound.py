@@ -17,9 +17,10 @@ from tests.flows.test_client_credentials import assertion
 
 from watchword import fetch
 from watchword.fetch import FetchError
-from watchword.flows import client_documents, trust_rules
+from watchword.flows.clients import client_documents
 from watchword.flows.outbound import Outbound
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 

@@ -26,8 +26,8 @@ from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import USER_PRESENT, SoftwareAuthenticator
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, people
 from watchword.flows import passkeys as flow
+from watchword.flows.users import account_changes, people
 from watchword.jose.jwk import b64encode
 from watchword.store import passkeys
 
@@ -226,7 +226,7 @@ async def test_ps_03_a_counter_that_goes_back_is_refused_and_recorded(ada: Perso
     for count in (5, 4, 1):
         copy = await stranger(ada.server)
         assert await send(copy, device.get(options_in(copy), origin=ORIGIN, sign_count=count)) == "/sign-in"
-    from watchword.store import events
+    from watchword.store.audit import events
 
     found = await ada.server.runtime.database.read(
         events.list_events, limit=100, name="passkey.counter_regressed"

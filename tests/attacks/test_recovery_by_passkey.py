@@ -24,7 +24,8 @@ from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Upstream
-from watchword.store import events, users
+from watchword.store import users
+from watchword.store.audit import events
 
 __all__ = ["server"]
 

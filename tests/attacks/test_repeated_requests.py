@@ -10,8 +10,8 @@ import pytest
 from tests.fixtures.live import Live, live
 from tests.fixtures.servers import basic
 
-from watchword.flows import client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.http import KEPT_BODY
 
 __all__ = ["live"]

@@ -25,8 +25,8 @@ from tests.fixtures.servers import Server, open_server, together
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.flows import factors, passkeys
-from watchword.store import events
 from watchword.store import factors as factor_store
+from watchword.store.audit import events
 
 __all__ = ["ada", "server"]
 

@@ -16,8 +16,8 @@ from tests.fixtures.servers import Server, open_server, together
 
 from watchword.credentials import password as passwords
 from watchword.flows import hashing
-from watchword.store import events
 from watchword.store import users as user_store
+from watchword.store.audit import events
 
 __all__ = ["server"]
 

@@ -9,7 +9,8 @@ from tests.fixtures.accounts import session_of, user_of
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
-from watchword.flows import people, sessions
+from watchword.flows import sessions
+from watchword.flows.users import people
 from watchword.oauth.errors import OAuthError
 from watchword.store import sessions as store
 from watchword.store.sessions import Session

@@ -17,7 +17,7 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import csrf_of
 
-from watchword.flows import accounts
+from watchword.flows.users import accounts
 from watchword.store import faults, soundness
 from watchword.store.database import Transaction
 from watchword.telemetry import own_tally

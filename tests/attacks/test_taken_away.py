@@ -23,17 +23,10 @@ from tests.fixtures.servers import Server
 from tests.unit.credentials.software_authenticator import SoftwareAuthenticator
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import (
-    factors,
-    identities,
-    passkeys,
-    people,
-    personal_tokens,
-    recovery,
-    sessions,
-    upstream_links,
-)
+from watchword.flows import factors, identities, passkeys, personal_tokens, sessions
 from watchword.flows.mail import Origin
+from watchword.flows.upstream import upstream_links
+from watchword.flows.users import people, recovery
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account
 from watchword.store import browsers, links, upstream_accounts, user_changes, ways_in

@@ -13,10 +13,11 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic, open_server
 from tests.flows.conftest import Stored, stored
 
-from watchword.flows import client_registry, people
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
-from watchword.flows.people import Changes
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import people
+from watchword.flows.users.people import Changes
 from watchword.jose import jwk, jws, jwt
 from watchword.jose.jwk import b64encode
 from watchword.oauth.errors import OAuthError

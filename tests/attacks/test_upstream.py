@@ -22,7 +22,8 @@ from tests.fixtures.servers import Server, open_server
 from tests.unit.credentials.software_authenticator import USER_PRESENT, USER_VERIFIED, SoftwareAuthenticator
 
 from watchword.credentials.upstream import Identity
-from watchword.flows import account_changes, upstream_links
+from watchword.flows.upstream import upstream_links
+from watchword.flows.users import account_changes
 from watchword.jose import jwt
 from watchword.oauth import logout
 from watchword.settings import Upstream

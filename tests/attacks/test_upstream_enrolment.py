@@ -16,9 +16,11 @@ from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import account_changes, accounts, sign_up, start
+from watchword.flows.databases import start
+from watchword.flows.users import account_changes, accounts, sign_up
 from watchword.settings import Upstream
-from watchword.store import events, upstream_accounts, users
+from watchword.store import upstream_accounts, users
+from watchword.store.audit import events
 from watchword.store.users import User
 
 __all__ = ["provider"]

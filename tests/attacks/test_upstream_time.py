@@ -25,7 +25,7 @@ from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server
 
 from watchword.flows import factors
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.pages import returning
 from watchword.settings import Upstream
 

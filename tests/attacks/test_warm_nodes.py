@@ -13,9 +13,11 @@ from tests.fixtures.code_flow import register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import account_access, account_changes, api_tokens, client_registry, people
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import Issued
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import account_access, account_changes, people
 from watchword.oauth.errors import OAuthError
 
 STEPS, SEED = 25, 2

@@ -9,9 +9,9 @@ from tests.fixtures.documents import Documents
 from tests.fixtures.servers import Server
 from tests.flows.test_client_credentials import ASSERTION
 
-from watchword.flows import trust_rules
-from watchword.flows.client_registry import Registered
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.jose import jwk
 from watchword.oauth import pkce
 

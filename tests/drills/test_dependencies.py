@@ -21,8 +21,8 @@ from tests.drills.sick import KEY, Elsewhere, Mode
 from tests.drills.world import REDIRECT, SCOPE, Node, World, new_world
 from tests.flows.test_client_credentials import ASSERTION
 
-from watchword.flows import trust_rules
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.jose import jwt
 from watchword.oauth import pkce
 

@@ -24,8 +24,10 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.servers import ISSUER, Server, basic, open_server
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import account_changes, accounts, api_tokens, sessions, trust_rules
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows import api_tokens, sessions
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
+from watchword.flows.users import account_changes, accounts
 from watchword.jose import jwk
 from watchword.settings import SettingsError
 from watchword.store import sessions as store_sessions

@@ -20,10 +20,13 @@ from tests.fixtures.browser import PASSWORD
 from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.servers import free_port
 
-from watchword.flows import accounts, api_tokens, client_registry, start
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.databases import start
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import accounts
 from watchword.settings import Settings
 
 T = TypeVar("T")

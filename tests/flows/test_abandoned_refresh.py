@@ -21,7 +21,7 @@ from tests.fixtures.held_rows import rows_held
 from tests.fixtures.servers import Server, basic
 from uvicorn.server import ServerState
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.http_server.protocol import LeanProtocol
 
 PATIENCE = 30.0

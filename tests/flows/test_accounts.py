@@ -11,10 +11,11 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.credentials import names
-from watchword.flows import account_changes, accounts, people, sign_up
-from watchword.flows.people import Changes
+from watchword.flows.users import account_changes, accounts, people, sign_up
+from watchword.flows.users.people import Changes
 from watchword.oauth.errors import OAuthError
-from watchword.store import api_tokens, events, links, user_changes, users
+from watchword.store import api_tokens, links, user_changes, users
+from watchword.store.audit import events
 
 __all__ = ["ada", "server"]
 

@@ -12,10 +12,11 @@ from tests.fixtures.documents import Documents
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import account_changes, minting, people, subjects
-from watchword.flows.client_registry import Registered
+from watchword.flows import minting, subjects
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.minting import AccessGrant
-from watchword.flows.people import Changes
+from watchword.flows.users import account_changes, people
+from watchword.flows.users.people import Changes
 from watchword.oauth import exchange
 from watchword.oauth.clients import Client, ExchangeRules
 from watchword.oauth.errors import OAuthError

@@ -10,8 +10,9 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.flows.conftest import Stored
 
-from watchword.flows import api_tokens, client_registry, token_verification
+from watchword.flows import api_tokens, token_verification
 from watchword.flows.api_tokens import Issued
+from watchword.flows.clients import client_registry
 from watchword.flows.token_verification import Use
 from watchword.jobs import flush_usage, housekeeping
 from watchword.oauth import token_format

@@ -23,8 +23,9 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic, together
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import account_access, accounts, authorization, sessions
+from watchword.flows import authorization, sessions
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import account_access, accounts
 from watchword.jose import jwk, jwt
 from watchword.store import faults
 from watchword.store.database import Transaction

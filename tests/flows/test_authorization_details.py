@@ -18,9 +18,9 @@ from tests.flows import test_device as devices
 from tests.flows import test_token_exchange as exchanging
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import accounts
-from watchword.flows.client_metadata import to_input
-from watchword.flows.client_registry import Registered, change
+from watchword.flows.clients.client_metadata import to_input
+from watchword.flows.clients.client_registry import Registered, change
+from watchword.flows.users import accounts
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 from watchword.settings import DetailText, Settings, SettingsError, check

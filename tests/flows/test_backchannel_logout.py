@@ -15,11 +15,13 @@ from tests.fixtures.relying_party import RelyingParty, claims_of
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import client_metadata, client_registry, logout_delivery
-from watchword.flows.client_registry import Registered
+from watchword.flows import logout_delivery
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk, jws
 from watchword.oauth import logout
-from watchword.store import clients, events, grants, logout_notices
+from watchword.store import clients, grants, logout_notices
+from watchword.store.audit import events
 from watchword.store.database import Transaction
 from watchword.store.grants import Grant
 

@@ -14,12 +14,13 @@ from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import backup, schema_state, start
-from watchword.flows.master_key import existing_master_keys
+from watchword.flows.databases import backup, schema_state, start
+from watchword.flows.secrets.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import bulk as store
-from watchword.store import events, outbox, restoring, schema
+from watchword.store import outbox, schema
+from watchword.store.audit import events
+from watchword.store.copying import opening, restoring
 from watchword.store.database import StorageUnavailable
 
 NOW = 1_900_000_000
@@ -217,13 +218,13 @@ async def test_a_backup_that_changes_between_its_check_and_its_use_is_refused(
     await server.token(scope="orders:read")
     path, settings = tmp_path / "b.gz", settings_of(server, database=target.address)
     await backup.write_backup(settings_of(server), path, NOW)
-    honest, open_bulk = path.read_bytes(), store.open_bulk
+    honest, open_bulk = path.read_bytes(), opening.open_bulk
 
     async def swapped(*args: Any, **more: Any) -> Any:
         path.write_bytes(gzip.compress(gzip.decompress(honest).replace(b"orders:read", b"watchword:a")))
         return await open_bulk(*args, **more)
 
-    monkeypatch.setattr(store, "open_bulk", swapped)
+    monkeypatch.setattr(opening, "open_bulk", swapped)
     with pytest.raises(OAuthError) as refused:
         await backup.restore_backup(settings, path, NOW)
     assert "changed" in refused.value.description

@@ -15,8 +15,8 @@ from tests.fixtures.disks import no_file_may_grow_beyond
 from tests.fixtures.postgres import Cluster, fresh_postgres
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import backup, start
-from watchword.flows.master_key import existing_master_keys
+from watchword.flows.databases import backup, start
+from watchword.flows.secrets.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 from watchword.store.database import StorageUnavailable

@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
-from watchword.flows import client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction

@@ -16,7 +16,8 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.users import accounts
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
 

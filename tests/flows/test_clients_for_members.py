@@ -22,8 +22,8 @@ from tests.flows import test_trusted_providers as trusted
 from tests.flows.test_groups import put_in
 from tests.flows.test_token_exchange import API, DOWN, service, swap
 
-from watchword.flows import client_metadata, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk
 from watchword.oauth import exchange
 

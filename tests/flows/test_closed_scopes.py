@@ -20,8 +20,9 @@ from tests.flows import test_trusted_providers as trusted
 from tests.flows.test_groups import SCOPE, SCOPES, put_in, signed_in
 from tests.flows.test_token_exchange import API, DOWN, service, swap
 
-from watchword.flows import accounts, token_verification
+from watchword.flows import token_verification
 from watchword.flows.token_verification import Use
+from watchword.flows.users import accounts
 from watchword.jose import jwk
 from watchword.settings import DetailText, ScopeText
 

@@ -16,8 +16,8 @@ from tests.flows.test_console_clients import (
     stored,
 )
 
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.oauth.clients import Client
 from watchword.store import clients
 

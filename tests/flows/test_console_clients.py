@@ -10,8 +10,8 @@ from tests.fixtures.people import Person
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
-from watchword.flows import client_registry, stated_clients
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry, stated_clients
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.oauth.clients import Client
 from watchword.pages import console
 from watchword.store import clients, document_clients

@@ -5,7 +5,7 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.console_forms import act, form_of
 from tests.fixtures.people import Person
 
-from watchword.store import events
+from watchword.store.audit import events
 
 __all__ = ["admin", "server"]
 NEW = "/console/people/new"

@@ -10,8 +10,8 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.console_forms import form_of
 from tests.fixtures.people import Person
 
-from watchword.flows import trust_rules
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.pages import languages
 
 __all__ = ["admin", "server"]

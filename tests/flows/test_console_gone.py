@@ -6,8 +6,9 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 from tests.fixtures.rows import in_turn
 
-from watchword.flows import client_registry, trust_rules
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.clients import client_registry
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 
 __all__ = ["admin", "server"]
 GONE, NOT_HERE = "That was deleted already.", "What you asked for doesn’t exist, or no longer does."

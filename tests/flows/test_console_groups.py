@@ -5,8 +5,8 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.console_forms import act, form_of
 from tests.fixtures.people import Person
 
-from watchword.flows import people
-from watchword.flows.people import Changes
+from watchword.flows.users import people
+from watchword.flows.users.people import Changes
 
 __all__ = ["admin", "server"]
 

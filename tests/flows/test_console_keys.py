@@ -11,7 +11,8 @@ from tests.fixtures.people import Person
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword.flows.keyring import JWKS_MAX_AGE
-from watchword.store import events, keys
+from watchword.store import keys
+from watchword.store.audit import events
 
 __all__ = ["admin", "server"]
 PAGE = "/console/keys"

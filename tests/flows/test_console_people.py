@@ -14,11 +14,12 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import account_changes, accounts, people
-from watchword.flows.people import Changes
+from watchword.flows.users import account_changes, accounts, people
+from watchword.flows.users.people import Changes
 from watchword.pages import console, console_person
-from watchword.store import events, identities
-from watchword.store.events import Event
+from watchword.store import identities
+from watchword.store.audit import events
+from watchword.store.audit.events import Event
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.users import User
 

@@ -10,7 +10,7 @@ from tests.fixtures.people import Person
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.jose import jwk
 from watchword.oauth.clients import Client
 from watchword.pages import console_client_forms, console_client_protocol

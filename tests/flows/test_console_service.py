@@ -14,7 +14,7 @@ from tests.fixtures.servers import Server, open_server
 from watchword.jose import jwk, jwt
 from watchword.pages import console_settings
 from watchword.settings import DetailText, ScopeText, Upstream
-from watchword.store import events
+from watchword.store.audit import events
 
 __all__ = ["admin", "server"]
 CHECK = "/console/check"

@@ -9,9 +9,10 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 from tests.fixtures.rows import in_turn
 
-from watchword.flows import api_tokens, people
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.people import Changes
+from watchword.flows.users import people
+from watchword.flows.users.people import Changes
 from watchword.store import faults
 
 __all__ = ["admin", "server"]

@@ -10,9 +10,11 @@ from tests.fixtures.console_forms import form_of
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
-from watchword.flows import accounts, acting, people, sessions, trust_rules
-from watchword.flows.people import Changes
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows import acting, sessions
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
+from watchword.flows.users import accounts, people
+from watchword.flows.users.people import Changes
 from watchword.oauth.errors import OAuthError
 from watchword.store import users
 

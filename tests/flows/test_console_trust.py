@@ -6,9 +6,9 @@ from tests.fixtures.people import Person
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
-from watchword.flows import trust_rules
-from watchword.store import events
+from watchword.flows.trust import trust_rules
 from watchword.store import trust as store
+from watchword.store.audit import events
 from watchword.store.trust import Rule
 
 __all__ = ["admin", "server"]

@@ -16,7 +16,8 @@ from watchword import jobs
 from watchword.flows import logout_delivery, mail
 from watchword.flows import sessions as flow
 from watchword.flows.mail import Message
-from watchword.store import api_tokens, events, sessions, user_changes
+from watchword.store import api_tokens, sessions, user_changes
+from watchword.store.audit import events
 from watchword.store.database import Transaction
 
 DAY = 86_400

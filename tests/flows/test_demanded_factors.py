@@ -14,7 +14,7 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server, refusal
 
 from watchword.flows import personal_tokens
-from watchword.flows.people import Changes, change
+from watchword.flows.users.people import Changes, change
 from watchword.settings import Upstream
 
 # The application: it demands a second factor of everybody and takes passwords only

@@ -9,13 +9,13 @@ from tests.fixtures.trusted_issuers import CI, JWKS, identity, look, present, re
 from tests.unit.flows.test_desired_clients import KINDS
 
 from watchword.cli import description, toml_text
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.flows.desired import state
 from watchword.flows.desired.clients import Keep
 from watchword.flows.desired.state import Plan
 from watchword.oauth.errors import OAuthError
-from watchword.store import events
+from watchword.store.audit import events
 
 __all__ = ["server"]
 

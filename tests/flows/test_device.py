@@ -13,7 +13,8 @@ from tests.fixtures.servers import Server, basic, open_server, refusal, together
 from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_registry
+from watchword.flows.clients import client_registry
+from watchword.flows.users import accounts
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction

@@ -9,7 +9,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, refusal, together
 from tests.flows.test_first_sign_in import csrf_of
 
-from watchword.store import events
+from watchword.store.audit import events
 
 HOSTILE = [
     "",

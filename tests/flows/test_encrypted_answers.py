@@ -12,8 +12,8 @@ from tests.fixtures.documents import Documents
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
-from watchword.flows import client_keys
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_keys
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.oauth.errors import OAuthError
 

@@ -9,7 +9,8 @@ from tests.fixtures.code_flow import obtain_code, redeem, refresh, register
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 
-from watchword.flows import api_tokens, client_metadata, client_registry, examination
+from watchword.flows import api_tokens, examination
+from watchword.flows.clients import client_metadata, client_registry
 from watchword.jose import jwk, jwt
 from watchword.oauth import token_format
 from watchword.store import token_usage

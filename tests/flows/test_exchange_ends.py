@@ -16,8 +16,8 @@ from tests.flows.test_token_exchange import (
     switch,
 )
 
-from watchword.flows import account_changes
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import account_changes
 from watchword.jose import jws
 from watchword.oauth import exchange, status_list
 

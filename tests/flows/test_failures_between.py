@@ -25,13 +25,15 @@ from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server
 
 from watchword import jobs
-from watchword.flows import account_changes, factors, mail, people, recovery
+from watchword.flows import factors, mail
 from watchword.flows import sessions as sessions_flow
-from watchword.flows.account_changes import UNTOLD
 from watchword.flows.factors import FactorRefused
 from watchword.flows.mail import Origin
-from watchword.flows.people import Changes
-from watchword.store import events, faults, outbox, sessions
+from watchword.flows.users import account_changes, people, recovery
+from watchword.flows.users.account_changes import UNTOLD
+from watchword.flows.users.people import Changes
+from watchword.store import faults, outbox, sessions
+from watchword.store.audit import events
 from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.sessions import Session
 

@@ -15,8 +15,9 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_metadata, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import accounts
 from watchword.jose import jwk, jwt
 from watchword.oauth import pkce
 from watchword.oauth.clients import SecurityProfile

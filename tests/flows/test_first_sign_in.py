@@ -4,7 +4,8 @@ import re
 
 from tests.fixtures.servers import Server
 
-from watchword.flows import accounts, start
+from watchword.flows.databases import start
+from watchword.flows.users import accounts
 
 PASSWORD = "correct horse battery staple"
 

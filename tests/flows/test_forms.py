@@ -12,7 +12,9 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import people, personal_tokens, start
+from watchword.flows import personal_tokens
+from watchword.flows.databases import start
+from watchword.flows.users import people
 from watchword.settings import ScopeText
 from watchword.store import factors as factor_store
 from watchword.store import faults, users

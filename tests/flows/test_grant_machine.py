@@ -24,9 +24,10 @@ from tests.fixtures.code_flow import redeem, refresh, refresh_and_leave, registe
 from tests.fixtures.people import PASSWORD
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import accounts, authorization, consents, sessions
-from watchword.flows.client_registry import Registered
+from watchword.flows import authorization, consents, sessions
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.consents import Agreed
+from watchword.flows.users import accounts
 from watchword.oauth import authorization as rules
 from watchword.oauth.authorization import Rules
 from watchword.store.sessions import Session

@@ -21,9 +21,10 @@ from tests.fixtures.relying_party import claims_of
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import accounts, api_tokens, people
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.people import Changes
+from watchword.flows.users import accounts, people
+from watchword.flows.users.people import Changes
 from watchword.oauth.errors import OAuthError
 from watchword.settings import ScopeText, SettingsError
 from watchword.store import api_tokens as tokens

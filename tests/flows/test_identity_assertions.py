@@ -14,7 +14,7 @@ from tests.fixtures.trusted_issuers import MCP, ada, people
 from tests.flows.test_fapi2 import Bank
 from tests.flows.test_first_sign_in import csrf_of
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jws, jwt
 from watchword.jose.jwk import b64decode
 from watchword.oauth import exchange, identity_assertion

@@ -6,9 +6,9 @@ import pytest
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
 
 INACTIVE = {"active": False}
 

@@ -22,8 +22,9 @@ from tests.fixtures.trusted_issuers import (
     trust,
 )
 
-from watchword.flows import assertions, client_registry, trust_rules
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.trust import assertions, trust_rules
 from watchword.jose import jwk
 from watchword.store.database import Transaction
 

@@ -11,8 +11,8 @@ from tests.fixtures.people import Person
 from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 
-from watchword.flows import people
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import people
 
 SCOPE = "openid offline_access orders:read"
 

@@ -14,7 +14,7 @@ from tests.flows.test_token_exchange import API, DOWN, FORMATS, caller, look, ow
 from watchword.flows import api_tokens, leaks
 from watchword.flows.api_tokens import Issued
 from watchword.oauth import token_format
-from watchword.store import events
+from watchword.store.audit import events
 
 
 async def end(server: Server, text: str) -> tuple[str, bool]:

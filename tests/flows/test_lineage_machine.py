@@ -15,8 +15,9 @@ from tests.fixtures.servers import Server, open_server
 from tests.flows.test_status_lists import claims_of, status_of
 from tests.flows.test_token_exchange import API, DOWN, service, swap, switch
 
-from watchword.flows import account_changes, accounts, api_tokens
-from watchword.flows.client_registry import Registered
+from watchword.flows import api_tokens
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import account_changes, accounts
 from watchword.guard.ended import Ended
 from watchword.jose import jws, jwt
 from watchword.oauth import ended, status_list

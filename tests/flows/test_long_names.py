@@ -3,7 +3,8 @@
 from tests.fixtures.servers import Server
 from tests.store.made import client
 
-from watchword.flows import accounts, client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.users import accounts
 from watchword.store import clients
 
 

@@ -17,7 +17,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, free_port, open_server
 
 from watchword import jobs, smtp
-from watchword.flows import sign_up
+from watchword.flows.users import sign_up
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
 from watchword.smtp import Letter, MailError

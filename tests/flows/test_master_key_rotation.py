@@ -15,13 +15,16 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 from tests.store.made import execute
 
-from watchword.flows import backup, master_key, passkeys, root_secret, start
+from watchword.flows import passkeys
+from watchword.flows.databases import backup, start
+from watchword.flows.databases.master_key_rotation import rotate
 from watchword.flows.keyring import NONCE_KEY, Keyring
-from watchword.flows.master_key_rotation import rotate
-from watchword.flows.secret import Secret
+from watchword.flows.secrets import master_key, root_secret
+from watchword.flows.secrets.secret import Secret
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import events, keys
+from watchword.store import keys
+from watchword.store.audit import events
 from watchword.store.database import StorageUnavailable, Transaction
 
 REFUSED = "does not belong to this database"
@@ -274,10 +277,10 @@ async def test_a_database_of_an_earlier_release_keeps_its_master_key_as_its_root
 SCRIPT = """
 import asyncio, os, signal, sys
 from pathlib import Path
-from watchword.flows import start, master_key_rotation
+from watchword.flows.databases import start, master_key_rotation
 from watchword.settings import Settings
-from watchword.store.bulk_postgres import PostgresBulk
-from watchword.store.bulk_sqlite import SqliteBulk
+from watchword.store.copying.bulk_postgres import PostgresBulk
+from watchword.store.copying.bulk_sqlite import SqliteBulk
 
 folder = Path(sys.argv[2])
 settings = Settings(database=sys.argv[1], key_file=str(folder / "key"), issuer="http://localhost")

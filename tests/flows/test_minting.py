@@ -4,8 +4,9 @@ import pytest
 from tests.fixtures.accounts import PASSWORD
 from tests.fixtures.servers import Server
 
-from watchword.flows import accounts, minting
+from watchword.flows import minting
 from watchword.flows.minting import AccessGrant
+from watchword.flows.users import accounts
 from watchword.oauth.errors import OAuthError
 from watchword.store.database import Transaction
 

@@ -16,13 +16,15 @@ from tests.fixtures.postgres import Cluster, Store, fresh_postgres, impatience
 from tests.fixtures.servers import Server, open_server
 from tests.store.made import count, select
 
-from watchword.flows import backup, move, schema_state
-from watchword.flows.master_key import existing_master_keys
-from watchword.flows.move import Progress
-from watchword.flows.secret import Secret
+from watchword.flows.databases import backup, move, schema_state
+from watchword.flows.databases.move import Progress
+from watchword.flows.secrets.master_key import existing_master_keys
+from watchword.flows.secrets.secret import Secret
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import bulk, capture, copying, events, schema
+from watchword.store import schema
+from watchword.store.audit import events
+from watchword.store.copying import bulk, capture, transfer
 from watchword.store.database import StorageUnavailable
 from watchword.testing.empty import empty_file
 
@@ -126,14 +128,14 @@ async def test_what_changes_while_it_is_copied_arrives_as_it_is_in_the_end(
         made = await server.token(name=f"later {n}")
         await database.write(_exchange, n, made.token.id)
 
-    original = copying.step
+    original = transfer.step
 
     async def step(*args: Any) -> Any:
         await change(len(changed))
         changed.append(asyncio.create_task(asyncio.sleep(0)))
         return await original(*args)
 
-    monkeypatch.setattr(copying, "step", step)
+    monkeypatch.setattr(transfer, "step", step)
     await database.write(_people)
     await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
     tables = [table.name for table in schema.tables(schema.newest()) if table.name not in ("facts", "events")]
@@ -221,10 +223,10 @@ async def test_who_is_amidst_of_writing_when_the_move_switches_does_not_end_it(
 
 SCRIPT = """
 import asyncio, os, signal, sys
-from watchword.flows import move
-from watchword.flows.master_key import existing_master_keys
+from watchword.flows.databases import move
+from watchword.flows.secrets.master_key import existing_master_keys
 from watchword.settings import Settings
-from watchword.store import bulk
+from watchword.store.copying import bulk
 
 bulk.BATCH = 2
 source, target, key, phase, left = *sys.argv[1:5], int(sys.argv[5])
@@ -279,14 +281,14 @@ async def test_a_row_that_differs_is_found_before_the_switch(
     server: Server, target: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokens = await fill(server)
-    original = copying.compare
+    original = transfer.compare
 
     async def damage(source: Any, other: Any, tables: Any, table: Any) -> Any:
         if table.name == "api_tokens":
             await other.run("UPDATE api_tokens SET scope = 'watchword:admin'")
         return await original(source, other, tables, table)
 
-    monkeypatch.setattr(copying, "compare", damage)
+    monkeypatch.setattr(transfer, "compare", damage)
     with pytest.raises(StorageUnavailable, match="rows of api_tokens differ"):
         await move.move(server.settings.database, target.address, existing_master_keys(server.settings))
     assert await active(server, tokens[0])
@@ -309,7 +311,7 @@ async def test_a_target_in_use_is_left_alone_and_an_abandoned_move_leaves_no_tra
     async def fail(*_: object) -> None:
         raise StorageUnavailable("the network is gone")
 
-    monkeypatch.setattr(copying, "compare", fail)
+    monkeypatch.setattr(transfer, "compare", fail)
     with pytest.raises(StorageUnavailable, match="network"):
         await move.move(
             server.settings.database, target.address, existing_master_keys(server.settings), replace=True

@@ -11,15 +11,16 @@ from tests.fixtures.accounts import make
 from tests.fixtures.postgres import fresh_postgres, impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import backup, move
-from watchword.flows.master_key import existing_master_keys
-from watchword.flows.move import Moved, Progress
+from watchword.flows.databases import backup, move
+from watchword.flows.databases.move import Moved, Progress
+from watchword.flows.secrets.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
-from watchword.store import capture, factors, schema
-from watchword.store.bulk import open_bulk
+from watchword.store import factors, schema
+from watchword.store.copying import capture
+from watchword.store.copying.opening import open_bulk
 from watchword.store.database import StorageUnavailable, Transaction
-from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite.database import SqliteDatabase
 
 STEP = 50_000_000
 

@@ -20,9 +20,10 @@ from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, register
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Process, Server, open_server, serve
 
-from watchword.flows import client_certificates, client_registry, start
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_certificates, client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.databases import start
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk
 from watchword.oauth.clients import Origin

@@ -10,7 +10,7 @@ from tests.fixtures.certificates import LOCALHOST, Pair, make, trusting
 from tests.fixtures.servers import serve
 from tests.flows.test_mtls import NAMES, SUBJECTS, Secured
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 
 
 @pytest.fixture(scope="module")

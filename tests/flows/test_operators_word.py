@@ -11,7 +11,7 @@ from tests.fixtures.registering import server as registering
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_client_documents import begin, consent_of, server
 
-from watchword.flows import client_documents, client_metadata, client_registry, stated_clients
+from watchword.flows.clients import client_documents, client_metadata, client_registry, stated_clients
 from watchword.flows.registration import METHODS
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwk

@@ -7,10 +7,10 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import open_server
 from tests.flows.test_backup import NOW, settings_of, target
 
-from watchword.flows import backup, move
-from watchword.flows.master_key import existing_master_keys
+from watchword.flows.databases import backup, move
+from watchword.flows.secrets.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
-from watchword.store import bulk as store
+from watchword.store.copying import bulk as store
 from watchword.store.database import StorageUnavailable
 
 __all__ = ["target"]

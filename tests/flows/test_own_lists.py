@@ -12,7 +12,7 @@ from tests.fixtures.servers import open_server
 from tests.flows.test_people_api import headers
 from tests.store.made import execute
 
-from watchword.flows import accounts
+from watchword.flows.users import accounts
 from watchword.pages import account
 from watchword.store import grants
 

@@ -15,7 +15,7 @@ from tests.fixtures.servers import Server, open_server
 
 from watchword.app import check_files
 from watchword.pages.console import SECTIONS
-from watchword.pages.render import DECLARATION, TEMPLATES
+from watchword.pages.contract import DECLARATION, TEMPLATES
 from watchword.settings import Settings, SettingsError, Upstream
 
 

@@ -19,7 +19,7 @@ from tests.fixtures.accounts import (
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server
 
-from watchword.store import events
+from watchword.store.audit import events
 
 __all__ = ["ada", "server"]
 

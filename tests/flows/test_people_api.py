@@ -24,10 +24,11 @@ from tests.fixtures.servers import Server, open_server
 
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
-from watchword.flows import accounts, sessions
-from watchword.flows import people as people_flow
-from watchword.flows.people import Changes, change
+from watchword.flows import sessions
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import accounts
+from watchword.flows.users import people as people_flow
+from watchword.flows.users.people import Changes, change
 from watchword.jose import strict_json
 from watchword.store import links
 from watchword.store.users import User

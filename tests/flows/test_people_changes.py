@@ -10,11 +10,11 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 from tests.flows.test_people_api import headers
 
-from watchword.flows import account_changes, people
-from watchword.flows.people import Changes
+from watchword.flows.users import account_changes, people
+from watchword.flows.users.people import Changes
 from watchword.oauth.errors import OAuthError
 from watchword.store import factors, faults
-from watchword.store.events import list_events
+from watchword.store.audit.events import list_events
 from watchword.store.user_changes import mail_reset_link, set_disabled
 from watchword.store.users import find_user
 

@@ -13,10 +13,11 @@ from tests.fixtures.people import Person
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import people_import
-from watchword.flows.people_import import Imported, Ready, Refusal
+from watchword.flows.users import people_import
+from watchword.flows.users.people_import import Imported, Ready, Refusal
 from watchword.oauth.errors import OAuthError
-from watchword.store import events, users
+from watchword.store import users
+from watchword.store.audit import events
 
 WORD = "password"
 HASH = "$pbkdf2-sha256$i=27500$c2FsdHNhbHRzYWx0c2FsdA==$FLAKrylANDgDgtPBQiUvp4/v52EpM6tnb3b2ZEP26EQ="

@@ -14,10 +14,11 @@ from tests.fixtures.people import Person
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import open_server
 
-from watchword.flows import client_metadata, client_registry, playground
+from watchword.flows import playground
+from watchword.flows.clients import client_metadata, client_registry
 from watchword.settings.options import ScopeText
-from watchword.store import events
-from watchword.store.events import Event
+from watchword.store.audit import events
+from watchword.store.audit.events import Event
 
 __all__ = ["admin", "documents", "server"]
 PAGE = "/console/playground"

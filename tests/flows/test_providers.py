@@ -20,8 +20,8 @@ from tests.fixtures.lying_provider import (
 from tests.fixtures.people import PASSWORD, Person
 from tests.fixtures.servers import Server, open_server, together
 
-from watchword.flows import accounts
 from watchword.flows.outbound import RETRY_AFTER
+from watchword.flows.users import accounts
 from watchword.settings import SettingsError, Upstream, load
 
 __all__ = ["provider", "server"]

@@ -7,7 +7,8 @@ from tests.fixtures.code_flow import answer_of
 from tests.fixtures.servers import Server
 from tests.flows.test_fapi2 import Bank
 
-from watchword.flows import account_access, authorization, sessions
+from watchword.flows import authorization, sessions
+from watchword.flows.users import account_access
 from watchword.store import faults
 
 

@@ -11,7 +11,7 @@ from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server
 from tests.flows.test_secrets_told_once import FailsAfterAWrite
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.settings import Settings
 from watchword.store.conditions import from_address
 

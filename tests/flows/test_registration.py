@@ -12,11 +12,11 @@ from tests.flows.conftest import Stored
 from tests.flows.test_first_sign_in import PASSWORD
 
 from watchword import jobs
-from watchword.flows import accounts, client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.users import accounts
 from watchword.jose import jwk, jwt
 
 __all__ = ["server"]
-
 
 DAY = 86_400
 

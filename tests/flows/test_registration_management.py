@@ -9,7 +9,7 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts
+from watchword.flows.users import accounts
 
 __all__ = ["server"]
 

@@ -9,8 +9,8 @@ from tests.fixtures.servers import ISSUER, Server, basic, open_server
 from tests.flows.test_backup import settings_of
 
 from watchword.credentials import totp
-from watchword.flows import backup
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.databases import backup
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store import factors

@@ -18,7 +18,8 @@ from tests.fixtures.code_flow import (
 from tests.fixtures.servers import Server, basic
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts, client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.users import accounts
 from watchword.jose import jwk, jwt
 from watchword.oauth.clients import TokenFormat
 from watchword.oauth.errors import OAuthError

@@ -20,8 +20,8 @@ from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, together
 
 from watchword.credentials.email_code import MAX_ATTEMPTS
-from watchword.flows import people
-from watchword.flows.people import Changes
+from watchword.flows.users import people
+from watchword.flows.users.people import Changes
 from watchword.store import factors, faults
 
 __all__ = ["ada", "server"]

@@ -23,8 +23,8 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server, together
 
 from watchword import jobs
-from watchword.flows import client_metadata, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.store.database import Transaction
 
 __all__ = ["ada"]

@@ -11,8 +11,8 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 from tests.flows.test_fapi2 import Bank
 
-from watchword.flows import client_keys
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_keys
+from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.jose.strict_json import encode
 from watchword.oauth.errors import OAuthError

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import client_metadata, client_registry, minting, statuses
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
+from watchword.flows import minting, statuses
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.minting import AccessGrant
 from watchword.jose import jws, jwt
 from watchword.oauth import status_list

@@ -12,9 +12,11 @@ from tests.fixtures.servers import Server, basic, refusal
 from tests.fixtures.trusted_issuers import look
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import account_changes, accounts, client_metadata, client_registry, minting
-from watchword.flows.client_registry import Registered
+from watchword.flows import minting
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.minting import AccessGrant
+from watchword.flows.users import account_changes, accounts
 from watchword.jose import jwk, jwt
 from watchword.oauth import exchange
 from watchword.oauth.clients import ExchangeRules

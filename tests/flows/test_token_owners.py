@@ -3,8 +3,9 @@
 import pytest
 from tests.fixtures.servers import Server
 
-from watchword.flows import account_changes, accounts, api_tokens, token_verification
+from watchword.flows import api_tokens, token_verification
 from watchword.flows.token_verification import Use
+from watchword.flows.users import account_changes, accounts
 
 
 @pytest.mark.parametrize("typed", ["ada@example.com", "Ada@Example.COM"])

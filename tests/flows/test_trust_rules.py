@@ -16,7 +16,7 @@ from tests.fixtures.trusted_issuers import (
     trust,
 )
 
-from watchword.flows import trust_rules
+from watchword.flows.trust import trust_rules
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 

@@ -22,10 +22,10 @@ from tests.fixtures.trusted_issuers import (
 )
 from tests.flows.test_first_sign_in import PASSWORD
 
-from watchword.flows import accounts
-from watchword.flows import people as people_flow
-from watchword.flows.client_registry import Registered
-from watchword.flows.people import Changes
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.users import accounts
+from watchword.flows.users import people as people_flow
+from watchword.flows.users.people import Changes
 from watchword.jose import jwk, jwt
 from watchword.jose.jwk import Key
 from watchword.store.database import Transaction

@@ -9,7 +9,7 @@ from tests.fixtures.certificates import make
 from tests.fixtures.servers import open_server
 from tests.store.made import execute
 
-from watchword.flows import client_certificates
+from watchword.flows.clients import client_certificates
 from watchword.jose import jwk
 
 VERSION = b"\xa0\x03\x02\x01"  # RFC 5280 §4.1.2.1

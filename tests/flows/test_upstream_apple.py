@@ -16,7 +16,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server
 from tests.store.made import select
 
-from watchword.flows import upstream_secret
+from watchword.flows.upstream import upstream_secret
 from watchword.jose import jwk, jwt
 from watchword.settings import Settings, SettingsError, Upstream, load
 

@@ -4,8 +4,8 @@ import pytest
 from tests.fixtures.servers import Server
 
 from watchword.credentials.upstream import LIFETIME, Attempt
-from watchword.flows import upstream
-from watchword.flows.upstream import Begun
+from watchword.flows.upstream import provider_sign_in
+from watchword.flows.upstream.provider_sign_in import Begun
 
 ATTEMPT = Attempt(
     "https://hub.example", "state", "nonce", "verifier", "http://localhost/upstream/hub/callback"
@@ -26,6 +26,6 @@ async def test_an_attempt_is_for_one_provider_and_one_browser_and_for_ten_minute
 ) -> None:
     runtime = server.runtime
     begun = Begun("hub", ATTEMPT, "/account", runtime.now())
-    sealed = runtime.root.seal_text("upstream", "browser", upstream._encode(begun))
+    sealed = runtime.root.seal_text("upstream", "browser", provider_sign_in._encode(begun))
     server.clock.advance(later)
-    assert upstream.open_attempt(runtime, name, browser, sealed) == (begun if found else None)
+    assert provider_sign_in.open_attempt(runtime, name, browser, sealed) == (begun if found else None)

@@ -16,7 +16,8 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.relying_party import RelyingParty
 from tests.fixtures.servers import Server, open_server
 
-from watchword.flows import logout_delivery, sessions, upstream_logout
+from watchword.flows import logout_delivery, sessions
+from watchword.flows.upstream import upstream_logout
 from watchword.jose import jwk, jwt
 from watchword.oauth import logout
 from watchword.ratelimit import LocalBuckets

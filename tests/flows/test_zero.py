@@ -25,8 +25,9 @@ from tests.fixtures.people import Person, letters
 from tests.fixtures.servers import Server, open_server, together
 from tests.flows.test_first_sign_in import PASSWORD, csrf_of
 
-from watchword.flows import account_changes, identities
+from watchword.flows import identities
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import account_changes
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 from watchword.store import factors

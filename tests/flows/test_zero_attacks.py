@@ -28,7 +28,8 @@ from tests.flows.conftest import Stored
 
 from watchword import jobs
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import account_changes, identities
+from watchword.flows import identities
+from watchword.flows.users import account_changes
 from watchword.jose import jwk
 from watchword.oauth.errors import OAuthError
 from watchword.store import identities as store

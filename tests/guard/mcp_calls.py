@@ -11,7 +11,7 @@ from mcp.client.streamable_http import streamable_http_client
 from tests.fixtures.live import Live
 from tests.fixtures.mcp_memory import Memory
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 
 
 def machine(live: Live, resource: str, scope: str = "weather:read") -> Registered:

@@ -15,9 +15,10 @@ from tests.fixtures.commands import run_cli
 from tests.fixtures.live import Live
 from tests.fixtures.servers import Process, Server, free_port, serve
 
-from watchword.flows import api_tokens, client_registry
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.guard import Refused
 from watchword.guard.fastapi import Guard, Principal
 from watchword.guard.presented import Presented

@@ -8,8 +8,8 @@ import httpx
 import pytest
 from tests.fixtures.live import Live
 
-from watchword.flows import client_metadata, client_registry
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_registry import Registered
 from watchword.guard import Guard, Refused, background, ended
 from watchword.guard.presented import Presented
 from watchword.guard.verifier import LEEWAY

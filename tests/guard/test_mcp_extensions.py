@@ -18,9 +18,9 @@ from tests.fixtures.trusted_issuers import JWKS, KEY, PROVIDER
 from tests.guard.mcp_calls import connected
 from tests.guard.mcp_servers import by_wrapping
 
-from watchword.flows import trust_rules
-from watchword.flows.client_registry import Registered
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.clients.client_registry import Registered
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.jose import jwt
 
 

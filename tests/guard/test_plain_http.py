@@ -14,7 +14,7 @@ from tests.guard.example_apps import load
 from watchword.app import App
 from watchword.guard import Guard, Refused, asgi, django, wsgi
 from watchword.guard.guard import Presented
-from watchword.store import events
+from watchword.store.audit import events
 from watchword.testing.kit import Auth
 
 PUBLIC = "93.184.216.34"

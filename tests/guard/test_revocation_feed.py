@@ -25,7 +25,8 @@ from tests.fixtures.live import Live
 from tests.fixtures.postgres import Store
 from tests.fixtures.servers import basic, free_port, open_server, serve
 
-from watchword.flows import api_tokens, client_registry, sessions
+from watchword.flows import api_tokens, sessions
+from watchword.flows.clients import client_registry
 from watchword.guard import Guard, Principal, Refused, background
 from watchword.guard.feed import Feed
 from watchword.guard.issuer import Issuer

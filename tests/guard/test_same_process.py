@@ -11,7 +11,8 @@ from tests.guard.test_guard import dpop
 
 from watchword.guard import Guard, Presented, Refused
 from watchword.jose import jwk
-from watchword.store import events, token_usage
+from watchword.store import token_usage
+from watchword.store.audit import events
 
 
 async def test_it_answers_threads_and_other_loops_than_its_own(store: Store, tmp_path: Path) -> None:

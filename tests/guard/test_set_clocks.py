@@ -8,7 +8,7 @@ import pytest
 from tests.fixtures.live import Live
 from tests.guard.test_last_moments import accepts
 
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients.client_registry import Registered
 from watchword.guard import Guard, background
 from watchword.guard.ended import WAIT, Ended
 from watchword.oauth.ended import Entry, Page, digest, mark

@@ -20,7 +20,8 @@ from tests.fixtures.servers import free_port
 from tests.interop.relying_party import CALLBACK, RelyingParty, Visitor
 
 from watchword.app import App
-from watchword.flows import logout_delivery, people
+from watchword.flows import logout_delivery
+from watchword.flows.users import people
 from watchword.settings import Settings
 from watchword.testing.clock import Clock
 from watchword.testing.worker import Worker

@@ -4,8 +4,9 @@ import hashlib
 from typing import Any
 
 from watchword.oauth.clients import Client
-from watchword.store import api_tokens, consents, events, grants
+from watchword.store import api_tokens, consents, grants
 from watchword.store.api_tokens import ApiToken
+from watchword.store.audit import events
 from watchword.store.database import Database, Row, Transaction
 from watchword.store.grants import Code, Grant
 from watchword.store.keys import StoredKey

@@ -15,7 +15,6 @@ from watchword.store import (
     clients,
     consents,
     document_clients,
-    events,
     identities,
     logout_notices,
     registrations,
@@ -23,6 +22,7 @@ from watchword.store import (
     users,
 )
 from watchword.store import ended as endings
+from watchword.store.audit import events
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session

@@ -9,8 +9,9 @@ import pytest_asyncio
 from tests.fixtures.postgres import AUDIT_KEY, Store
 from tests.store.made import NOW, digest, note
 
-from watchword.store import bulk, capture, copying, schema, tokens, users
-from watchword.store.bulk import open_bulk
+from watchword.store import schema, tokens, users
+from watchword.store.copying import bulk, capture, transfer
+from watchword.store.copying.opening import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.users import User
 
@@ -38,7 +39,7 @@ async def moving(store: Store, tmp_path: Path) -> AsyncIterator[tuple[Database, 
     await capture.begin_capture(source.bulk, TABLES, "the move", postgres=store.kind == "postgres")
     await source.commit()
     await target.begin()
-    await copying.prepare(target.bulk, schema.newest(), "the move", NOW)
+    await transfer.prepare(target.bulk, schema.newest(), "the move", NOW)
     await target.commit()
     yield database, source, target
     await target.close()
@@ -53,7 +54,7 @@ async def test_changes_are_carried_over_many_at_a_time(moving: tuple[Database, A
     for n in range(250):
         await database.write(tokens.use_identifier, digest(f"proof {n}"), NOW + n)
     source.asked = target.asked = 0
-    assert await copying.catch_up(source, target, TABLES) >= 250
+    assert await transfer.catch_up(source, target, TABLES) >= 250
     assert source.asked + target.asked < 100, "fewer than there are rows"
     found = await target.all("SELECT digest, expires_at FROM used_identifiers ORDER BY expires_at")
     assert [(row["digest"], row["expires_at"]) for row in found] == [
@@ -68,11 +69,11 @@ async def test_what_changes_during_a_comparison_is_carried_over_meanwhile(
     compared = next(table for table in TABLES if table.name == "used_identifiers")
     for n in range(60):
         await database.write(tokens.use_identifier, digest(f"proof {n}"), NOW)
-    await copying.catch_up(source, target, TABLES)
+    await transfer.catch_up(source, target, TABLES)
     monkeypatch.setattr(bulk, "BATCH", 20)
     for n in range(60, 90):
         await database.write(tokens.use_identifier, digest(f"proof {n}"), NOW)
-    assert (await copying.compare(source, target, TABLES, compared))[0] > 60
+    assert (await transfer.compare(source, target, TABLES, compared))[0] > 60
     assert len(await capture.changes(source, TABLES)) <= 20, "each batch reads all that is noted"
 
 
@@ -85,7 +86,7 @@ async def test_a_value_that_another_row_still_holds_is_carried_over_after_it(
         await database.write(
             users.create_user, user, canonical_email=None, password_hash=None, actor="test", **forms
         )
-    await copying.catch_up(source, target, TABLES)
+    await transfer.catch_up(source, target, TABLES)
 
     async def rename(tx: Transaction) -> None:
         for name, new in (("eve", "eva"), ("bob", "eve"), ("ada", "bob")):
@@ -94,7 +95,7 @@ async def test_a_value_that_another_row_still_holds_is_carried_over_after_it(
             )
 
     await database.write(rename)
-    await copying.catch_up(source, target, TABLES)
+    await transfer.catch_up(source, target, TABLES)
     found = await target.all("SELECT skeleton FROM users ORDER BY id")
     assert [row["skeleton"] for row in found] == ["bob", "eve", "eva"]
 

@@ -10,10 +10,11 @@ from tests.fixtures.servers import Server
 from tests.store.made import DAY, NOW, breaks, client, count, execute, note, select
 
 from watchword import jobs
-from watchword.store import clients, events
-from watchword.store.chain import LINK_EVERY, RENEW_AFTER, event_hash
+from watchword.store import clients
+from watchword.store.audit import events
+from watchword.store.audit.chain import LINK_EVERY, RENEW_AFTER, event_hash
 from watchword.store.database import Database
-from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite.database import SqliteDatabase
 
 Nodes = tuple[Database, Database]
 

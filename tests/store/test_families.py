@@ -13,7 +13,7 @@ from watchword.store.database import Database
 from watchword.store.grants import Grant, Standing
 from watchword.store.redemption import Bought
 from watchword.store.sessions import Session
-from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite.database import SqliteDatabase
 
 LIMITS = Limits(idle=30 * DAY, lifetime=180 * DAY, grace=10)
 MARK = b"mark0001"

@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.postgres import Cluster, Store, fresh_postgres
 from tests.store.made import DAY, NOW, digest, select
 
-from watchword.flows import backup
+from watchword.flows.databases import backup
 from watchword.oauth.refresh import Limits
 from watchword.settings import Settings
 from watchword.store import migrate, redemption, soundness

@@ -10,7 +10,8 @@ from tests.fixtures.postgres import Store, race
 from tests.store.made import NOW, count, digest
 from tests.store.test_postgres_ends import prepare, until_waiting
 
-from watchword.store import events, links, new_accounts, user_changes, users
+from watchword.store import links, new_accounts, user_changes, users
+from watchword.store.audit import events
 from watchword.store.database import Database
 from watchword.store.links import Link
 from watchword.store.users import User

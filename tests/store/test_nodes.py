@@ -13,7 +13,7 @@ from watchword.http_server.exchange import run_hot
 from watchword.oauth.errors import OAuthError
 from watchword.store import clients, keys, tokens
 from watchword.store.database import AuditEntry, Change, Database, Transaction
-from watchword.store.sqlite import SqliteDatabase
+from watchword.store.sqlite.database import SqliteDatabase
 
 Nodes = tuple[Database, Database]
 PATIENCE = 1.0  # seconds by which a node may be late at most

@@ -12,7 +12,6 @@ from watchword.store import (
     api_tokens,
     clients,
     consents,
-    events,
     limits,
     migrate,
     overview,
@@ -20,8 +19,9 @@ from watchword.store import (
     token_purge,
     users,
 )
+from watchword.store.audit import events
 from watchword.store.database import drive
-from watchword.store.sqlite_transaction import SqliteTransaction
+from watchword.store.sqlite.transaction import SqliteTransaction
 
 NOW = 1_700_000_000
 COUNTS = "how much there is of everything"

@@ -16,8 +16,8 @@ from tests.store.made import count, note
 from tests.store.test_postgres_sessions import SHOWN, shown
 
 from watchword.store.database import Database, StorageUnavailable, Transaction
-from watchword.store.postgres import PostgresDatabase
-from watchword.store.postgres_replica import Replica
+from watchword.store.postgres.database import PostgresDatabase
+from watchword.store.postgres.replica import Replica
 
 pytestmark = pytest.mark.pgbouncer
 

@@ -14,9 +14,10 @@ from tests.store.made import NOW, access_token, digest
 from tests.store.test_families import LIMITS, MARK, begin, rotate, settle, standing
 from tests.store.test_postgres_ends import prepare
 
-from watchword.store import changes, grants, keys, redemption, tokens
+from watchword.store import grants, keys, redemption, tokens
 from watchword.store.conditions import in_session, on_ordinary
 from watchword.store.database import Database
+from watchword.store.postgres import changes
 
 __all__ = ["node"]
 

@@ -11,7 +11,7 @@ from tests.fixtures.postgres import AUDIT_KEY, Cluster, Store, give
 from tests.store.backends import cluster_of, until
 from tests.store.made import select
 
-from watchword.store import bulk
+from watchword.store.copying import bulk
 from watchword.store.database import StorageUnavailable
 
 pytestmark = pytest.mark.postgres

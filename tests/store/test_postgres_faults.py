@@ -13,9 +13,9 @@ from tests.store.backends import backends, cluster_of, gone, name_of, node, unti
 from tests.store.made import NOW, access_token, breaks, count, digest, note, select
 
 from watchword.store import keys, tokens
-from watchword.store.bulk import open_bulk
+from watchword.store.copying.opening import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
-from watchword.store.postgres import PostgresDatabase
+from watchword.store.postgres.database import PostgresDatabase
 
 __all__ = ["node"]
 

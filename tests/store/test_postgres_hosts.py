@@ -17,11 +17,11 @@ from tests.fixtures.servers import free_port
 from tests.store.backends import cluster_of, gone, name_of, until
 from tests.store.made import count, note, select
 
-from watchword.store import postgres_hosts
-from watchword.store.bulk import open_bulk
+from watchword.store.copying.opening import open_bulk
 from watchword.store.database import StorageUnavailable
-from watchword.store.postgres import PostgresDatabase
-from watchword.store.postgres_pool import Connection, cut
+from watchword.store.postgres import hosts
+from watchword.store.postgres.database import PostgresDatabase
+from watchword.store.postgres.pool import Connection, cut
 
 pytestmark = pytest.mark.postgres
 PORT = "SELECT inet_server_port() AS port"
@@ -104,7 +104,7 @@ async def test_that_there_are_standbys_alone_is_said_in_words(
         await open_bulk(address, AUDIT_KEY)
 
 
-def slow_to(cluster: Cluster) -> postgres_hosts.Connect:
+def slow_to(cluster: Cluster) -> hosts.Connect:
     """Return what connects, to one server later than to the others."""
 
     async def connect(address: str, **options: Any) -> Connection:
@@ -116,8 +116,8 @@ def slow_to(cluster: Cluster) -> postgres_hosts.Connect:
     return connect
 
 
-async def leads_to(hosts: postgres_hosts.Hosts, cluster: Cluster) -> bool:
-    connection = await hosts.connect()
+async def leads_to(named: hosts.Hosts, cluster: Cluster) -> bool:
+    connection = await named.connect()
     try:
         return bool(await connection.fetchval("SELECT inet_server_port()") == cluster.port)
     except asyncpg.ConnectionDoesNotExistError:  # cut, as it leads to the former one
@@ -148,17 +148,17 @@ async def test_a_promotion_is_followed_and_the_former_primary_is_not_used_again(
         assert (await node.read(select, PORT))[0]["port"] == standby.port
         assert await count(node, "events") >= 3
 
-    monkeypatch.setattr(postgres_hosts, "SETTLING", 0.0)
-    hosts = postgres_hosts.Hosts(naming(postgres_store, former.port, standby.port), slow_to(standby))
-    hosts.watch()
-    await until(lambda: leads_to(hosts, standby))
-    await hosts.close()
+    monkeypatch.setattr(hosts, "SETTLING", 0.0)
+    named = hosts.Hosts(naming(postgres_store, former.port, standby.port), slow_to(standby))
+    named.watch()
+    await until(lambda: leads_to(named, standby))
+    await named.close()
 
     standby.stop()
     for node in nodes:
         with pytest.raises(StorageUnavailable, match="former primary"):
             await node.write(note, "refused")
-    monkeypatch.setattr(postgres_hosts, "MEMORY", 0.0)  # the newer one has been gone for long
+    monkeypatch.setattr(hosts, "MEMORY", 0.0)  # the newer one has been gone for long
     for node in nodes:
         await node.write(note, "restored")
         assert (await node.read(select, PORT))[0]["port"] == former.port

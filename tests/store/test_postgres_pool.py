@@ -12,8 +12,8 @@ import pytest
 from tests.fixtures.postgres import Store
 
 from watchword.store.database import StorageUnavailable
-from watchword.store.postgres_errors import is_lost
-from watchword.store.postgres_pool import Connection, Pool, cut
+from watchword.store.postgres.errors import is_lost
+from watchword.store.postgres.pool import Connection, Pool, cut
 
 pytestmark = pytest.mark.postgres
 

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.postgres import NUMBERS, Cluster, Store
 from tests.fixtures.servers import open_server
 
-from watchword.store import bulk
+from watchword.store.copying import bulk
 from watchword.store.database import StorageUnavailable
 
 pytestmark = pytest.mark.postgres

@@ -12,9 +12,9 @@ from tests.store.backends import backends, gone, node, until, until_blocked
 from tests.store.made import NOW, add_token, breaks, count, digest, execute, note, token
 
 from watchword.store import api_tokens, keys, tokens
-from watchword.store.bulk import open_bulk
+from watchword.store.copying.opening import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
-from watchword.store.postgres import PostgresDatabase
+from watchword.store.postgres.database import PostgresDatabase
 
 __all__ = ["node"]
 

@@ -25,7 +25,6 @@ from watchword.store import (
     client_secrets,
     clients,
     devices,
-    events,
     factors,
     interactions,
     keys,
@@ -42,6 +41,7 @@ from watchword.store import (
     tokens,
     users,
 )
+from watchword.store.audit import events
 from watchword.store.database import Database
 from watchword.store.devices import DeviceCode
 from watchword.store.grants import Grant

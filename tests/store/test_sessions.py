@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from tests.store.made import DAY, NOW, digest, execute, select, user
 
-from watchword.store import conditions, events, sessions, users
+from watchword.store import conditions, sessions, users
+from watchword.store.audit import events
 from watchword.store.conditions import Ended
 from watchword.store.database import Database, Transaction
 from watchword.store.sessions import Session

@@ -15,7 +15,7 @@ from watchword.oauth import token_format
 from watchword.store import api_tokens, clients, grants, keys, soundness, tokens, user_changes, users
 from watchword.store.database import Database, drive
 from watchword.store.keys import StoredKey
-from watchword.store.sqlite_transaction import SqliteTransaction
+from watchword.store.sqlite.transaction import SqliteTransaction
 
 SECRET = token_format.make("ww", "a", bytes(range(32)))
 GRANT = (

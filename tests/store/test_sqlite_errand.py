@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from watchword.store.sqlite_errand import Errand
+from watchword.store.sqlite.errand import Errand
 
 
 async def test_a_loop_that_runs_does_it_on_its_own_thread() -> None:

@@ -18,9 +18,9 @@ from tests.store.made import access_token, breaks, count, digest, execute, note
 
 from watchword.store import keys, tokens
 from watchword.store.database import Database, StorageUnavailable, Transaction
-from watchword.store.sqlite import SqliteDatabase
-from watchword.store.sqlite_file import is_unused
-from watchword.store.sqlite_lists import Lists
+from watchword.store.sqlite.database import SqliteDatabase
+from watchword.store.sqlite.file import is_unused
+from watchword.store.sqlite.lists import Lists
 
 
 @pytest.fixture
@@ -345,8 +345,8 @@ async def test_a_closed_database_refuses(file: Store) -> None:
 WRITER = """
 import asyncio, sys
 from watchword.store import tokens
-from watchword.store.sqlite import SqliteDatabase
-from watchword.store.sqlite_file import is_unused
+from watchword.store.sqlite.database import SqliteDatabase
+from watchword.store.sqlite.file import is_unused
 
 async def main(path, first):
     database = SqliteDatabase(path, bytes(range(32)))

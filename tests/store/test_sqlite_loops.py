@@ -13,7 +13,7 @@ from tests.store.made import access_token, count, digest, note
 
 from watchword.store import tokens
 from watchword.store.database import Database, StorageUnavailable, Transaction
-from watchword.store.sqlite_job import Job, Queue, waiting_in
+from watchword.store.sqlite.job import Job, Queue, waiting_in
 
 PATIENCE = 10.0
 

@@ -14,7 +14,7 @@ from tests.fixtures.commands import environment, run_cli
 from tests.fixtures.postgres import impatience
 from tests.fixtures.servers import ISSUER, Server, open_server
 
-from watchword.flows import backup, start
+from watchword.flows.databases import backup, start
 from watchword.settings import Settings
 from watchword.store.database import StorageUnavailable
 
@@ -29,9 +29,9 @@ time.sleep(600)
 FILLED = """
 import asyncio, sys, time
 from pathlib import Path
-from watchword.flows import backup
+from watchword.flows.databases import backup
 from watchword.settings import Settings
-from watchword.store import restoring
+from watchword.store.copying import restoring
 
 async def wait(bulk, *_, **__):
     await bulk.run("CREATE TABLE filler (x BLOB)")
@@ -46,7 +46,7 @@ asyncio.run(backup.restore_backup(Settings(issuer="http://localhost", database=s
 RACING = """
 import asyncio, json, multiprocessing, shutil, sys
 from pathlib import Path
-from watchword.flows import backup
+from watchword.flows.databases import backup
 from watchword.settings import Settings
 
 def one(file, start, outcomes):

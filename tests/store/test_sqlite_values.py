@@ -5,13 +5,13 @@ import warnings
 
 import pytest
 
-from watchword.store import sqlite_transaction
-from watchword.store.sqlite_transaction import all_bound, bound
+from watchword.store.sqlite import transaction
+from watchword.store.sqlite.transaction import all_bound, bound
 
 
-@pytest.mark.parametrize("named", [sqlite_transaction.NAMED, True])
+@pytest.mark.parametrize("named", [transaction.NAMED, True])
 def test_values_find_their_places(named: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite_transaction, "NAMED", named)
+    monkeypatch.setattr(transaction, "NAMED", named)
     connection = sqlite3.connect(":memory:")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from tests.store.made import NOW, execute, note
 
-from watchword.store import events
+from watchword.store.audit import events
 from watchword.store.database import Database
 
 

@@ -263,9 +263,9 @@ MIGRATE = """
 import asyncio, sys
 from watchword.store import faults
 if sys.argv[1].startswith("postgresql:"):
-    from watchword.store.postgres import PostgresDatabase as Database
+    from watchword.store.postgres.database import PostgresDatabase as Database
 else:
-    from watchword.store.sqlite import SqliteDatabase as Database
+    from watchword.store.sqlite.database import SqliteDatabase as Database
 faults.arm("migration.applied=exit@" + sys.argv[2])
 asyncio.run(Database(sys.argv[1], bytes(range(32))).open())
 """

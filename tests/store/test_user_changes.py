@@ -8,7 +8,6 @@ from tests.store.made import count
 
 from watchword.credentials.passkey import Passkey
 from watchword.store import (
-    events,
     factors,
     identities,
     links,
@@ -23,6 +22,7 @@ from watchword.store import (
     users,
     ways_in,
 )
+from watchword.store.audit import events
 from watchword.store.conditions import Ended, in_session
 from watchword.store.database import Database
 from watchword.store.identities import RegisteredIdentity

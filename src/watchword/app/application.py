@@ -13,9 +13,12 @@ from watchword.app import refusals
 from watchword.app.paths import Paths
 from watchword.app.requests import RequestReader
 from watchword.app.routes import HOT, Route
-from watchword.flows import accounts, places, proofs, start
+from watchword.flows import places, proofs
+from watchword.flows.databases import start
 from watchword.flows.local import LocalIntrospection
 from watchword.flows.runtime import Runtime, Trust
+from watchword.flows.upstream import upstream_secret
+from watchword.flows.users import accounts
 from watchword.http import Headers, Receive, Request, Response, Scope, Send
 from watchword.http_server.exchange import BODILESS, Respond, field_lines
 from watchword.oauth.errors import OAuthError
@@ -345,6 +348,7 @@ def check_files(settings: Settings) -> None:
     """Check at start what would otherwise fail later: operator files that cannot be read or rendered; raise SettingsError."""
     places.check(settings)
     accounts.check(settings)
+    upstream_secret.check(settings)
     brand = branding_of(settings)
     if settings.template_directory:
         if not Path(settings.template_directory).is_dir():

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
-from watchword.flows.client_certificates import Certificates
+from watchword.flows.clients.client_certificates import Certificates
 from watchword.flows.runtime import Runtime
 from watchword.http import Request, Scope
 from watchword.networks import Network, read_address, without_port

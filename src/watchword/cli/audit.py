@@ -9,10 +9,12 @@ import typer
 from watchword.cli import session
 from watchword.cli.session import Config, Database, Json
 from watchword.flows.runtime import Runtime
-from watchword.store import events, sqlite_file, unreadable
+from watchword.store import unreadable
+from watchword.store.audit import events
+from watchword.store.audit.events import Event
+from watchword.store.audit.trail import ChainReport
 from watchword.store.database import StorageUnavailable
-from watchword.store.events import Event
-from watchword.store.trail import ChainReport
+from watchword.store.sqlite import file
 
 FOLLOW_INTERVAL = 0.5
 
@@ -62,7 +64,7 @@ def audit(
     async def work(runtime: Runtime) -> list[Event]:
         seen: dict[str, int] = {}
         settings = runtime.settings
-        files = None if settings.is_postgres else sqlite_file.Files(settings.database)
+        files = None if settings.is_postgres else file.Files(settings.database)
         if follow:  # before the list is read: otherwise events that come in between would be missed
             await runtime.database.read(events.heads, seen)
         found = await runtime.database.read(
@@ -86,7 +88,7 @@ def audit(
 
 async def _follow(
     runtime: Runtime,
-    files: sqlite_file.Files | None,
+    files: file.Files | None,
     shown: set[str],
     seen: dict[str, int],
     wanted: Wanted,
@@ -100,7 +102,7 @@ async def _follow(
         await asyncio.sleep(FOLLOW_INTERVAL)
 
 
-def _check(files: sqlite_file.Files | None, database: str) -> None:
+def _check(files: file.Files | None, database: str) -> None:
     """Raise StorageUnavailable when the database file was removed or replaced, as by a restore: nobody writes to the open one any more."""
     try:
         if files is not None:

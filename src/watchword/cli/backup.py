@@ -13,9 +13,9 @@ import typer
 
 from watchword.cli import session
 from watchword.cli.session import Config, Database, Json
-from watchword.flows import backup as flow
-from watchword.flows import schema_state
-from watchword.flows.backup import Report
+from watchword.flows.databases import backup as flow
+from watchword.flows.databases import schema_state
+from watchword.flows.databases.backup import Report
 from watchword.oauth.errors import OAuthError
 from watchword.settings import SettingsError
 from watchword.store.database import StorageUnavailable

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from watchword.cli import session
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.jose import strict_json
 from watchword.jose.strict_json import StrictJSONError
 from watchword.oauth.answers import KINDS

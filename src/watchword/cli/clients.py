@@ -12,9 +12,9 @@ from watchword.cli import client_options as options
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_clients
 from watchword.endpoints.admin_clients import SecretInput
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput, to_input
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput, to_input
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.runtime import Runtime
 from watchword.http.operation import convert
 from watchword.oauth.clients import Client

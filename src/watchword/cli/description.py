@@ -13,7 +13,7 @@ from watchword.cli import session, toml_text
 from watchword.flows.desired import state
 from watchword.flows.desired.clients import ClientState
 from watchword.flows.desired.state import State
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.jose import strict_json
 from watchword.jose.strict_json import StrictJSONError
 

@@ -12,12 +12,13 @@ from watchword import settings as settings_module
 from watchword.cli import session
 from watchword.cli.session import Config, Database, Json
 from watchword.client.doctor import Report, examine
-from watchword.flows import master_key
 from watchword.flows.runtime import Runtime
+from watchword.flows.secrets import master_key
 from watchword.networks import read_network
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError
-from watchword.store import events, migrate, soundness
+from watchword.store import migrate, soundness
+from watchword.store.audit import events
 from watchword.store.database import StorageUnavailable
 
 MARKS = {"ok": "[green]ok[/]     ", "warning": "[yellow]warning[/]", "broken": "[red]broken[/] "}

@@ -7,8 +7,8 @@ import typer
 
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
-from watchword.flows import master_key_rotation
-from watchword.flows.master_key_rotation import Rotated
+from watchword.flows.databases import master_key_rotation
+from watchword.flows.databases.master_key_rotation import Rotated
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 

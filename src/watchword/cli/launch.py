@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from watchword import settings as settings_module
-from watchword.flows import start
+from watchword.flows.databases import start
 from watchword.settings import PREFIX, Settings, SettingsError, check_exposure, with_issuer
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable

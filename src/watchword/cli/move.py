@@ -10,9 +10,9 @@ import typer
 from watchword.cli import session
 from watchword.cli.backup import done
 from watchword.cli.session import Config, Json
-from watchword.flows import master_key
-from watchword.flows import move as flow
-from watchword.flows.move import Progress
+from watchword.flows.databases import move as flow
+from watchword.flows.databases.move import Progress
+from watchword.flows.secrets import master_key
 from watchword.settings import SettingsError
 
 

@@ -12,9 +12,9 @@ import typer
 
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
-from watchword.flows import people_import
-from watchword.flows.people_import import MAX_LINE, Imported
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import people_import
+from watchword.flows.users.people_import import MAX_LINE, Imported
 
 SHOWN = 20  # lines that are named for people
 

@@ -9,8 +9,9 @@ import typer
 from watchword import settings as settings_module
 from watchword.cli import launch, session
 from watchword.cli.session import ACTOR, Config, Database, Json
-from watchword.flows import api_tokens, start
+from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
+from watchword.flows.databases import start
 from watchword.flows.runtime import Runtime
 from watchword.networks import is_loopback
 from watchword.settings import Settings, SettingsError, with_issuer

@@ -18,7 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from watchword import settings as settings_module
-from watchword.flows import schema_state, start
+from watchword.flows.databases import schema_state, start
 from watchword.flows.runtime import Runtime
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings, SettingsError

@@ -8,8 +8,8 @@ import typer
 from watchword.cli import session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints.admin_users import session_view
-from watchword.flows import people
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import people
 from watchword.pages import user_agents
 from watchword.store.sessions import Session
 

@@ -11,9 +11,9 @@ from watchword.cli import client_metadata, session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints import admin_trust
 from watchword.endpoints.admin_trust import TrustView
-from watchword.flows import trust_rules
 from watchword.flows.runtime import Runtime
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.http.operation import convert
 from watchword.store import trust as store
 from watchword.store.trust import Rule

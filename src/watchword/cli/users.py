@@ -11,9 +11,9 @@ import typer
 from watchword.cli import people_import, session
 from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.endpoints.admin_users import OneTimeLink, UserView, view
-from watchword.flows import account_changes, accounts, people, sign_up
-from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import account_changes, accounts, people, sign_up
+from watchword.flows.users.people import Changes
 from watchword.jose import strict_json
 from watchword.jose.strict_json import StrictJSONError
 from watchword.store import users

@@ -20,8 +20,9 @@ from watchword.client.errors import WrongAddress
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import MAX_ANSWER, NO_ANSWER, PATIENCE
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import account_changes, api_tokens, identities
+from watchword.flows import api_tokens, identities
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import account_changes
 from watchword.http_clients import ACCEPTED, is_readable, unusable_environment_as
 from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import Key

@@ -4,9 +4,10 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import client_registry, paging
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
+from watchword.flows import paging
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.identifiers import LONGEST
 from watchword.flows.runtime import Runtime
 from watchword.http.operation import Call, Operation

@@ -8,8 +8,8 @@ from watchword.flows import paging
 from watchword.flows.identifiers import LONGEST
 from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
-from watchword.store import events
-from watchword.store.events import Event
+from watchword.store.audit import events
+from watchword.store.audit.events import Event
 
 READ, WRITE, AUDIT = "watchword:keys:read", "watchword:keys:write", "watchword:audit:read"
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import caller, paging, trust_rules
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows import caller, paging
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
 from watchword.store import trust as store

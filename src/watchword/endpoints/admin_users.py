@@ -9,10 +9,11 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import account_changes, accounts, acting, paging, people, sign_up
+from watchword.flows import acting, paging
 from watchword.flows.identifiers import LONGEST
-from watchword.flows.people import Changes
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import account_changes, accounts, people, sign_up
+from watchword.flows.users.people import Changes
 from watchword.http.operation import Call, Operation
 from watchword.oauth.errors import OAuthError
 from watchword.store import users

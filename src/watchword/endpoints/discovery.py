@@ -5,9 +5,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from watchword.credentials.methods import LEVELS
-from watchword.flows import profiles, sign_up
+from watchword.flows import profiles
 from watchword.flows.client_auth import CLIENT_AUTH
 from watchword.flows.keyring import JWKS_MAX_AGE
+from watchword.flows.users import sign_up
 from watchword.grants import GRANTS
 from watchword.http import Request, Response, json_response
 from watchword.jose import jwe

@@ -1,6 +1,6 @@
 """OpenID Connect Back-Channel Logout 1.0 §2.5: the endpoint to which an upstream provider sends its logout tokens."""
 
-from watchword.flows import upstream_logout
+from watchword.flows.upstream import upstream_logout
 from watchword.http import NO_STORE, Request, Response
 
 

@@ -8,8 +8,10 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_documents, client_keys, detail_types, sign_up
+from watchword.flows import detail_types
+from watchword.flows.clients import client_documents, client_keys
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import sign_up
 from watchword.jose import jws
 from watchword.jose.jwk import Key
 from watchword.oauth import authorization, redirect_uri, request_object, token_format

@@ -4,8 +4,9 @@ from collections.abc import Collection, Iterable
 
 import msgspec
 
-from watchword.flows import client_registry, giving, introspection, proofs
+from watchword.flows import giving, introspection, proofs
 from watchword.flows.client_auth import Credentials
+from watchword.flows.clients import client_registry
 from watchword.flows.giving import ALL, Giver
 from watchword.flows.introspection import Answer
 from watchword.flows.runtime import Runtime

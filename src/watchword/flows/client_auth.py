@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable, Mapping
 import msgspec
 
 from watchword.credentials.zkproof import ZeroError
-from watchword.flows import client_documents, client_keys, identities
+from watchword.flows import identities
+from watchword.flows.clients import client_documents, client_keys
 from watchword.flows.runtime import Runtime
 from watchword.jose import jws
 from watchword.oauth import assertion, dpop, mtls, token_format

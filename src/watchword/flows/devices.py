@@ -11,8 +11,9 @@ import os
 
 import msgspec
 
-from watchword.flows import client_registry, detail_types, membership
+from watchword.flows import detail_types, membership
 from watchword.flows.authorization import browser_digest
+from watchword.flows.clients import client_registry
 from watchword.flows.identifiers import new_id
 from watchword.flows.issuing import Extent
 from watchword.flows.runtime import Runtime

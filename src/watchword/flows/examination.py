@@ -8,14 +8,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import (
-    client_registry,
-    introspection,
-    issuing,
-    refresh_tokens,
-    subjects,
-    token_verification,
-)
+from watchword.flows import introspection, issuing, refresh_tokens, subjects, token_verification
+from watchword.flows.clients import client_registry
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.jose import JoseError, jws, jwt

@@ -3,7 +3,8 @@ back of them as a hint."""
 
 import msgspec
 
-from watchword.flows import client_answers, profiles, subjects
+from watchword.flows import profiles, subjects
+from watchword.flows.clients import client_answers
 from watchword.flows.runtime import Runtime
 from watchword.jose import jws
 from watchword.oauth import claims, claims_request, logout

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import msgspec
 
-from watchword.flows import client_answers, client_registry, lineage, subjects, token_verification
+from watchword.flows import lineage, subjects, token_verification
+from watchword.flows.clients import client_answers, client_registry
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import FOREVER, Use
 from watchword.jose import JoseError, jws, jwt

@@ -10,8 +10,8 @@ import json
 import os
 from collections.abc import Callable
 
-from watchword.flows.root_secret import SIGNING
-from watchword.flows.secret import Secret
+from watchword.flows.secrets.root_secret import SIGNING
+from watchword.flows.secrets.secret import Secret
 from watchword.jose import jwk
 from watchword.jose.errors import JoseError
 from watchword.jose.jwk import Key

@@ -8,7 +8,7 @@ Introspection checks that none of them has ended. Resource servers that verify o
 
 from collections.abc import Mapping
 
-from watchword.flows import client_registry
+from watchword.flows.clients import client_registry
 from watchword.flows.runtime import Runtime
 from watchword.oauth import ended
 from watchword.store import api_tokens, tokens, trust

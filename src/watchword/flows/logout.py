@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_registry, id_tokens, sessions, subjects
+from watchword.flows import id_tokens, sessions, subjects
+from watchword.flows.clients import client_registry
 from watchword.flows.runtime import Runtime
 from watchword.flows.sign_in import canonical
 from watchword.oauth import logout as rules

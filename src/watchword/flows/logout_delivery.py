@@ -10,7 +10,8 @@ import asyncio
 import os
 
 from watchword import fetch
-from watchword.flows import client_answers, client_registry, subjects
+from watchword.flows import subjects
+from watchword.flows.clients import client_answers, client_registry
 from watchword.flows.runtime import Runtime
 from watchword.oauth import logout
 from watchword.oauth.clients import Client

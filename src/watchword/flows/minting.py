@@ -5,7 +5,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_auth, client_registry, lineage, subjects
+from watchword.flows import client_auth, lineage, subjects
+from watchword.flows.clients import client_registry
 from watchword.flows.runtime import Runtime
 from watchword.jose import jwt
 from watchword.oauth import bearer, claims, ended, status_list, targets, token_format

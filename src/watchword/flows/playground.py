@@ -11,8 +11,8 @@ import hmac
 from collections.abc import Mapping
 from urllib.parse import urlencode
 
-from watchword.flows import client_registry
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.flows.runtime import Runtime
 from watchword.jose.jwk import b64encode
 from watchword.oauth import pkce, redirect_uri

@@ -8,8 +8,9 @@ import hmac
 
 import msgspec
 
-from watchword.flows import acting, caller, client_checks, client_registry, stated_clients
+from watchword.flows import acting, caller
 from watchword.flows.client_auth import Credentials
+from watchword.flows.clients import client_checks, client_registry, stated_clients
 from watchword.flows.identifiers import new_id
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network, take

@@ -13,7 +13,7 @@ from watchword.fetch import Names
 from watchword.flows.keyring import Keyring
 from watchword.flows.outbound import Outbound
 from watchword.flows.revocation_feed import RevocationFeed
-from watchword.flows.secret import Secret
+from watchword.flows.secrets.secret import Secret
 from watchword.flows.signing import Signatures
 from watchword.flows.statuses import StatusLists
 from watchword.flows.usage import Usage

@@ -1,7 +1,8 @@
 """OpenID Connect Core §5.3: the userinfo response for an access token."""
 
-from watchword.flows import client_answers, client_registry, profiles
+from watchword.flows import profiles
 from watchword.flows.caller import Caller
+from watchword.flows.clients import client_answers, client_registry
 from watchword.flows.runtime import Runtime
 from watchword.oauth import answers, claims, claims_request
 from watchword.oauth.clients import Client

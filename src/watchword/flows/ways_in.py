@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable
 
-from watchword.flows import identities, sessions, upstream, upstream_links
+from watchword.flows import identities, sessions
 from watchword.flows.runtime import Runtime
+from watchword.flows.upstream import provider_sign_in, upstream_links
 from watchword.settings import Settings
 from watchword.store import ways_in as store
 from watchword.store.identities import list_identities
@@ -56,7 +57,7 @@ async def unlink(runtime: Runtime, session: Session, name: str) -> str:
     `name` is the provider's, or the issuer of one that is no longer offered. Raise `not_found` for a name that no provider has.
     """
     is_issuer = "://" in name
-    issuer = name if is_issuer else upstream_links.issuer_of(upstream.configured(runtime, name))
+    issuer = name if is_issuer else upstream_links.issuer_of(provider_sign_in.configured(runtime, name))
     who, ways = session.user_id, accepted(runtime.settings)
     more = {"actor": who, "now": runtime.now()}
     return await sessions.act(runtime, session, store.unlink_upstream, who, issuer, ways, **more)

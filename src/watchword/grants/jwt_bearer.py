@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 
-from watchword.flows import assertions, minting
-from watchword.flows.assertions import Accepted, Asked
+from watchword.flows import minting
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_request import TokenRequest
+from watchword.flows.trust import assertions
+from watchword.flows.trust.assertions import Accepted, Asked
 from watchword.oauth import authorization_details
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.scopes import parse_scope

@@ -4,11 +4,12 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
-from watchword.flows import exchanges, identity_assertions, membership, minting, subjects
-from watchword.flows.exchanges import Presented
+from watchword.flows import membership, minting, subjects
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_request import TokenRequest
+from watchword.flows.trust import exchanges, identity_assertions
+from watchword.flows.trust.exchanges import Presented
 from watchword.oauth import exchange, identity_assertion
 from watchword.oauth.exchange import Exchanged, ExchangeRequest
 from watchword.oauth.parameters import Parameters

@@ -7,9 +7,11 @@ from urllib.parse import urlencode
 
 from watchword.credentials.methods import Method
 from watchword.credentials.names import MAX_DISPLAY, NameRefused, display
-from watchword.flows import account_changes, factors, mail, paging, sessions, upstream_links
+from watchword.flows import factors, mail, paging, sessions
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
+from watchword.flows.upstream import upstream_links
+from watchword.flows.users import account_changes
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

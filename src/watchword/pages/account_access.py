@@ -1,6 +1,7 @@
 """My account: where I am signed in, and which applications may act for me; each can be ended here."""
 
-from watchword.flows import account_access, places, sessions
+from watchword.flows import places, sessions
+from watchword.flows.users import account_access
 from watchword.http import Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, consent, details, scopes

@@ -4,11 +4,12 @@ from watchword.credentials import totp
 from watchword.credentials.methods import Method
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, accounts, factors, passkeys, sessions, ways_in
-from watchword.flows.account_changes import PasswordWrong
+from watchword.flows import factors, passkeys, sessions, ways_in
 from watchword.flows.factors import FactorRefused
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Throttled
+from watchword.flows.users import account_changes, accounts
+from watchword.flows.users.account_changes import PasswordWrong
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from watchword.flows import client_metadata, client_registry
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients import client_metadata, client_registry
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert

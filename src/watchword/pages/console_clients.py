@@ -4,7 +4,7 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from watchword.flows import client_metadata, client_registry
+from watchword.flows.clients import client_metadata, client_registry
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.clients import SECRET_METHODS, SHORT_GRANTS, Client

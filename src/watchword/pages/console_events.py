@@ -7,13 +7,13 @@ from urllib.parse import urlencode
 
 import msgspec
 
-from watchword.flows import people
+from watchword.flows.users import people
 from watchword.http import NO_STORE, Request, Response, Stream
 from watchword.oauth.errors import OAuthError
 from watchword.pages import browser, console, console_places, render
 from watchword.pages.console_places import Place
-from watchword.store import events
-from watchword.store.events import Event, Found
+from watchword.store.audit import events
+from watchword.store.audit.events import Event, Found
 
 FILTERS = ("name", "target", "actor")
 MOST, STEP = 10_000, 500  # events in a file, and how many are read at a time

@@ -16,7 +16,7 @@ from watchword.pages import (
     console_trust,
 )
 from watchword.pages.account import Person
-from watchword.store import events
+from watchword.store.audit import events
 
 Listing = Callable[[Request, Person, str, int], Awaitable[Response]]
 LISTS: Mapping[str, Listing] = {

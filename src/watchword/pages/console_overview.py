@@ -3,7 +3,8 @@
 from watchword.flows.runtime import Runtime
 from watchword.http import Request, Response
 from watchword.pages import console, console_events
-from watchword.store import events, overview, users
+from watchword.store import overview, users
+from watchword.store.audit import events
 from watchword.store.overview import MOST, Numbers
 
 SOON = 7 * 86_400

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from watchword.flows import accounts, enrolment, sign_up
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import accounts, enrolment, sign_up
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

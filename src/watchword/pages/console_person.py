@@ -6,8 +6,9 @@ One's own account is changed only under `/account`, so that nobody removes their
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlencode
 
-from watchword.flows import account_changes, enrolment, people, upstream_links
-from watchword.flows.people import Changes
+from watchword.flows.upstream import upstream_links
+from watchword.flows.users import account_changes, enrolment, people
+from watchword.flows.users.people import Changes
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

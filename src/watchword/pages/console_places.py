@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from watchword.flows import people
+from watchword.flows.users import people
 from watchword.http import Request
 from watchword.pages import console
 from watchword.store import sessions

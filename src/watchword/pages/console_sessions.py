@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from urllib.parse import urlencode
 
 from watchword.credentials import methods
-from watchword.flows import people, places
+from watchword.flows import places
+from watchword.flows.users import people
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

@@ -3,8 +3,8 @@
 Rare options (keys from a file, private networks, chosen algorithms) are left to the command line and the admin API.
 """
 
-from watchword.flows import trust_rules
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert

@@ -6,7 +6,7 @@ None of this is shown in production. It repeats no secret, only addresses and cl
 import re
 from collections.abc import Iterable, Mapping
 
-from watchword.flows import client_registry
+from watchword.flows.clients import client_registry
 from watchword.http import Request
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError

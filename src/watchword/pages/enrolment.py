@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from urllib.parse import quote
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import accounts, enrolment, one_time, passkeys, upstream_enrolment
+from watchword.flows import one_time, passkeys
 from watchword.flows.passkeys import DEFAULT_NAME
+from watchword.flows.upstream import upstream_enrolment
+from watchword.flows.users import accounts, enrolment
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.pages import asking, browser, errors, returning

@@ -16,7 +16,7 @@ from jinja2 import (
     select_autoescape,
 )
 
-from watchword.pages.render import DECLARATION, TEMPLATES, ContractError
+from watchword.pages.contract import DECLARATION, TEMPLATES, ContractError
 
 
 class OwnTemplates(FileSystemLoader):

@@ -5,8 +5,9 @@ one that an administrator hands over leads to a new passkey.
 """
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import accounts, acting, enrolment, recovery
+from watchword.flows import acting
 from watchword.flows.throttle import Throttled
+from watchword.flows.users import accounts, enrolment, recovery
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

@@ -17,15 +17,13 @@ from markupsafe import Markup, escape
 
 from watchword.pages import assets, languages
 from watchword.pages.branding import Branding
+from watchword.pages.contract import ContractError
 from watchword.pages.languages import Language
 from watchword.store import unreadable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-CONTRACT = 1
-TEMPLATES = Path(__file__).parent / "templates"
-DECLARATION = f"{{# watchword-pages: {CONTRACT} #}}"
 DEFAULTS: Mapping[str, object] = {
     "hidden": {},
     "errors": {},
@@ -34,10 +32,6 @@ DEFAULTS: Mapping[str, object] = {
     "languages": (),
     "here": None,
 }
-
-
-class ContractError(ValueError):
-    """A service's own template can't be read, or doesn't name the contract's version that it was written for."""
 
 
 class Problem(msgspec.Struct, frozen=True):

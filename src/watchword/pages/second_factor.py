@@ -5,9 +5,10 @@ from functools import partial
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, factors, mail, passkeys
+from watchword.flows import factors, mail, passkeys
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
+from watchword.flows.users import account_changes
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.pages import asking, browser, refused_proof, sign_in, visit

@@ -1,7 +1,9 @@
 """The first owner: with a one-time link, whoever started the server makes the first account, and nobody after them (LG-24)."""
 
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import accounts, acting, start
+from watchword.flows import acting
+from watchword.flows.databases import start
+from watchword.flows.users import accounts
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth import token_format

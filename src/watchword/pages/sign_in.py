@@ -4,9 +4,11 @@ from urllib.parse import quote
 
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import passkeys, sign_in, sign_up, throttle, upstream
+from watchword.flows import passkeys, sign_in, throttle
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
+from watchword.flows.upstream import provider_sign_in
+from watchword.flows.users import sign_up
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.pages import asking, browser, refused_proof, returning, visit
@@ -124,7 +126,7 @@ def providers(request: Request, sealed: str | None, asker: Asking | None = None)
     return [
         {"name": provider.title, "url": f"{issuer}/upstream/{provider.name}{back}"}
         for provider in request.runtime.settings.upstream
-        if not has_to_tell or upstream.tells_time(provider)
+        if not has_to_tell or provider_sign_in.tells_time(provider)
     ]
 
 

@@ -4,11 +4,12 @@ from urllib.parse import quote
 
 from watchword.credentials.names import NameRefused, display
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import account_changes, accounts, acting
-from watchword.flows import enrolment as ways
-from watchword.flows import sign_up as sign_up_flow
-from watchword.flows.sign_up import Invitation
+from watchword.flows import acting
 from watchword.flows.throttle import Throttled
+from watchword.flows.users import account_changes, accounts
+from watchword.flows.users import enrolment as ways
+from watchword.flows.users import sign_up as sign_up_flow
+from watchword.flows.users.sign_up import Invitation
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError

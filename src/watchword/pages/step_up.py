@@ -9,10 +9,11 @@ from urllib.parse import quote
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
-from watchword.flows import factors, passkeys, sessions, upstream_links
+from watchword.flows import factors, passkeys, sessions
 from watchword.flows import sign_in as sign_in_flow
 from watchword.flows.factors import FactorRefused
 from watchword.flows.throttle import Throttled
+from watchword.flows.upstream import upstream_links
 from watchword.http import Request, Response, redirect
 from watchword.pages import asking, browser, refused_proof, returning, second_factor, sign_in, visit
 from watchword.store import users

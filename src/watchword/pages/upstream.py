@@ -5,19 +5,11 @@ import msgspec
 from watchword.credentials.methods import Method
 from watchword.credentials.passkey import PasskeyRefused
 from watchword.credentials.upstream import Identity, UpstreamRefused
-from watchword.flows import (
-    acting,
-    anonymous,
-    passkeys,
-    sign_in,
-    upstream,
-    upstream_enrolment,
-    upstream_links,
-    ways_in,
-)
+from watchword.flows import acting, anonymous, passkeys, sign_in, ways_in
 from watchword.flows.factors import Spend
 from watchword.flows.sign_in import SignInRefused
 from watchword.flows.throttle import Throttled
+from watchword.flows.upstream import provider_sign_in, upstream_enrolment, upstream_links
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
@@ -134,7 +126,7 @@ async def _send(request: Request, name: str, back: str, *, link_to: str = "", en
     value, fresh = browser.ensure_browser(request)
     max_age, for_application = await _max_age(request, back)
     try:
-        address, sealed = await upstream.begin(
+        address, sealed = await provider_sign_in.begin(
             runtime,
             name,
             value,
@@ -168,7 +160,7 @@ async def _failed(request: Request, name: str, refused: UpstreamRefused, left: L
     """Show again the page from which somebody left for the provider, saying why it failed."""
     note = log.info if refused.reason in ORDINARY else log.warning
     note("upstream.refused", provider=name, reason=refused.reason, detail=refused.detail)
-    title = upstream.configured(request.runtime, name).title
+    title = provider_sign_in.configured(request.runtime, name).title
     if not (left.enrol or left.linking):
         count("sign_ins", "provider", "refused")
     known = LINK_PROBLEMS if left.enrol or left.linking else SIGN_IN_PROBLEMS
@@ -192,11 +184,11 @@ async def callback(request: Request) -> Response:
     runtime = request.runtime
     name = request.path_params["name"]
     cookie = request.cookie(browser.cookie_name(runtime.settings, ATTEMPT_COOKIE))
-    begun = upstream.open_attempt(runtime, name, browser.browser_of(request) or "", cookie or "")
+    begun = provider_sign_in.open_attempt(runtime, name, browser.browser_of(request) or "", cookie or "")
     left = Left(begun.back, begun.enrol, bool(begun.link_to)) if begun else Left()
     session = await visit.current(request)
     try:
-        found = await upstream.finish(
+        found = await provider_sign_in.finish(
             runtime,
             name,
             begun,
@@ -222,7 +214,7 @@ async def _on_from(request: Request, left: Left) -> Response | None:
     return None
 
 
-async def _enrolled(request: Request, found: upstream.Found, link: str) -> Response:
+async def _enrolled(request: Request, found: provider_sign_in.Found, link: str) -> Response:
     """Create a link's account for the person that the provider proved, and sign them in."""
     try:
         told = acting.runtime_from(request.runtime, request.address)
@@ -233,7 +225,7 @@ async def _enrolled(request: Request, found: upstream.Found, link: str) -> Respo
     return errors.expired(request) if made is None else await _signed_in(request, made, found)
 
 
-async def _go_on(request: Request, name: str, found: upstream.Found, left: Left) -> Response:
+async def _go_on(request: Request, name: str, found: provider_sign_in.Found, left: Left) -> Response:
     runtime = request.runtime
     if found.outcome == "sign_in" and found.user is not None:
         return await _signed_in(request, found.user, found)
@@ -256,7 +248,7 @@ async def _go_on(request: Request, name: str, found: upstream.Found, left: Left)
     return await _failed(request, name, UpstreamRefused(reason), left)
 
 
-async def _signed_in(request: Request, user: User, found: upstream.Found) -> Response:
+async def _signed_in(request: Request, user: User, found: provider_sign_in.Found) -> Response:
     count("sign_ins", "provider", "accepted")
     came_from = _session_of(found.identity, found.answered_at)
     here = await visit.current(request)
@@ -276,7 +268,7 @@ def _session_of(identity: Identity, answered_at: int) -> UpstreamSession:
     return UpstreamSession(identity.issuer, identity.sub, identity.sid, answered_at)
 
 
-def _ask_to_link(request: Request, name: str, found: upstream.Found, user: User) -> Response:
+def _ask_to_link(request: Request, name: str, found: provider_sign_in.Found, user: User) -> Response:
     runtime = request.runtime
     pending = Pending(name, found.identity, user.id, found.back, found.answered_at)
     context = browser.browser_of(request) or ""
@@ -313,7 +305,7 @@ async def _link_page(
     identity = pending.identity
     context = {
         "action": f"{runtime.settings.issuer}/upstream/link",
-        "provider": {"name": upstream.configured(runtime, pending.provider).title},
+        "provider": {"name": provider_sign_in.configured(runtime, pending.provider).title},
         "upstream": {"identifier": identity.verified_email or identity.preferred_username or identity.sub},
         "account": sign_in_page.describe(request, user),
         "methods": [*(["password"] if "password" in allowed else []), *(["passkey"] if asked else [])],

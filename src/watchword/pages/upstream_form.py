@@ -11,8 +11,8 @@ from collections.abc import Mapping
 import msgspec
 
 from watchword.credentials.upstream import UpstreamRefused
-from watchword.flows import upstream
 from watchword.flows.runtime import Runtime
+from watchword.flows.upstream import provider_sign_in
 from watchword.http import Request, Response, redirect
 from watchword.oauth.errors import OAuthError
 
@@ -36,7 +36,7 @@ _decode = msgspec.json.Decoder(Posted).decode
 async def receive(request: Request) -> Response:
     """Pass a provider's form on to the callback, which the browser sends its cookies to."""
     runtime, name = request.runtime, request.path_params["name"]
-    if not upstream.posts(upstream.configured(runtime, name)):
+    if not provider_sign_in.posts(provider_sign_in.configured(runtime, name)):
         raise OAuthError("invalid_request", "This provider answers by the address, not by a form.")
     form = request.form()
     answer = {member: value for member in MEMBERS if (value := form.get(member)) is not None}
@@ -50,7 +50,7 @@ async def receive(request: Request) -> Response:
 def answer_of(request: Request, name: str) -> Mapping[str, str]:
     """Return a provider's answer, from its form or from the query, whichever it was asked to use; raise UpstreamRefused."""
     sent = request.query().single()
-    if not upstream.posts(upstream.configured(request.runtime, name)):
+    if not provider_sign_in.posts(provider_sign_in.configured(request.runtime, name)):
         return sent
     posted = _open(request.runtime, name, sent.get("answer", ""))
     if posted is None:

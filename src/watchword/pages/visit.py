@@ -11,8 +11,9 @@ import msgspec
 from watchword.credentials import methods
 from watchword.credentials.methods import Method
 from watchword.credentials.upstream import Identity
-from watchword.flows import accounts, authorization, factors, mail, places, sessions
+from watchword.flows import authorization, factors, mail, places, sessions
 from watchword.flows.mail import Origin
+from watchword.flows.users import accounts
 from watchword.http import Request, Response, redirect
 from watchword.pages import browser, errors, returning
 from watchword.store import browsers, interactions, upstream_accounts, users

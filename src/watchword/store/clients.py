@@ -5,11 +5,11 @@ import msgspec
 from watchword.oauth.clients import OPERATORS, SECRET_METHODS, Client
 from watchword.store import documents, ended, searches, unreadable
 from watchword.store.api_tokens import revoke_tokens_of_client
+from watchword.store.audit.recorded import fingerprint
 from watchword.store.client_secrets import add_first_secret, delete_secret, list_secrets
 from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.store.filters import where
 from watchword.store.identities import revoke_identities_of
-from watchword.store.recorded import fingerprint
 from watchword.store.searches import Key
 
 _decode = documents.reader(Client)

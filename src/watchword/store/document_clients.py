@@ -3,9 +3,9 @@
 import msgspec
 
 from watchword.oauth.clients import Client
+from watchword.store.audit.recorded import fingerprint
 from watchword.store.clients import begin_after_ends, document_of, find_client
 from watchword.store.database import Transaction
-from watchword.store.recorded import fingerprint
 
 
 class Reading(msgspec.Struct, frozen=True):

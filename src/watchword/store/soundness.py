@@ -10,7 +10,8 @@ from collections.abc import Iterator
 import msgspec
 
 from watchword.oauth import ended, token_format
-from watchword.store import kinds, recorded, schema, unreadable
+from watchword.store import kinds, schema, unreadable
+from watchword.store.audit import recorded
 from watchword.store.database import Transaction
 from watchword.store.schema import Table
 from watchword.store.tokens import token_id

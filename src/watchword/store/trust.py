@@ -6,8 +6,8 @@ from typing import Literal
 import msgspec
 
 from watchword.store import documents
+from watchword.store.audit.recorded import fingerprint
 from watchword.store.database import Transaction
-from watchword.store.recorded import fingerprint
 from watchword.store.tokens import StoredToken, Used, store_token, use_identifier
 from watchword.store.users import COLUMNS, User, to_user
 

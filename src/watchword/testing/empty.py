@@ -10,10 +10,10 @@ import sqlite3
 import tempfile
 from pathlib import Path
 
-from watchword.flows.master_key import key_path
+from watchword.flows.secrets.master_key import key_path
 from watchword.settings import Settings
-from watchword.store import sqlite_file
-from watchword.store.sqlite import LOG
+from watchword.store.sqlite.database import LOG
+from watchword.store.sqlite.file import prepare
 
 
 @functools.cache
@@ -21,7 +21,7 @@ def empty_file() -> bytes:
     """Return an SQLite file with the tables, kept as servers keep theirs."""
     with tempfile.TemporaryDirectory(prefix="watchword-test-") as folder:
         path = Path(folder) / "empty.db"
-        sqlite_file.prepare(str(path))
+        prepare(str(path))
         with contextlib.closing(sqlite3.connect(path)) as connection:
             connection.execute(LOG)
         return path.read_bytes()

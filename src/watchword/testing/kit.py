@@ -15,12 +15,14 @@ from typing import Any, Literal, TypedDict, TypeVar, Unpack, get_args, overload
 import httpx
 
 from watchword.app import App
-from watchword.flows import accounts, api_tokens, client_registry, minting, revocation, sessions
+from watchword.flows import api_tokens, minting, revocation, sessions
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import Registered
+from watchword.flows.clients import client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import Registered
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
+from watchword.flows.users import accounts
 from watchword.guard import Guard
 from watchword.jose import jwk, jws
 from watchword.oauth import token_format

@@ -10,7 +10,7 @@ import typer
 from watchword.cli import client_metadata
 from watchword.cli.clients import app
 from watchword.endpoints.admin_clients import ClientView
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.http.operation import convert
 from watchword.oauth.clients import ExchangeInput
 

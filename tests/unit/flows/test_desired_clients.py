@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watchword.cli import description, toml_text
-from watchword.flows import client_metadata
+from watchword.flows.clients import client_metadata
 from watchword.flows.desired import state
 from watchword.flows.desired.clients import ClientState
 from watchword.flows.desired.state import State

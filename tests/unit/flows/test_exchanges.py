@@ -2,7 +2,7 @@
 
 import pytest
 
-from watchword.flows import exchanges
+from watchword.flows.trust import exchanges
 from watchword.oauth.exchange import ACCESS_TOKEN, ExchangeRequest, LiveToken
 
 API, DOWN = "https://api.example", "https://down.example"

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from watchword.flows import start
-from watchword.flows.key_file import read
-from watchword.flows.master_key import load_master_keys
+from watchword.flows.databases import start
+from watchword.flows.secrets.key_file import read
+from watchword.flows.secrets.master_key import load_master_keys
 from watchword.settings import Settings, SettingsError
 from watchword.store.database import StorageUnavailable
 

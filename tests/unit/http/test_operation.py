@@ -6,7 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from watchword.app.routes import OPERATIONS
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.http.operation import convert, openapi
 from watchword.oauth.errors import OAuthError
 

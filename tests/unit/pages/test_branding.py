@@ -7,7 +7,7 @@ import pytest
 from tests.fixtures.rows import in_turn
 from tests.unit.pages.gallery import PAGES
 
-from watchword.pages import assets, render
+from watchword.pages import assets, contract, render
 from watchword.pages.branding import (
     MIN_CONTRAST,
     SURFACE_DARK,
@@ -95,7 +95,7 @@ def test_only_the_known_assets_exist(name: str) -> None:
 
 def test_an_own_template_replaces_one_block_and_keeps_the_rest(tmp_path: Path) -> None:
     own = '{% extends "watchword/sign_in.html" %}{% block heading %}Welcome aboard{% endblock %}'
-    (tmp_path / "sign_in.html").write_text(f"{render.DECLARATION}\n{own}", "utf-8")
+    (tmp_path / "sign_in.html").write_text(f"{contract.DECLARATION}\n{own}", "utf-8")
     (tmp_path / "brand.css").write_text(".card { border-radius: 0; }", "utf-8")
     (tmp_path / "locales").mkdir()
     (tmp_path / "locales" / "en.toml").write_text('[sign_in]\ncontinue = "Go"\n', "utf-8")
@@ -110,7 +110,7 @@ def test_an_own_template_replaces_one_block_and_keeps_the_rest(tmp_path: Path) -
 
 def test_an_own_frame_reaches_every_page(tmp_path: Path) -> None:
     own = '{% extends "watchword/layout.html" %}{% block footer %}<footer>Northwind AB</footer>{% endblock %}'
-    (tmp_path / "layout.html").write_text(f"{render.DECLARATION}\n{own}", "utf-8")
+    (tmp_path / "layout.html").write_text(f"{contract.DECLARATION}\n{own}", "utf-8")
     assert "Northwind AB" in page(Branding(template_directory=tmp_path))
 
 
@@ -119,26 +119,26 @@ def test_an_own_template_for_another_version_of_the_contract_is_refused_at_start
     tmp_path: Path, first: str
 ) -> None:
     (tmp_path / "sign_in.html").write_text(f'{first}\n{{% extends "watchword/sign_in.html" %}}', "utf-8")
-    with pytest.raises(render.ContractError):
+    with pytest.raises(contract.ContractError):
         render.check_own_templates(Branding(template_directory=tmp_path))
 
 
 def test_a_block_of_ones_own_is_within_one_that_the_original_has(tmp_path: Path) -> None:
     frame = '{% extends "watchword/layout.html" %}{% block footer %}{% block office %}x{% endblock %}{% endblock %}'
-    (tmp_path / "layout.html").write_text(f"{render.DECLARATION}\n{frame}", "utf-8")
+    (tmp_path / "layout.html").write_text(f"{contract.DECLARATION}\n{frame}", "utf-8")
     page_of_its_own = '{% extends "watchword/sign_in.html" %}{% block office %}Oslo{% endblock %}'
-    (tmp_path / "sign_in.html").write_text(f"{render.DECLARATION}\n{page_of_its_own}", "utf-8")
+    (tmp_path / "sign_in.html").write_text(f"{contract.DECLARATION}\n{page_of_its_own}", "utf-8")
     render.check_own_templates(Branding(template_directory=tmp_path))
     slip = page_of_its_own.replace("office", "ofice")
-    (tmp_path / "sign_in.html").write_text(f"{render.DECLARATION}\n{slip}", "utf-8")
+    (tmp_path / "sign_in.html").write_text(f"{contract.DECLARATION}\n{slip}", "utf-8")
     with pytest.raises(
-        render.ContractError, match=r"sign_in.html: .* no block 'ofice': did you mean 'office'\?"
+        contract.ContractError, match=r"sign_in.html: .* no block 'ofice': did you mean 'office'\?"
     ):
         render.check_own_templates(Branding(template_directory=tmp_path))
 
 
 def test_a_text_that_nothing_shows_is_told(tmp_path: Path) -> None:
-    own = f'{render.DECLARATION}{{% extends "watchword/sign_in.html" %}}{{% block below %}}{{{{ t("sign_in.tour") }}}}{{{{ t("tour." ~ name) }}}}{{% endblock %}}'
+    own = f'{contract.DECLARATION}{{% extends "watchword/sign_in.html" %}}{{% block below %}}{{{{ t("sign_in.tour") }}}}{{{{ t("tour." ~ name) }}}}{{% endblock %}}'
     (tmp_path / "sign_in.html").write_text(own, "utf-8")
     (tmp_path / "locales").mkdir()
     texts = '[sign_in]\ntitle="a"\ntour = "b"\ntilte = "c"\n[tour]\nshort="d"\n[scope]\n"orders:read" = "e"\n[sing_in]\nlead="f"\n'

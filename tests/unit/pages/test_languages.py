@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from markupsafe import Markup
 
-from watchword.pages import languages, render
+from watchword.pages import contract, languages
 
 KNOWN = languages.available()
 ENGLISH = KNOWN["en"]
 OTHERS = sorted(set(KNOWN) - {"en"})
-SOURCES = "\n".join(path.read_text("utf-8") for path in render.TEMPLATES.rglob("*.*"))
+SOURCES = "\n".join(path.read_text("utf-8") for path in contract.TEMPLATES.rglob("*.*"))
 CALL = re.compile(r"""\b(?:t|has_text)\(["']([a-z_.]+)["'](\s*~)?""")
 # Read by code: dates, language names, and texts found by a failure's, a notice's or a mail's name.
 BY_NAME = (

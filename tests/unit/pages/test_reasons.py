@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from watchword.flows.client_metadata import ClientInput
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
 from watchword.pages import languages, reasons
@@ -14,16 +14,16 @@ from watchword.pages import languages, reasons
 SOURCE = Path(reasons.__file__).parent.parent
 # Where those refuse whom the forms of the console call
 RULES = [
-    "flows/client_metadata",
-    "flows/client_registry",
-    "flows/client_checks",
-    "flows/client_keys",
-    "flows/trust_rules",
-    "flows/accounts",
-    "flows/people",
-    "flows/account_changes",
-    "flows/sign_up",
-    "flows/enrolment",
+    "flows/clients/client_metadata",
+    "flows/clients/client_registry",
+    "flows/clients/client_checks",
+    "flows/clients/client_keys",
+    "flows/trust/trust_rules",
+    "flows/users/accounts",
+    "flows/users/people",
+    "flows/users/account_changes",
+    "flows/users/sign_up",
+    "flows/users/enrolment",
     "flows/api_tokens",
     "flows/membership",
     "oauth/groups",

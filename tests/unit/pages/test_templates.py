@@ -11,7 +11,7 @@ from jinja2 import UndefinedError
 from tests.fixtures.rows import in_turn
 from tests.unit.pages.gallery import MAILS, PAGES
 
-from watchword.pages import languages, render
+from watchword.pages import contract, languages, render
 from watchword.pages.branding import Branding
 
 BRANDING = Branding()
@@ -345,11 +345,11 @@ def test_who_may_end_api_tokens_by_a_page_is_told_so(name: str, locale: str) -> 
 
 def test_every_template_is_shown_in_the_gallery() -> None:
     frames = {"layout", "card", "parts", "account/layout", "console/layout", "console/parts"}
-    paths = render.TEMPLATES.rglob("*.html")
-    assert {str(path.relative_to(render.TEMPLATES).with_suffix("")) for path in paths} - frames == {
+    paths = contract.TEMPLATES.rglob("*.html")
+    assert {str(path.relative_to(contract.TEMPLATES).with_suffix("")) for path in paths} - frames == {
         name.split(":")[0] for name in PAGES
     }
-    assert {path.stem for path in (render.TEMPLATES / "mail").glob("*.txt")} == set(MAILS)
+    assert {path.stem for path in (contract.TEMPLATES / "mail").glob("*.txt")} == set(MAILS)
 
 
 @in_turn("locale", LOCALES)
@@ -385,7 +385,7 @@ def test_what_others_typed_cannot_add_lines_to_a_mail(name: str) -> None:
 
 
 def _comment(name: str) -> str:
-    source = (render.TEMPLATES / Path(name)).read_text("utf-8")
+    source = (contract.TEMPLATES / Path(name)).read_text("utf-8")
     assert source.startswith("{#")
     return source[: source.index("#}")]
 

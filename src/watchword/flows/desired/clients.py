@@ -6,9 +6,9 @@ from typing import Annotated
 
 import msgspec
 
-from watchword.flows import client_checks, client_metadata, client_registry
-from watchword.flows.client_metadata import ClientInput
-from watchword.flows.client_registry import CHOSEN_ID
+from watchword.flows.clients import client_checks, client_metadata, client_registry
+from watchword.flows.clients.client_metadata import ClientInput
+from watchword.flows.clients.client_registry import CHOSEN_ID
 from watchword.flows.desired.step import Differences, Step, differences
 from watchword.flows.runtime import Runtime
 from watchword.oauth.clients import SECRET_METHODS, Client

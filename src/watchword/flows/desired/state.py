@@ -14,7 +14,7 @@ from watchword.flows.desired import clients, trust
 from watchword.flows.desired.clients import ClientState, Keep
 from watchword.flows.desired.step import Step
 from watchword.flows.runtime import Runtime
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 

@@ -3,10 +3,10 @@
 from collections.abc import Container, Iterable
 from functools import partial
 
-from watchword.flows import trust_rules
 from watchword.flows.desired.step import Differences, Step, differences
 from watchword.flows.runtime import Runtime
-from watchword.flows.trust_rules import TrustInput
+from watchword.flows.trust import trust_rules
+from watchword.flows.trust.trust_rules import TrustInput
 from watchword.store import trust as store
 from watchword.store.trust import Rule
 

@@ -1,0 +1,1 @@
+"""Whole databases: opened at the start, migrated, backed up, restored and moved."""

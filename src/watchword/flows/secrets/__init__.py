@@ -1,0 +1,1 @@
+"""The master key, which lives outside the database, and the root secret that it protects."""

@@ -1,0 +1,1 @@
+"""People's accounts: created, changed, recovered, imported, and managed by operators."""

@@ -13,7 +13,7 @@ from tests.fixtures.servers import Server
 from watchword.flows.clients import client_registry, stated_clients
 from watchword.flows.clients.client_metadata import ClientInput
 from watchword.oauth.clients import Client
-from watchword.pages import console
+from watchword.pages.console import frame
 from watchword.store import clients, document_clients
 
 __all__ = ["admin", "server"]
@@ -203,7 +203,7 @@ async def test_a_long_list_goes_on_to_the_next_page(admin: Person) -> None:
 async def test_all_applications_are_listed_the_newest_first_whatever_their_identifiers(
     admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "PAGE", 2)
+    monkeypatch.setattr(frame, "PAGE", 2)
     for name in ("one", "two", "three"):
         given = ClientInput(name=name)
         await client_registry.register(admin.server.runtime, given, actor="test", client_id=f"{name}.example")

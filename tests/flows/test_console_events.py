@@ -11,7 +11,8 @@ from tests.fixtures.console import admin, server
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
-from watchword.pages import console_events, returning
+from watchword.pages import returning
+from watchword.pages.console import events
 from watchword.store.database import Transaction
 
 __all__ = ["admin", "server"]
@@ -79,7 +80,7 @@ async def test_what_is_filtered_can_be_taken_along_as_a_file(admin: Person) -> N
 
 
 async def test_a_file_holds_all_events_once_in_their_order(admin: Person) -> None:
-    count = 2 * console_events.STEP + 1
+    count = 2 * events.STEP + 1
     await record(admin.server, count, "test.happened")
     found = await lines(admin, "?name=test.happened")
     assert [one["target"] for one in found] == [f"thing {number}" for number in reversed(range(count))]
@@ -90,7 +91,7 @@ async def test_what_is_rare_is_looked_for_further_back_step_by_step(
 ) -> None:
     await record(admin.server, 1, "test.rare")
     await record(admin.server, 25, "test.happened")
-    monkeypatch.setattr(console_events, "LOOKED", 10)
+    monkeypatch.setattr(events, "LOOKED", 10)
     await admin.open(f"{PAGE}?name=test.rare")
     looks = 0
     while admin.page is not None and "thing 0" not in admin.text:
@@ -109,8 +110,8 @@ async def test_a_file_of_nothing_is_empty(admin: Person) -> None:
 
 
 async def test_a_file_ends_after_so_many_events(admin: Person) -> None:
-    await record(admin.server, console_events.MOST + 1, "test.happened")
-    assert len(await lines(admin, "?name=test.happened")) == console_events.MOST
+    await record(admin.server, events.MOST + 1, "test.happened")
+    assert len(await lines(admin, "?name=test.happened")) == events.MOST
 
 
 async def test_times_of_an_event_are_written_as_times(admin: Person) -> None:

@@ -16,7 +16,8 @@ from tests.fixtures.servers import Server, open_server
 
 from watchword.flows.users import account_changes, accounts, people
 from watchword.flows.users.people import Changes
-from watchword.pages import console, console_person
+from watchword.pages.console import frame
+from watchword.pages.console import person as person_page
 from watchword.store import identities
 from watchword.store.audit import events
 from watchword.store.audit.events import Event
@@ -73,7 +74,7 @@ async def test_people_are_found_by_name_by_address_and_by_what_they_are(admin: P
 
 
 async def test_a_long_list_is_gone_through_page_by_page_in_the_order_of_the_names(admin: Person) -> None:
-    for number in range(console.PAGE + 5):
+    for number in range(frame.PAGE + 5):
         await accounts.create(admin.server.runtime, username=f"u{number:03}", actor="test")
     first = (await admin.open(f"{LIST}?search=u0")).text
     onward = re.search(r'href="([^"]+cursor=[^"]+)">Next page', first)
@@ -81,8 +82,8 @@ async def test_a_long_list_is_gone_through_page_by_page_in_the_order_of_the_name
     rest = (await admin.open(onward[1].replace("&amp;", "&"))).text
     assert "Next page" not in rest
     seen = [re.findall(r">(u\d{3})</bdi></a>", page) for page in (first, rest)]
-    assert [len(page) for page in seen] == [console.PAGE, 5]
-    assert seen[0] + seen[1] == [f"u{number:03}" for number in range(console.PAGE + 5)]
+    assert [len(page) for page in seen] == [frame.PAGE, 5]
+    assert seen[0] + seen[1] == [f"u{number:03}" for number in range(frame.PAGE + 5)]
 
 
 async def test_an_invitation_is_shown_once_and_makes_an_account(admin: Person) -> None:
@@ -304,7 +305,7 @@ async def test_somebody_is_signed_out_everywhere(admin: Person) -> None:
     assert (await admin.open("/console")).status_code == 200, "the administrator stays"
 
 
-@in_turn("do", sorted(console_person.CHANGES))
+@in_turn("do", sorted(person_page.CHANGES))
 async def test_ones_own_account_is_not_changed_here(admin: Person, do: str) -> None:
     own = await user_of(admin.server)
     page = f"{LIST}/{own.id}"
@@ -387,7 +388,7 @@ async def test_of_somebody_with_very_many_sessions_the_page_shows_some_and_leads
 ) -> None:
     server = admin.server
     user, page = await kim(server)
-    monkeypatch.setattr(console, "PAGE", 2)
+    monkeypatch.setattr(frame, "PAGE", 2)
     way = f'href="{server.settings.issuer}/console/sessions?user={user.id}"'
     for count in (2, 3):
         while len(await people.live_sessions(server.runtime, user.id)) < count:

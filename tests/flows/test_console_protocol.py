@@ -13,7 +13,7 @@ from tests.fixtures.servers import Server
 from watchword.flows.clients.client_metadata import ClientInput
 from watchword.jose import jwk
 from watchword.oauth.clients import Client
-from watchword.pages import console_client_forms, console_client_protocol
+from watchword.pages.console import client_forms, client_protocol
 from watchword.store import clients
 
 __all__ = ["admin", "server"]
@@ -34,7 +34,7 @@ async def opened(admin: Person, **more: object) -> tuple[str, dict[str, str]]:
     )
     page = f"/console/clients/{made.client.client_id}/protocol"
     await admin.open(page)
-    shown = console_client_protocol.kept(await stored(admin.server, made.client.client_id))
+    shown = client_protocol.kept(await stored(admin.server, made.client.client_id))
     form = {
         name: "yes" if value is True else str(value) for name, value in shown.items() if value is not False
     }
@@ -48,7 +48,7 @@ async def send(admin: Person, page: str, form: Mapping[str, str]) -> int:
 
 
 def test_the_forms_have_everything_that_the_admin_api_takes() -> None:
-    here = {*console_client_protocol.FIELDS, *console_client_forms.TEXTS, "resources"}
+    here = {*client_protocol.FIELDS, *client_forms.TEXTS, "resources"}
     assert set(ClientInput.__struct_fields__) - here == set()
 
 

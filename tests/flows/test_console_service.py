@@ -12,7 +12,7 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
 from watchword.jose import jwk, jwt
-from watchword.pages import console_settings
+from watchword.pages.console import settings as settings_page
 from watchword.settings import DetailText, ScopeText, Upstream
 from watchword.store.audit import events
 
@@ -224,4 +224,4 @@ async def test_settings_are_shown_without_any_secret(store: Store, tmp_path: Pat
     ],
 )  # fmt: skip
 def test_an_option_is_shown_as_it_is_written_but_for_its_secret(value: object, text: str) -> None:
-    assert console_settings.shown(value) == text
+    assert settings_page.shown(value) == text

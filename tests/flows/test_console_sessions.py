@@ -11,7 +11,7 @@ from tests.fixtures.console_forms import form_of
 from tests.fixtures.people import Person
 from tests.fixtures.servers import Server
 
-from watchword.pages import console
+from watchword.pages.console import frame
 
 __all__ = ["admin", "server"]
 LIST = "/console/sessions"
@@ -52,7 +52,7 @@ async def test_live_sessions_say_whose_where_and_by_what_means_the_newest_first(
 async def test_who_ends_a_session_on_a_later_page_stays_there(
     admin: Person, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(console, "PAGE", 2)
+    monkeypatch.setattr(frame, "PAGE", 2)
     server = admin.server
     await make(server, "kim", "kim@example.com")
     oldest = await signed_in(server)

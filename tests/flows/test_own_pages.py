@@ -14,7 +14,7 @@ from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, open_server
 
 from watchword.app import check_files
-from watchword.pages.console import SECTIONS
+from watchword.pages.console.frame import SECTIONS
 from watchword.pages.contract import DECLARATION, TEMPLATES
 from watchword.settings import Settings, SettingsError, Upstream
 

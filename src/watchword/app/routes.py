@@ -92,13 +92,13 @@ def _imported(module: str, name: str) -> Endpoint:
     """Return an endpoint of the console, imported with its first request: a server that only issues tokens never needs it."""
 
     async def answer(request: Request) -> Response:
-        endpoint: Endpoint = getattr(import_module(f"watchword.pages.{module}"), name)
+        endpoint: Endpoint = getattr(import_module(f"watchword.pages.console.{module}"), name)
         try:
             return await endpoint(request)
         except OAuthError as error:
             if error.code != "not_found":
                 raise
-            gone = import_module("watchword.pages.console_gone")
+            gone = import_module("watchword.pages.console.gone")
             answered: Response = await gone.answer(request, error)
             return answered
 
@@ -185,34 +185,34 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/account/applications": _page(account_access.show_applications, account_access.revoke_application),
     "/account/tokens": _page(account_tokens.show, account_tokens.change),
     "/account/tokens/new": _page(account_tokens.show_new, account_tokens.create),
-    "/console": _console("console_overview", "show"),
-    "/console/clients": _console("console_clients", "show"),
-    "/console/clients/{id}": _console("console_clients", "show_one", "change"),
-    "/console/clients/{id}/edit": _console("console_client_forms", "show_edit", "edit"),
-    "/console/clients/{id}/protocol": _console("console_client_protocol", "show", "change"),
-    "/console/clients/{id}/delete": _console("console_clients", "show_delete", "delete"),
+    "/console": _console("overview", "show"),
+    "/console/clients": _console("clients", "show"),
+    "/console/clients/{id}": _console("clients", "show_one", "change"),
+    "/console/clients/{id}/edit": _console("client_forms", "show_edit", "edit"),
+    "/console/clients/{id}/protocol": _console("client_protocol", "show", "change"),
+    "/console/clients/{id}/delete": _console("clients", "show_delete", "delete"),
     # Two segments, and listed after those of a client, so that a client called "new" has pages as well.
-    "/console/clients/new/{kind}": _console("console_client_forms", "show_new", "create"),
-    "/console/events": _console("console_events", "show"),
-    "/console/events/file": _console("console_events", "file"),
-    "/console/keys": _console("console_keys", "show", "rotate"),
-    "/console/keys/{kid}": _console("console_keys", "show_one", "withdraw"),
-    "/console/scopes": _console("console_scopes", "show"),
-    "/console/check": _console("console_check", "show", "examine"),
-    "/console/playground": _console("console_playground", "show", "run"),
-    "/console/settings": _console("console_settings", "show"),
-    "/console/trust": _console("console_trust", "show"),
-    "/console/trust/new": _console("console_trust", "show_new", "create"),
-    "/console/trust/new-people": _console("console_trust", "show_new", "create"),
-    "/console/trust/{id}": _console("console_trust", "show_one", "delete"),
-    "/console/people": _console("console_people", "show"),
-    "/console/people/new": _console("console_people", "show_new", "create"),
-    "/console/people/{id}": _console("console_person", "show", "change"),
-    "/console/people/{id}/delete": _console("console_person", "show_delete", "delete"),
-    "/console/sessions": _console("console_sessions", "show", "end_one"),
-    "/console/tokens": _console("console_tokens", "show"),
-    "/console/tokens/new": _console("console_tokens", "show_new", "create"),
-    "/console/tokens/{id}": _console("console_tokens", "show_one", "change"),
+    "/console/clients/new/{kind}": _console("client_forms", "show_new", "create"),
+    "/console/events": _console("events", "show"),
+    "/console/events/file": _console("events", "file"),
+    "/console/keys": _console("keys", "show", "rotate"),
+    "/console/keys/{kid}": _console("keys", "show_one", "withdraw"),
+    "/console/scopes": _console("scopes", "show"),
+    "/console/check": _console("check", "show", "examine"),
+    "/console/playground": _console("playground", "show", "run"),
+    "/console/settings": _console("settings", "show"),
+    "/console/trust": _console("trust", "show"),
+    "/console/trust/new": _console("trust", "show_new", "create"),
+    "/console/trust/new-people": _console("trust", "show_new", "create"),
+    "/console/trust/{id}": _console("trust", "show_one", "delete"),
+    "/console/people": _console("people", "show"),
+    "/console/people/new": _console("people", "show_new", "create"),
+    "/console/people/{id}": _console("person", "show", "change"),
+    "/console/people/{id}/delete": _console("person", "show_delete", "delete"),
+    "/console/sessions": _console("sessions", "show", "end_one"),
+    "/console/tokens": _console("tokens", "show"),
+    "/console/tokens/new": _console("tokens", "show_new", "create"),
+    "/console/tokens/{id}": _console("tokens", "show_one", "change"),
     "/sign-out": _page(sign_out.show, sign_out.submit),
     "/logout": _page(sign_out.end_session, sign_out.end_session),
     "/account": _page(account.overview, account.save_profile),

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from tests.unit.pages.contexts import API, DAY, NOW, Context, reading
 from tests.unit.pages.gallery_console import console, listing
 
-from watchword.pages import console_client_protocol
+from watchword.pages.console import client_protocol
 from watchword.pages.render import Problem
 
 WHERE = {
@@ -40,14 +40,14 @@ SECRETS = [
 ]  # fmt: skip
 PROTOCOL = {
     part: [
-        {"name": name, "kind": kind, "choices": console_client_protocol.CHOICES.get(name)}
+        {"name": name, "kind": kind, "choices": client_protocol.CHOICES.get(name)}
         for name, kind in fields.items()
     ]
-    for part, fields in console_client_protocol.PARTS.items()
+    for part, fields in client_protocol.PARTS.items()
 }
 METADATA = {
-    **{name: kind == "switch" for name, kind in console_client_protocol.FIELDS.items()},
-    **{name: "" for name, kind in console_client_protocol.FIELDS.items() if kind != "switch"},
+    **{name: kind == "switch" for name, kind in client_protocol.FIELDS.items()},
+    **{name: "" for name, kind in client_protocol.FIELDS.items() if kind != "switch"},
     "token_endpoint_auth_method": "private_key_jwt",
     "jwks_uri": "https://app.example.com/jwks.json",
     "grant_types": "authorization_code\nrefresh_token",

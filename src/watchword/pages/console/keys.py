@@ -2,8 +2,9 @@
 
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, console
+from watchword.pages import account
 from watchword.pages.account import Person
+from watchword.pages.console import frame
 from watchword.store.keys import StoredKey
 
 ORDER = ("current", "announced", "next", "retiring", "unused")
@@ -12,7 +13,7 @@ TYPED = 6  # characters of a key's identifier to type for its revocation
 
 async def show(request: Request) -> Response:
     """List the published keys by algorithm."""
-    return await answer_list(request, await console.require(request))
+    return await answer_list(request, await frame.require(request))
 
 
 async def answer_list(
@@ -23,12 +24,12 @@ async def answer_list(
     keys = await request.runtime.keyring.states()
     algorithms = dict.fromkeys((*settings.signing_algorithms, *(key.algorithm for key, _ in keys)))
     context = {
-        "action": console.address(request, "keys"),
+        "action": frame.address(request, "keys"),
         "algorithms": [_algorithm(request, name, keys) for name in algorithms],
         "published_url": f"{settings.issuer}/.well-known/jwks.json",
         "errors": {"form": problem} if problem else {},
     }
-    return console.page(request, person, "keys", context, status=status)
+    return frame.page(request, person, "keys", context, status=status)
 
 
 def _algorithm(request: Request, name: str, keys: list[tuple[StoredKey, str]]) -> dict[str, object]:
@@ -60,7 +61,7 @@ def _view(request: Request, key: StoredKey, state: str) -> dict[str, object]:
         rotates = begins + settings.signing_key_lifetime
     return {
         "kid": key.kid,
-        "url": console.address(request, "keys", key.kid),
+        "url": frame.address(request, "keys", key.kid),
         "algorithm": key.algorithm,
         "state": state,
         "created_at": key.created_at,
@@ -72,24 +73,24 @@ def _view(request: Request, key: StoredKey, state: str) -> dict[str, object]:
 
 async def rotate(request: Request) -> Response:
     """Let the next key of an algorithm take over."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form, keyring = account.form_of(request, found), request.runtime.keyring
     algorithm = form.get("algorithm") or ""
     if algorithm not in request.runtime.settings.signing_algorithms:
         raise OAuthError(
             "invalid_request", "This server does not sign with that algorithm.", field="algorithm"
         )
-    inside = console.acting(request, found).database
+    inside = frame.acting(request, found).database
     # The form names the key that it promotes, so that a second click or an old page does not rotate again.
     seen = form.get("next") or ""
     if not await keyring.rotate(algorithm, actor=found[1].id, expected=seen, database=inside):
         return await answer_list(request, found, "key_rotated_meanwhile", 409)
-    return console.done(request, "key_rotated", "keys")
+    return frame.done(request, "key_rotated", "keys")
 
 
 async def show_one(request: Request) -> Response:
     """Show one key, with the form that revokes it."""
-    return await _one(request, await console.require(request))
+    return await _one(request, await frame.require(request))
 
 
 async def _one(
@@ -97,14 +98,14 @@ async def _one(
 ) -> Response:
     key, state = await _find(request)
     context = {
-        "action": console.address(request, "keys", key.kid),
+        "action": frame.address(request, "keys", key.kid),
         "key": _view(request, key, state),
         "typed": TYPED,
         "values": {"beginning": typed},
-        "events_url": f"{console.address(request, 'events')}?target={key.kid}",
+        "events_url": f"{frame.address(request, 'events')}?target={key.kid}",
         "errors": errors or {},
     }
-    return console.page(request, person, "keys", context, template="key", status=400 if errors else 200)
+    return frame.page(request, person, "keys", context, template="key", status=400 if errors else 200)
 
 
 async def _find(request: Request) -> tuple[StoredKey, str]:
@@ -117,13 +118,13 @@ async def _find(request: Request) -> tuple[StoredKey, str]:
 
 async def withdraw(request: Request) -> Response:
     """Revoke a leaked key, if the beginning of its identifier was typed."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     key, _ = await _find(request)
     typed = (form.get("beginning") or "").strip()
     if len(typed) < TYPED or not key.kid.startswith(typed):
         return await _one(request, found, {"beginning": "beginning_wrong"}, typed)
-    inside = console.acting(request, found).database
+    inside = frame.acting(request, found).database
     if not await request.runtime.keyring.revoke(key.kid, actor=found[1].id, database=inside):
         raise OAuthError("not_found", "There is no such key.")
-    return console.done(request, "key_withdrawn", "keys")
+    return frame.done(request, "key_withdrawn", "keys")

@@ -7,8 +7,9 @@ from watchword.flows.users import accounts, enrolment, sign_up
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, console, once
+from watchword.pages import account, browser, once
 from watchword.pages.account import Person
+from watchword.pages.console import frame
 from watchword.store import users
 from watchword.store.users import User
 
@@ -18,40 +19,40 @@ FIELDS = {"email": "address"}
 
 async def show(request: Request) -> Response:
     """List people."""
-    return await answer_list(request, await console.require(request))
+    return await answer_list(request, await frame.require(request))
 
 
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
-    filters = {name: console.filter_of(request, name) for name in ("search", "group", "state")}
+    filters = {name: frame.filter_of(request, name) for name in ("search", "group", "state")}
     rows = await request.runtime.lists.read(
         users.list_by_name,
-        after=console.after(request, "people"),
-        limit=console.PAGE + 1,
+        after=frame.after(request, "people"),
+        limit=frame.PAGE + 1,
         search=filters["search"],
         group=filters["group"],
         state=filters["state"] if filters["state"] in users.STATES else users.STATES[0],
     )
-    shown, following = console.listed(request, "people", rows, lambda row: row[1], filters)
+    shown, following = frame.listed(request, "people", rows, lambda row: row[1], filters)
     context = {
-        "action": console.address(request, "people"),
-        "new_url": console.address(request, "people", "new"),
+        "action": frame.address(request, "people"),
+        "new_url": frame.address(request, "people", "new"),
         "people": [view(request, user) for user, _place in shown],
         "states": list(users.STATES),
         "next_url": following,
         "values": filters,
         "errors": {"form": problem} if problem else {},
     }
-    return console.page(request, person, "people", context, status=status)
+    return frame.page(request, person, "people", context, status=status)
 
 
 def view(request: Request, user: User) -> dict[str, object]:
     """Return an account as the console's pages show it."""
     return {
         "id": user.id,
-        "url": console.address(request, "people", user.id),
+        "url": frame.address(request, "people", user.id),
         "name": user.display_name,
         "username": user.username,
         "email": user.email,
@@ -64,7 +65,7 @@ def view(request: Request, user: User) -> dict[str, object]:
 
 async def show_new(request: Request) -> Response:
     """Show the forms that invite somebody and that create an account."""
-    return _new(request, await console.require_fresh(request))
+    return _new(request, await frame.require_fresh(request))
 
 
 def _new(
@@ -72,7 +73,7 @@ def _new(
 ) -> Response:
     runtime = request.runtime
     context = {
-        "action": console.address(request, "people", "new"),
+        "action": frame.address(request, "people", "new"),
         "may": [
             *(["invite"] if enrolment.is_possible(runtime) else []),
             *(["mail"] if runtime.settings.mails else []),
@@ -84,27 +85,27 @@ def _new(
         "errors": errors or {},
         "hidden": once.field(),
     }
-    return console.page(
+    return frame.page(
         request, person, "people", context, template="person_new", status=400 if errors else 200
     )
 
 
 async def create(request: Request) -> Response:
     """Invite somebody, and show the link this once; or create an account."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     making = form.get("do") == "create"
     wanted = "username" if making else "email"
     if not (form.get(wanted) or "").strip():
         return _new(request, found, form, {wanted: "required"})
     about = "create" if making else "invite"
-    runtime = once.runtime_for(console.acting(request, found), found[0], form, about)
+    runtime = once.runtime_for(frame.acting(request, found), found[0], form, about)
     try:
         return await (_create if making else _invite)(request, runtime, found, form)
     except once.SentBefore:
-        return console.done(request, "person_once", "people")
+        return frame.done(request, "person_once", "people")
     except OAuthError as error:
-        return _new(request, found, form, console.problems(error, form, FIELDS if making else {}))
+        return _new(request, found, form, frame.problems(error, form, FIELDS if making else {}))
 
 
 async def _create(request: Request, runtime: Runtime, person: Person, form: Form) -> Response:
@@ -114,7 +115,7 @@ async def _create(request: Request, runtime: Runtime, person: Person, form: Form
         email=(form.get("address") or "").strip() or None,
         actor=person[1].id,
     )
-    return console.done(request, "person_created", "people", user.id)
+    return frame.done(request, "person_created", "people", user.id)
 
 
 async def _invite(request: Request, runtime: Runtime, person: Person, form: Form) -> Response:
@@ -140,7 +141,7 @@ def show_link(
     """Show a one-time link this once; `below` is the page of the person whom it is for, where there is one."""
     shared = {
         "link": link,
-        "here": browser.here(request, f"{console.path('people', *below)}?notice=link_once"),
-        "done_url": console.address(request, "people", *below),
+        "here": browser.here(request, f"{frame.path('people', *below)}?notice=link_once"),
+        "done_url": frame.address(request, "people", *below),
     }
-    return console.page(request, person, "people", {**shared, **context}, template="person_link")
+    return frame.page(request, person, "people", {**shared, **context}, template="person_link")

@@ -10,8 +10,9 @@ import msgspec
 from watchword.flows.users import people
 from watchword.http import NO_STORE, Request, Response, Stream
 from watchword.oauth.errors import OAuthError
-from watchword.pages import browser, console, console_places, render
-from watchword.pages.console_places import Place
+from watchword.pages import browser, render
+from watchword.pages.console import frame, links
+from watchword.pages.console.links import Place
 from watchword.store.audit import events
 from watchword.store.audit.events import Event, Found
 
@@ -28,32 +29,32 @@ FILE_HEADERS = (
 
 async def show(request: Request) -> Response:
     """List events."""
-    found = await console.require(request)
-    filters = {name: console.filter_of(request, name) for name in FILTERS}
-    before = events.position_of(console.after(request, "events"))
+    found = await frame.require(request)
+    filters = {name: frame.filter_of(request, name) for name in FILTERS}
+    before = events.position_of(frame.after(request, "events"))
     meant = await _meant(request, filters)
     looked = await request.runtime.lists.read(
-        events.look_back, limit=console.PAGE + 1, before=before, looked=LOOKED, **meant
+        events.look_back, limit=frame.PAGE + 1, before=before, looked=LOOKED, **meant
     )
-    shown, following = console.listed(request, "events", looked.events, events.position, filters)
+    shown, following = frame.listed(request, "events", looked.events, events.position, filters)
     wanted = urlencode({name: value for name, value in filters.items() if value})
     context = {
-        "action": console.address(request, "events"),
+        "action": frame.address(request, "events"),
         "events": await views(request, shown),
         "next_url": following,
-        "further_url": console.further(request, "events", looked.rest, filters) if looked.rest else None,
+        "further_url": frame.further(request, "events", looked.rest, filters) if looked.rest else None,
         "looked_until": events.moment_of(looked.rest) if looked.rest else None,
-        "file_url": f"{console.address(request, 'events', 'file')}{'?' if wanted else ''}{wanted}",
+        "file_url": f"{frame.address(request, 'events', 'file')}{'?' if wanted else ''}{wanted}",
         "most": MOST,
         "values": filters,
     }
-    return console.page(request, found, "events", context)
+    return frame.page(request, found, "events", context)
 
 
 async def file(request: Request) -> Response:
     """Answer the newest events that match the filters, one JSON document a line: a spreadsheet cannot mistake that for a formula."""
-    await console.require(request, console.path("events"))
-    filters = await _meant(request, {name: console.filter_of(request, name) for name in FILTERS})
+    await frame.require(request, frame.path("events"))
+    filters = await _meant(request, {name: frame.filter_of(request, name) for name in FILTERS})
 
     async def read(place: str = "") -> Found:
         before = events.position_of(place)
@@ -97,9 +98,7 @@ async def _lines(found: Found, read: Callable[[str], Awaitable[Found]]) -> Async
 
 async def views(request: Request, shown: Sequence[Event]) -> list[dict[str, object]]:
     """Return events as the pages show them, with people by their names."""
-    places = await console_places.find(
-        request, {who for event in shown for who in (event.actor, event.target)}
-    )
+    places = await links.find(request, {who for event in shown for who in (event.actor, event.target)})
     return [_view(request, event, places) for event in shown]
 
 
@@ -113,7 +112,7 @@ def _view(request: Request, event: Event, places: dict[str, Place]) -> dict[str,
         "name": event.name,
         "actor": places[event.actor],
         "target": places[event.target],
-        "about_url": f"{console.address(request, 'events')}?{urlencode({'target': event.target})}",
+        "about_url": f"{frame.address(request, 'events')}?{urlencode({'target': event.target})}",
         "details": details,
     }
 

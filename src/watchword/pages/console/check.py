@@ -10,8 +10,9 @@ import msgspec
 from watchword.flows import examination, leaks
 from watchword.flows.examination import Finding
 from watchword.http import Request, Response
-from watchword.pages import account, account_tokens, console, console_places, scopes
+from watchword.pages import account, account_tokens, scopes
 from watchword.pages.account import Person
+from watchword.pages.console import frame, links
 from watchword.store.api_tokens import ApiToken
 
 # The claims that are times (Unix seconds), which are shown as dates.
@@ -23,18 +24,18 @@ _encode = msgspec.json.Encoder().encode
 
 async def show(request: Request) -> Response:
     """Show the form."""
-    return _page(request, await console.require(request))
+    return _page(request, await frame.require(request))
 
 
 async def examine(request: Request) -> Response:
     """Say what the text of the form is, and end it where that was asked for."""
     ends = request.form().get("do") == "end"
-    found = await (console.require_fresh if ends else console.require)(request)
+    found = await (frame.require_fresh if ends else frame.require)(request)
     text = (account.form_of(request, found).get("credential") or "").strip()
     if not text:
         return _page(request, found, errors={"credential": "required"}, status=400)
     if ends:
-        finding, ended = await leaks.end(console.acting(request, found), text, actor=found[1].id)
+        finding, ended = await leaks.end(frame.acting(request, found), text, actor=found[1].id)
         return _page(request, found, result={**await view(request, finding), "ended": ended})
     finding = await examination.examine(request.runtime, text)
     return _page(request, found, result=await view(request, finding))
@@ -49,17 +50,17 @@ def _page(
     status: int = 200,
 ) -> Response:
     context = {
-        "action": console.address(request, "check"),
+        "action": frame.address(request, "check"),
         "most": examination.MAX_LENGTH,
         "result": result,
         "errors": errors or {},
     }
-    return console.page(request, person, "check", context, status=status)
+    return frame.page(request, person, "check", context, status=status)
 
 
 async def view(request: Request, finding: Finding) -> dict[str, object]:
     wanted = {one for one in (finding.client_id, finding.subject) if one}
-    places = await console_places.find(request, wanted)
+    places = await links.find(request, wanted)
     return {
         "kind": finding.name,
         "reason": finding.reason,
@@ -77,7 +78,7 @@ def _token(request: Request, token: ApiToken) -> dict[str, object]:
     now, notice = request.runtime.now(), request.runtime.settings.token_expiry_notice
     return {
         "name": token.name,
-        "url": console.address(request, "tokens", token.id),
+        "url": frame.address(request, "tokens", token.id),
         "scopes": token.scope.split(),
         "resource": scopes.resource(request, token.resource),
         "expires_at": token.expires_at,

@@ -6,10 +6,11 @@ from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, account_tokens, browser, console, console_places, once, scopes
+from watchword.pages import account, account_tokens, browser, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import MAX_NAME, NAME_INVALID, OVERLAPS
-from watchword.pages.console_places import Place
+from watchword.pages.console import frame, links
+from watchword.pages.console.links import Place
 from watchword.store import api_tokens as store
 from watchword.store import token_usage
 from watchword.store.api_tokens import ApiToken
@@ -23,7 +24,7 @@ FIELDS = {"expires_in": "days"}
 
 async def show(request: Request) -> Response:
     """List tokens."""
-    return await answer_list(request, await console.require(request))
+    return await answer_list(request, await frame.require(request))
 
 
 async def answer_list(
@@ -31,45 +32,45 @@ async def answer_list(
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
     runtime = request.runtime
-    filters = {name: console.filter_of(request, name) for name in ("search", "owner", "state")}
+    filters = {name: frame.filter_of(request, name) for name in ("search", "owner", "state")}
     state = filters["state"] if filters["state"] in STATES else STATES[0]
     errors: dict[str, object] = {"form": problem} if problem else {}
     try:
         owner = (await api_tokens.resolve_owner(runtime, filters["owner"]))[1] if filters["owner"] else ""
     except OAuthError as error:
-        owner, errors["owner"] = "", console.refused(error)
+        owner, errors["owner"] = "", frame.refused(error)
     rows = (
         []
         if "owner" in errors
         else await runtime.lists.read(
             store.search_tokens,
             search=filters["search"],
-            after=console.after(request, "tokens"),
-            limit=console.PAGE + 1,
+            after=frame.after(request, "tokens"),
+            limit=frame.PAGE + 1,
             owner=owner,
             state=state,
             now=runtime.now(),
         )
     )
-    shown, following = console.listed(request, "tokens", rows, lambda row: row[1], filters)
-    places = await console_places.find(request, {token.owner_id for token, _ in shown})
+    shown, following = frame.listed(request, "tokens", rows, lambda row: row[1], filters)
+    places = await links.find(request, {token.owner_id for token, _ in shown})
     context = {
-        "action": console.address(request, "tokens"),
-        "new_url": console.address(request, "tokens", "new"),
+        "action": frame.address(request, "tokens"),
+        "new_url": frame.address(request, "tokens", "new"),
         "tokens": [{**_view(request, token), "owner": places[token.owner_id]} for token, _ in shown],
         "states": list(STATES),
         "next_url": following,
         "values": filters,
         "errors": errors,
     }
-    return console.page(request, person, "tokens", context, status=400 if "owner" in errors else status)
+    return frame.page(request, person, "tokens", context, status=400 if "owner" in errors else status)
 
 
 def _view(request: Request, token: ApiToken) -> dict[str, object]:
     runtime = request.runtime
     return {
         "id": token.id,
-        "url": console.address(request, "tokens", token.id),
+        "url": frame.address(request, "tokens", token.id),
         "name": token.name,
         "owner_kind": token.owner_kind,
         "scopes": token.scope.split(),
@@ -83,16 +84,16 @@ def _view(request: Request, token: ApiToken) -> dict[str, object]:
 
 async def show_one(request: Request) -> Response:
     """Show one token: its rights, its use, and the actions on it."""
-    return await _one(request, await console.require(request))
+    return await _one(request, await frame.require(request))
 
 
 async def _one(request: Request, person: Person, errors: dict[str, object] | None = None) -> Response:
     runtime, token = request.runtime, await _find(request)
     uses = await runtime.lists.read(token_usage.list_secret_uses, token.id)
     chain = await runtime.lists.read(store.list_chain, token.id)
-    places = await console_places.find(request, (token.owner_id, token.created_by))
+    places = await links.find(request, (token.owner_id, token.created_by))
     context = {
-        "action": console.address(request, "tokens", token.id),
+        "action": frame.address(request, "tokens", token.id),
         "owner": places[token.owner_id],
         "maker": places[token.created_by],
         "token": {**_view(request, token), "path": token.path, "addresses": list(token.addresses)}
@@ -100,12 +101,12 @@ async def _one(request: Request, person: Person, errors: dict[str, object] | Non
         "secrets": [_secret_view(request, use) for use in uses],
         "outcomes": _outcomes(uses),
         "parents": [_view(request, one) for one in chain[:-1]],
-        "events_url": f"{console.address(request, 'events')}?target={token.id}",
+        "events_url": f"{frame.address(request, 'events')}?target={token.id}",
         "overlaps": list(OVERLAPS),
         "hidden": once.field(),
         "errors": errors or {},
     }
-    return console.page(request, person, "tokens", context, template="token", status=409 if errors else 200)
+    return frame.page(request, person, "tokens", context, template="token", status=409 if errors else 200)
 
 
 async def _find(request: Request) -> ApiToken:
@@ -138,7 +139,7 @@ def _outcomes(uses: list[SecretUse]) -> list[dict[str, object]]:
 
 async def change(request: Request) -> Response:
     """Rotate or revoke a token."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     token, what = await _find(request), form.get("do")
     if what == "rotate":
@@ -146,27 +147,27 @@ async def change(request: Request) -> Response:
     reason = form.get("reason")
     if what != "revoke" or reason not in REASONS:
         raise OAuthError("invalid_request", "There is no such change.", field="do")
-    await api_tokens.revoke(console.acting(request, found), token.id, reason=reason, actor=found[1].id)
-    return console.done(request, "token_revoked", "tokens", token.id)
+    await api_tokens.revoke(frame.acting(request, found), token.id, reason=reason, actor=found[1].id)
+    return frame.done(request, "token_revoked", "tokens", token.id)
 
 
 async def _rotate(request: Request, person: Person, token: ApiToken, form: Form) -> Response:
     session, user = person
-    runtime = once.runtime_for(console.acting(request, person), session, form, token.id)
+    runtime = once.runtime_for(frame.acting(request, person), session, form, token.id)
     overlap, owner = account_tokens.overlap_of(form), await _owner(request, token.owner_id)
     try:
         issued = await api_tokens.rotate(runtime, token.id, overlap=overlap, actor=user.id)
     except once.SentBefore:
-        return console.done(request, "token_once", "tokens", token.id)
+        return frame.done(request, "token_once", "tokens", token.id)
     except OAuthError as error:  # it expired, or somebody revoked it meanwhile
-        return await _one(request, person, console.problems(error, form))
+        return await _one(request, person, frame.problems(error, form))
     until = request.runtime.now() + overlap if overlap else None
     return _secret(request, person, issued, owner, "rotated", until)
 
 
 async def _owner(request: Request, owner_id: str) -> Place:
     """Return whose a token is, as it is shown; asked before there is a secret, which only the answer can tell."""
-    return (await console_places.find(request, [owner_id]))[owner_id]
+    return (await links.find(request, [owner_id]))[owner_id]
 
 
 def _secret(
@@ -180,15 +181,15 @@ def _secret(
         "owner": owner,
         "secret": issued.secret,
         "old_until": old_until,
-        "here": browser.here(request, f"{console.path('tokens', issued.token.id)}?notice=token_once"),
-        "done_url": console.address(request, "tokens", token.id),
+        "here": browser.here(request, f"{frame.path('tokens', issued.token.id)}?notice=token_once"),
+        "done_url": frame.address(request, "tokens", token.id),
     }
-    return console.page(request, person, "tokens", context, template="token_secret")
+    return frame.page(request, person, "tokens", context, template="token_secret")
 
 
 async def show_new(request: Request) -> Response:
     """Show the form for a token."""
-    return _new(request, await console.require_fresh(request))
+    return _new(request, await frame.require_fresh(request))
 
 
 def _new(
@@ -199,7 +200,7 @@ def _new(
     offered = account_tokens.offered_days(settings)
     days = (form.get("days") or "") if form else str(account_tokens.usual_days(settings))
     context = {
-        "action": console.address(request, "tokens", "new"),
+        "action": frame.address(request, "tokens", "new"),
         "resources": [scopes.resource(request, uri) for uri in request.runtime.settings.apis],
         "days": offered,
         "never": settings.lets_api_tokens_live_for_ever,
@@ -207,14 +208,12 @@ def _new(
         "errors": errors or {},
         "hidden": once.field(),
     }
-    return console.page(
-        request, person, "tokens", context, template="token_new", status=400 if errors else 200
-    )
+    return frame.page(request, person, "tokens", context, template="token_new", status=400 if errors else 200)
 
 
 async def create(request: Request) -> Response:
     """Create a token for an application, a client or a person, and show it this once."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     runtime, (session, user) = request.runtime, found
     wrong = _wrong(request, form)
@@ -224,12 +223,12 @@ async def create(request: Request) -> Response:
         given = convert(_given(form), TokenInput)
         owner = await api_tokens.resolve_owner(runtime, given.owner)
         place = await _owner(request, owner[1])
-        inside = once.runtime_for(console.acting(request, found), session, form)
+        inside = once.runtime_for(frame.acting(request, found), session, form)
         issued = await api_tokens.create(inside, given, owner=owner, actor=user.id, may_reserve=True)
     except once.SentBefore:
-        return console.done(request, "token_once", "tokens")
+        return frame.done(request, "token_once", "tokens")
     except OAuthError as error:
-        return _new(request, found, form, console.problems(error, form, FIELDS))
+        return _new(request, found, form, frame.problems(error, form, FIELDS))
     return _secret(request, found, issued, place, "created", None)
 
 

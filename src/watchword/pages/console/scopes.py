@@ -7,14 +7,15 @@ from watchword.flows import consents
 from watchword.http import Request, Response
 from watchword.oauth.claims import SIGN_IN_SCOPES
 from watchword.oauth.scopes import is_reserved
-from watchword.pages import browser, console, details, scopes
+from watchword.pages import browser, details, scopes
+from watchword.pages.console import frame
 from watchword.settings import Settings
 from watchword.store import clients
 
 
 async def show(request: Request) -> Response:
     """List the APIs, the scopes, and the types of rich requests."""
-    found = await console.require(request)
+    found = await frame.require(request)
     settings, locale = request.runtime.settings, browser.locale_of(request)
     context = {
         "resources": _resources(request, settings),
@@ -25,7 +26,7 @@ async def show(request: Request) -> Response:
             for name, known in settings.authorization_details.items()
         ],
     }
-    return console.page(request, found, "scopes", context)
+    return frame.page(request, found, "scopes", context)
 
 
 def _resources(request: Request, settings: Settings) -> list[dict[str, object]]:

@@ -6,7 +6,7 @@ import msgspec
 
 from watchword.flows.users import people
 from watchword.http import Request
-from watchword.pages import console
+from watchword.pages.console import frame
 from watchword.store import sessions
 
 # The prefixes of identifiers, each with the section that has a page about them.
@@ -39,4 +39,4 @@ def address(request: Request, identifier: str) -> str | None:
     section = next((place for begin, place in SECTIONS.items() if identifier.startswith(begin)), None)
     if section is None and request.runtime.keyring.is_known(identifier):
         section = "keys"
-    return console.address(request, section, identifier) if section else None
+    return frame.address(request, section, identifier) if section else None

@@ -9,8 +9,9 @@ from watchword.flows.users import people
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, browser, console
+from watchword.pages import account, browser
 from watchword.pages.account import Person
+from watchword.pages.console import frame
 from watchword.store.sessions import Session
 
 LEVELS = {
@@ -23,29 +24,29 @@ LEVELS = {
 
 async def show(request: Request) -> Response:
     """List live sessions."""
-    found = await console.require(request)
-    filters, errors = {"user": console.filter_of(request, "user", 320)}, {}
+    found = await frame.require(request)
+    filters, errors = {"user": frame.filter_of(request, "user", 320)}, {}
     rows: list[Session] = []
     try:
         whose = (await people.find(request.runtime, filters["user"])).id if filters["user"] else ""
-        after = console.after(request, "sessions")
-        rows = await people.live_sessions(request.runtime, whose, after=after, limit=console.PAGE + 1)
+        after = frame.after(request, "sessions")
+        rows = await people.live_sessions(request.runtime, whose, after=after, limit=frame.PAGE + 1)
     except OAuthError as error:
         if error.code != "not_found":
             raise
-        errors = {"user": console.refused(error)}
-    shown, following = console.listed(request, "sessions", rows, lambda session: session.id, filters)
+        errors = {"user": frame.refused(error)}
+    shown, following = frame.listed(request, "sessions", rows, lambda session: session.id, filters)
     names = await people.names_of(request.runtime, {session.user_id for session in shown})
     kept = {**filters, "cursor": request.query().get("cursor")}
     context = {
-        "action": console.address(request, "sessions"),
+        "action": frame.address(request, "sessions"),
         "visits": [view(request, session, found, names) for session in shown],
         "next_url": following,
         "values": filters,
         "errors": errors,
         "hidden": {name: value for name, value in kept.items() if value},
     }
-    return console.page(request, found, "sessions", context, status=400 if errors else 200)
+    return frame.page(request, found, "sessions", context, status=400 if errors else 200)
 
 
 def view(request: Request, session: Session, person: Person, names: Mapping[str, str]) -> dict[str, object]:
@@ -54,7 +55,7 @@ def view(request: Request, session: Session, person: Person, names: Mapping[str,
     return {
         "id": session.id,
         "username": names.get(session.user_id, session.user_id),
-        "user_url": console.address(request, "people", session.user_id),
+        "user_url": frame.address(request, "people", session.user_id),
         "device": device.name,
         "kind": device.kind,
         "place": places.place_of(request.runtime, session.address, browser.locale_of(request)),
@@ -70,7 +71,7 @@ def view(request: Request, session: Session, person: Person, names: Mapping[str,
 
 async def end_one(request: Request) -> Response:
     """End a session."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     leaving = await end(request, found, form)
     if leaving is not None:
@@ -78,7 +79,7 @@ async def end_one(request: Request) -> Response:
     # The list goes on as it was filtered, and where it was.
     query = {name: (form.get(name) or "")[:400] for name in ("user", "cursor")} | {"notice": "session_ended"}
     kept = urlencode({name: value for name, value in query.items() if value})
-    return redirect(f"{console.address(request, 'sessions')}?{kept}")
+    return redirect(f"{frame.address(request, 'sessions')}?{kept}")
 
 
 async def end(request: Request, person: Person, form: Form) -> Response | None:
@@ -89,7 +90,7 @@ async def end(request: Request, person: Person, form: Form) -> Response | None:
         return redirect(f"{request.runtime.settings.issuer}/sign-out")
     try:
         lasting = form.get("end_access") == "yes"
-        await people.end_session(console.acting(request, person), chosen, lasting=lasting, actor=user.id)
+        await people.end_session(frame.acting(request, person), chosen, lasting=lasting, actor=user.id)
     except OAuthError as error:
         if error.code != "not_found":  # it has ended already
             raise

@@ -2,7 +2,8 @@
 
 from watchword.flows.runtime import Runtime
 from watchword.http import Request, Response
-from watchword.pages import console, console_events
+from watchword.pages.console import events as events_page
+from watchword.pages.console import frame
 from watchword.store import overview, users
 from watchword.store.audit import events
 from watchword.store.overview import MOST, Numbers
@@ -13,7 +14,7 @@ LATEST = 12
 
 async def show(request: Request) -> Response:
     """Show the first page."""
-    found = await console.require(request)
+    found = await frame.require(request)
     runtime, now = request.runtime, request.runtime.now()
     numbers = await runtime.lists.read(overview.count_everything, now, now + SOON)
     latest = await runtime.lists.read(events.list_events, limit=LATEST)
@@ -21,16 +22,16 @@ async def show(request: Request) -> Response:
         "numbers": _shown(request, numbers),
         "ending": numbers.ending,
         "advice": await _advice(runtime),
-        "events": await console_events.views(request, latest),
-        "all_events": console.address(request, "events"),
+        "events": await events_page.views(request, latest),
+        "all_events": frame.address(request, "events"),
     }
-    return console.page(request, found, "overview", context)
+    return frame.page(request, found, "overview", context)
 
 
 def _shown(request: Request, numbers: Numbers) -> list[dict[str, object]]:
     counted = {name: getattr(numbers, name) for name in ("tokens", "clients", "people", "sessions")}
     return [
-        {"section": name, "count": count, "more": count >= MOST, "url": console.address(request, name)}
+        {"section": name, "count": count, "more": count >= MOST, "url": frame.address(request, name)}
         for name, count in counted.items()
     ]
 

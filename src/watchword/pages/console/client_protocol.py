@@ -1,6 +1,6 @@
 """The console's form for a client's protocol metadata by its own names: keys, lifetimes, profile, responses, logout, exchange.
 
-Each field is a metadata member, checked by `client_metadata` alone; `console_client_forms` has the common ones, in plain words.
+Each field is a metadata member, checked by `client_metadata` alone; `client_forms` has the common ones, in plain words.
 """
 
 import json
@@ -16,8 +16,9 @@ from watchword.http.operation import convert
 from watchword.jose.strict_json import StrictJSONError, loads
 from watchword.oauth.clients import AUTH_METHODS, Client
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, console, console_client_forms, console_clients
+from watchword.pages import account
 from watchword.pages.account import Person
+from watchword.pages.console import client_forms, clients, frame
 
 # The fields of each part of the form, and how each is entered.
 PARTS: Mapping[str, Mapping[str, str]] = {
@@ -77,7 +78,7 @@ MAX_JSON = 64 * 1024
 
 async def show(request: Request) -> Response:
     """Show the form."""
-    found, client = await console_clients.find_to_change(request)
+    found, client = await clients.find_to_change(request)
     return _page(request, found, client)
 
 
@@ -89,7 +90,7 @@ def _page(
     errors: Mapping[str, object] | None = None,
     status: int = 400,
 ) -> Response:
-    place = console.address(request, "clients", client.client_id)
+    place = frame.address(request, "clients", client.client_id)
     context = {
         "action": f"{place}/protocol",
         "back_url": place,
@@ -105,7 +106,7 @@ def _page(
         "errors": errors or {},
         "hidden": {"version": (form.get("version") if form else None) or str(client.version)},
     }
-    return console.page(
+    return frame.page(
         request, person, "clients", context, template="client_protocol", status=status if errors else 200
     )
 
@@ -121,7 +122,7 @@ def kept(client: Client) -> dict[str, object]:
     """Return what is stored of a client as its fields show it."""
     before = _input(client)
     return {name: _written(kind, before.get(name)) for name, kind in FIELDS.items()} | {
-        "grant_types": "\n".join(console_clients.NAMES.get(grant, grant) for grant in client.grant_types)
+        "grant_types": "\n".join(clients.NAMES.get(grant, grant) for grant in client.grant_types)
     }
 
 
@@ -144,26 +145,26 @@ def _input(client: Client) -> dict[str, object]:
 
 async def change(request: Request) -> Response:
     """Change a client, unless somebody else did meanwhile."""
-    found, client = await console_clients.find_to_change(request)
+    found, client = await clients.find_to_change(request)
     form = account.form_of(request, found)
     said, wrong = _read(form)
     if wrong:
         return _page(request, found, client, form, wrong)
     try:
         given = convert({**_input(client), **said}, ClientInput)
-        version = console_client_forms.version_of(form)
-        inside = console.acting(request, found)
+        version = client_forms.version_of(form)
+        inside = frame.acting(request, found)
         await client_registry.change(
             inside, client.client_id, given, expected_version=version, actor=found[1].id
         )
     except OAuthError as error:
-        problem = console_clients.refused(error)
+        problem = clients.refused(error)
         if error.code == "precondition_failed":  # show the present state, to be changed again
-            now = (await console_clients.find(request)).client
+            now = (await clients.find(request)).client
             return _page(request, found, now, errors={"form": problem}, status=409)
         field = error.field if error.field in FIELDS else None
         return _page(request, found, client, form, {field or "form": problem})
-    return console.done(request, "client_changed", "clients", client.client_id)
+    return frame.done(request, "client_changed", "clients", client.client_id)
 
 
 def _read(form: Form) -> tuple[dict[str, object], dict[str, object]]:

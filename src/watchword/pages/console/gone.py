@@ -7,24 +7,17 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from watchword.http import Request, Response
 from watchword.oauth.errors import OAuthError
-from watchword.pages import (
-    console,
-    console_clients,
-    console_keys,
-    console_people,
-    console_tokens,
-    console_trust,
-)
 from watchword.pages.account import Person
+from watchword.pages.console import clients, frame, keys, people, tokens, trust
 from watchword.store.audit import events
 
 Listing = Callable[[Request, Person, str, int], Awaitable[Response]]
 LISTS: Mapping[str, Listing] = {
-    "clients": console_clients.answer_list,
-    "keys": console_keys.answer_list,
-    "people": console_people.answer_list,
-    "tokens": console_tokens.answer_list,
-    "trust": console_trust.answer_list,
+    "clients": clients.answer_list,
+    "keys": keys.answer_list,
+    "people": people.answer_list,
+    "tokens": tokens.answer_list,
+    "trust": trust.answer_list,
 }
 # The audit events that record a deletion.
 ENDS = {
@@ -40,10 +33,10 @@ async def answer(request: Request, error: OAuthError) -> Response:
     section = request.path.split("/")[2] if request.path_params else ""
     if section not in LISTS or not request.runtime.settings.console:
         raise error
-    found = await console.require(request)
+    found = await frame.require(request)
     identifier = next(iter(request.path_params.values()))
     if await _is_gone(request, section, identifier):
-        return console.done(request, "gone", section)
+        return frame.done(request, "gone", section)
     return await LISTS[section](request, found, "not_here", 404)
 
 

@@ -1,4 +1,4 @@
-"""The console's applications: listed, given secrets, disabled, enabled, deleted; `console_client_forms` registers and changes them."""
+"""The console's applications: listed, given secrets, disabled, enabled, deleted; `client_forms` registers and changes them."""
 
 from urllib.parse import urlencode
 
@@ -9,9 +9,10 @@ from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.clients import SECRET_METHODS, SHORT_GRANTS, Client
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, account_tokens, browser, consent, console, once, scopes
+from watchword.pages import account, account_tokens, browser, consent, once, scopes
 from watchword.pages.account import Person
 from watchword.pages.account_tokens import OVERLAPS
+from watchword.pages.console import frame
 from watchword.pages.render import Problem
 from watchword.store import clients as store
 from watchword.store.client_secrets import ClientSecret
@@ -22,29 +23,29 @@ NAMES = {uri: name for name, uri in SHORT_GRANTS.items()}
 
 async def show(request: Request) -> Response:
     """List clients."""
-    return await answer_list(request, await console.require(request))
+    return await answer_list(request, await frame.require(request))
 
 
 async def answer_list(
     request: Request, person: Person, problem: str | None = None, status: int = 200
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
-    filters = {"search": console.filter_of(request, "search")}
-    lists, after = request.runtime.lists, console.after(request, "clients")
+    filters = {"search": frame.filter_of(request, "search")}
+    lists, after = request.runtime.lists, frame.after(request, "clients")
     if filters["search"]:
-        rows = await lists.read(store.search_clients, after=after, limit=console.PAGE + 1, **filters)
+        rows = await lists.read(store.search_clients, after=after, limit=frame.PAGE + 1, **filters)
     else:
-        rows = await lists.read(store.newest_clients, after=after, limit=console.PAGE + 1)
-    shown, following = console.listed(request, "clients", rows, lambda row: row[1], filters)
+        rows = await lists.read(store.newest_clients, after=after, limit=frame.PAGE + 1)
+    shown, following = frame.listed(request, "clients", rows, lambda row: row[1], filters)
     context = {
-        "action": console.address(request, "clients"),
-        "new_url": console.address(request, "clients", "new", "web"),
+        "action": frame.address(request, "clients"),
+        "new_url": frame.address(request, "clients", "new", "web"),
         "clients": [_view(request, facts) for facts, _ in shown],
         "next_url": following,
         "values": filters,
         "errors": {"form": problem} if problem else {},
     }
-    return console.page(request, person, "clients", context, status=status)
+    return frame.page(request, person, "clients", context, status=status)
 
 
 def _view(request: Request, facts: ClientFacts) -> dict[str, object]:
@@ -52,7 +53,7 @@ def _view(request: Request, facts: ClientFacts) -> dict[str, object]:
     return {
         **consent.described(client),
         "id": client.client_id,
-        "url": console.address(request, "clients", client.client_id),
+        "url": frame.address(request, "clients", client.client_id),
         "kind": _kind_of(client),
         "grants": [NAMES.get(grant, grant) for grant in client.grant_types],
         "last_used_at": facts.last_used_at,
@@ -68,7 +69,7 @@ def _kind_of(client: Client) -> str:
 
 async def show_one(request: Request) -> Response:
     """Show one client: its metadata, its secrets, and the actions on it."""
-    return await answer_one(request, await console.require(request))
+    return await answer_one(request, await frame.require(request))
 
 
 async def answer_one(
@@ -77,7 +78,7 @@ async def answer_one(
     """Answer the page of one client, with a `problem` where an action was refused."""
     facts = await find(request)
     client = facts.client
-    place, about = console.address(request, "clients", client.client_id), {"target": client.client_id}
+    place, about = frame.address(request, "clients", client.client_id), {"target": client.client_id}
     context = {
         "action": place,
         "client": {**_view(request, facts), **_facts(request, client)},
@@ -87,13 +88,13 @@ async def answer_one(
         "edit_url": f"{place}/edit",
         "protocol_url": f"{place}/protocol",
         "delete_url": f"{place}/delete",
-        "tokens_url": f"{console.address(request, 'tokens')}?{urlencode({'owner': client.client_id})}",
-        "events_url": f"{console.address(request, 'events')}?{urlencode(about)}",
+        "tokens_url": f"{frame.address(request, 'tokens')}?{urlencode({'owner': client.client_id})}",
+        "events_url": f"{frame.address(request, 'events')}?{urlencode(about)}",
         "overlaps": list(OVERLAPS),
         "hidden": once.field(),
         "errors": {"form": problem} if problem else {},
     }
-    return console.page(
+    return frame.page(
         request, person, "clients", context, template="client", status=status if problem else 200
     )
 
@@ -110,7 +111,7 @@ async def find(request: Request) -> ClientFacts:
 
 async def find_to_change(request: Request) -> tuple[Person, Client]:
     """Return the recently authenticated administrator and the client that the path names; otherwise divert to what prevents it."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     client = (await find(request)).client
     if client.origin == "document":
         raise browser.Diverted(await answer_one(request, found, "client_document", 409))
@@ -178,7 +179,7 @@ def _where(request: Request) -> dict[str, str]:
 
 async def change(request: Request) -> Response:
     """Give a client a secret or end one, or disable or enable it."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     client, what = (await find(request)).client, form.get("do")
     if what == "add_secret":
@@ -191,14 +192,14 @@ async def change(request: Request) -> Response:
 
 
 async def _add_secret(request: Request, person: Person, client: Client, form: Form) -> Response:
-    runtime = once.runtime_for(console.acting(request, person), person[0], form, client.client_id)
+    runtime = once.runtime_for(frame.acting(request, person), person[0], form, client.client_id)
     overlap = account_tokens.overlap_of(form)
     try:
         secret, _ = await client_registry.add_secret(
             runtime, client.client_id, overlap=overlap, actor=person[1].id
         )
     except once.SentBefore:
-        return console.done(request, "client_once", "clients", client.client_id)
+        return frame.done(request, "client_once", "clients", client.client_id)
     return answer_secret(
         request, person, client, secret, "added", runtime.now() + overlap if overlap else None
     )
@@ -214,28 +215,28 @@ def answer_secret(
         "secret": secret,
         "where": _where(request),
         "old_until": old_until,
-        "here": browser.here(request, f"{console.path('clients', client.client_id)}?notice=client_once"),
-        "done_url": console.address(request, "clients", client.client_id),
+        "here": browser.here(request, f"{frame.path('clients', client.client_id)}?notice=client_once"),
+        "done_url": frame.address(request, "clients", client.client_id),
     }
-    return console.page(request, person, "clients", context, template="client_secret")
+    return frame.page(request, person, "clients", context, template="client_secret")
 
 
 async def _end_secret(request: Request, person: Person, client: Client, form: Form) -> Response:
     try:
         await client_registry.remove_secret(
-            console.acting(request, person), client.client_id, form.require("secret"), actor=person[1].id
+            frame.acting(request, person), client.client_id, form.require("secret"), actor=person[1].id
         )
     except OAuthError as error:
         if error.code != "not_found":
             raise
-        return await answer_one(request, person, console.refused(error), 404)
-    return console.done(request, "client_secret_ended", "clients", client.client_id)
+        return await answer_one(request, person, frame.refused(error), 404)
+    return frame.done(request, "client_secret_ended", "clients", client.client_id)
 
 
 async def _switch(request: Request, person: Person, client: Client, *, off: bool) -> Response:
     try:
         await client_registry.change(
-            console.acting(request, person),
+            frame.acting(request, person),
             client.client_id,
             client_metadata.to_input(client),
             expected_version=client.version,
@@ -244,7 +245,7 @@ async def _switch(request: Request, person: Person, client: Client, *, off: bool
         )
     except OAuthError as error:
         return await answer_one(request, person, refused(error), error.rule.status)
-    return console.done(request, "client_off" if off else "client_on", "clients", client.client_id)
+    return frame.done(request, "client_off" if off else "client_on", "clients", client.client_id)
 
 
 def refused(error: OAuthError) -> str | Problem:
@@ -253,34 +254,34 @@ def refused(error: OAuthError) -> str | Problem:
         return "client_meanwhile"
     if error.rule.status != 400 or error.code == "access_denied":
         raise error
-    return console.refused(error)
+    return frame.refused(error)
 
 
 async def show_delete(request: Request) -> Response:
     """Say what ends with a client and ask for its name."""
-    return await _delete(request, await console.require_fresh(request))
+    return await _delete(request, await frame.require_fresh(request))
 
 
 async def _delete(request: Request, person: Person, problem: str | None = None) -> Response:
     facts = await find(request)
-    place = console.address(request, "clients", facts.client.client_id)
+    place = frame.address(request, "clients", facts.client.client_id)
     context = {
         "action": f"{place}/delete",
         "back_url": place,
         "client": _view(request, facts),
         "errors": {"name": problem} if problem else {},
     }
-    return console.page(
+    return frame.page(
         request, person, "clients", context, template="client_delete", status=400 if problem else 200
     )
 
 
 async def delete(request: Request) -> Response:
     """Delete a client when its name was typed."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     client, typed = (await find(request)).client, (form.get("name") or "").split()
     if typed not in (client.name.split(), [client.client_id]):
         return await _delete(request, found, "client_name_wrong")
-    await client_registry.delete(console.acting(request, found), client.client_id, actor=found[1].id)
-    return console.done(request, "client_deleted", "clients")
+    await client_registry.delete(frame.acting(request, found), client.client_id, actor=found[1].id)
+    return frame.done(request, "client_deleted", "clients")

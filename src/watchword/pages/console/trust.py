@@ -9,8 +9,9 @@ from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, console, console_places, scopes
+from watchword.pages import account, scopes
 from watchword.pages.account import Person
+from watchword.pages.console import frame, links
 from watchword.pages.render import Problem
 from watchword.store import trust as store
 from watchword.store.trust import Rule
@@ -27,7 +28,7 @@ LIFETIMES = {"max_lifetime": (300, 3600, 86_400), "token_lifetime": (300, 600, 3
 
 async def show(request: Request) -> Response:
     """List the rules."""
-    return await answer_list(request, await console.require(request))
+    return await answer_list(request, await frame.require(request))
 
 
 async def answer_list(
@@ -35,22 +36,22 @@ async def answer_list(
 ) -> Response:
     """Answer the list, with a `problem` where it is shown in place of something else."""
     rows = await request.runtime.lists.read(
-        store.list_rules, after=console.after(request, "trust"), limit=console.PAGE + 1
+        store.list_rules, after=frame.after(request, "trust"), limit=frame.PAGE + 1
     )
-    shown, following = console.listed(request, "trust", rows, lambda rule: rule.id, {})
+    shown, following = frame.listed(request, "trust", rows, lambda rule: rule.id, {})
     context = {
         "rules": [_view(request, rule) for rule in shown],
         "next_url": following,
-        "new_urls": {kind: console.address(request, "trust", below) for below, kind in KINDS.items()},
+        "new_urls": {kind: frame.address(request, "trust", below) for below, kind in KINDS.items()},
         "errors": {"form": problem} if problem else {},
     }
-    return console.page(request, person, "trust", context, status=status)
+    return frame.page(request, person, "trust", context, status=status)
 
 
 def _view(request: Request, rule: Rule) -> dict[str, object]:
     return {
         "id": rule.id,
-        "url": console.address(request, "trust", rule.id),
+        "url": frame.address(request, "trust", rule.id),
         "name": rule.name,
         "kind": rule.kind,
         "issuer": rule.issuer,
@@ -60,16 +61,16 @@ def _view(request: Request, rule: Rule) -> dict[str, object]:
 
 async def show_one(request: Request) -> Response:
     """Show one rule in full."""
-    found = await console.require(request)
+    found = await frame.require(request)
     rule = await trust_rules.show(request.runtime, request.path_params["id"])
-    places = await console_places.find(request, [rule.created_by])
+    places = await links.find(request, [rule.created_by])
     context = {
-        "action": console.address(request, "trust", rule.id),
+        "action": frame.address(request, "trust", rule.id),
         "maker": places[rule.created_by],
         "rule": {**_view(request, rule), **_facts(request, rule)},
-        "events_url": f"{console.address(request, 'events')}?target={rule.id}",
+        "events_url": f"{frame.address(request, 'events')}?target={rule.id}",
     }
-    return console.page(request, found, "trust", context, template="trust_rule")
+    return frame.page(request, found, "trust", context, template="trust_rule")
 
 
 def _facts(request: Request, rule: Rule) -> dict[str, object]:
@@ -79,7 +80,7 @@ def _facts(request: Request, rule: Rule) -> dict[str, object]:
         "claims": [f"{name}={pattern}" for name, pattern in rule.claims.items()],
         "email_domains": list(rule.email_domains),
         "resources": [scopes.resource(request, uri) for uri in rule.resources],
-        "clients": [{"id": one, "url": console.address(request, "clients", one)} for one in rule.clients],
+        "clients": [{"id": one, "url": frame.address(request, "clients", one)} for one in rule.clients],
         "algorithms": list(rule.algorithms),
         "max_minutes": -(-rule.max_lifetime // 60),
         "token_minutes": -(-rule.token_lifetime // 60),
@@ -92,15 +93,15 @@ def _facts(request: Request, rule: Rule) -> dict[str, object]:
 
 async def delete(request: Request) -> Response:
     """Delete a rule; the tokens that were issued by it are revoked."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     account.form_of(request, found)
-    await trust_rules.delete(console.acting(request, found), request.path_params["id"], actor=found[1].id)
-    return console.done(request, "trust_deleted", "trust")
+    await trust_rules.delete(frame.acting(request, found), request.path_params["id"], actor=found[1].id)
+    return frame.done(request, "trust_deleted", "trust")
 
 
 async def show_new(request: Request) -> Response:
     """Show the form for a rule of the kind that the address names."""
-    return _new(request, await console.require_fresh(request))
+    return _new(request, await frame.require_fresh(request))
 
 
 def _new(
@@ -113,16 +114,14 @@ def _new(
         for name, offered in LIFETIMES.items()
     }
     context = {
-        "action": console.address(request, "trust", below),
+        "action": frame.address(request, "trust", below),
         "kind": KINDS[below],
         "issuer": request.runtime.settings.issuer,
         "lifetimes": {name: list(offered) for name, offered in LIFETIMES.items()},
         "values": {**typed, **chosen},
         "errors": errors or {},
     }
-    return console.page(
-        request, person, "trust", context, template="trust_new", status=400 if errors else 200
-    )
+    return frame.page(request, person, "trust", context, template="trust_new", status=400 if errors else 200)
 
 
 def _choices(name: str) -> set[str]:
@@ -131,7 +130,7 @@ def _choices(name: str) -> set[str]:
 
 async def create(request: Request) -> Response:
     """Make a rule."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     kind = KINDS[request.path.rpartition("/")[2]]
     wrong = _wrong(form, kind)
@@ -139,10 +138,10 @@ async def create(request: Request) -> Response:
         return _new(request, found, form, wrong)
     try:
         given = convert(_given(form, kind), TrustInput)
-        rule = await trust_rules.create(console.acting(request, found), given, actor=found[1].id)
+        rule = await trust_rules.create(frame.acting(request, found), given, actor=found[1].id)
     except OAuthError as error:
-        return _new(request, found, form, console.problems(error, form))
-    return console.done(request, "trust_created", "trust", rule.id)
+        return _new(request, found, form, frame.problems(error, form))
+    return frame.done(request, "trust_created", "trust", rule.id)
 
 
 def _wrong(form: Form, kind: str) -> dict[str, object]:

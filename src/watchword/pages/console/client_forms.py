@@ -14,8 +14,9 @@ from watchword.http.forms import Form
 from watchword.http.operation import convert
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, consent, console, console_clients, once, scopes
+from watchword.pages import account, consent, once, scopes
 from watchword.pages.account import Person
+from watchword.pages.console import clients, frame
 
 # The metadata of a new client by its kind.
 KINDS: Mapping[str, Mapping[str, object]] = {
@@ -47,7 +48,7 @@ Errors = Mapping[str, object]
 
 async def show_new(request: Request) -> Response:
     """Show the form for one kind of client."""
-    return _new(request, await console.require_fresh(request))
+    return _new(request, await frame.require_fresh(request))
 
 
 def _new(
@@ -56,15 +57,15 @@ def _new(
     kind = _kind(request)
     values = {"scope": "" if kind == "service" else FOR_PEOPLE}
     context = {
-        "action": console.address(request, "clients", "new", kind),
+        "action": frame.address(request, "clients", "new", kind),
         "kind": kind,
-        "kinds": [{"kind": one, "url": console.address(request, "clients", "new", one)} for one in KINDS],
+        "kinds": [{"kind": one, "url": frame.address(request, "clients", "new", one)} for one in KINDS],
         "resources": _offered(request, form),
         "values": _typed(form) if form else values,
         "errors": errors or {},
         "hidden": once.field(),
     }
-    return console.page(
+    return frame.page(
         request, person, "clients", context, template="client_new", status=400 if errors else 200
     )
 
@@ -94,23 +95,23 @@ def _offered(request: Request, form: Form | None, client: Client | None = None) 
 
 async def create(request: Request) -> Response:
     """Register a client; its secret is shown this once."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form, kind, (session, user) = _form(request, found), _kind(request), found
     wrong = _wrong(request, form, redirects=kind != "service")
     if wrong:
         return _new(request, found, form, wrong)
-    runtime = once.runtime_for(console.acting(request, found), session, form)
+    runtime = once.runtime_for(frame.acting(request, found), session, form)
     try:
         given = _given(form, KINDS[kind], _resources(request, None))
         registered = await client_registry.register(runtime, given, actor=user.id)
     except once.SentBefore:
-        return console.done(request, "client_once", "clients")
+        return frame.done(request, "client_once", "clients")
     except OAuthError as error:
-        return _new(request, found, form, {_field(error): console_clients.refused(error)})
+        return _new(request, found, form, {_field(error): clients.refused(error)})
     client, secret = registered.client, registered.client_secret
     if secret is None:
-        return console.done(request, "client_created", "clients", client.client_id)
-    return console_clients.answer_secret(request, found, client, secret, "created", None)
+        return frame.done(request, "client_created", "clients", client.client_id)
+    return clients.answer_secret(request, found, client, secret, "created", None)
 
 
 def _form(request: Request, person: Person) -> Form:
@@ -156,7 +157,7 @@ def _field(error: OAuthError) -> str:
 
 async def show_edit(request: Request) -> Response:
     """Show the form by which a client is changed."""
-    found, client = await console_clients.find_to_change(request)
+    found, client = await clients.find_to_change(request)
     return _edit(request, found, client)
 
 
@@ -175,7 +176,7 @@ def _edit(
         "post_logout_redirect_uris": "\n".join(client.post_logout_redirect_uris),
         "access_token_format": client.access_token_format,
     }
-    place = console.address(request, "clients", client.client_id)
+    place = frame.address(request, "clients", client.client_id)
     context = {
         "action": f"{place}/edit",
         "back_url": place,
@@ -187,14 +188,14 @@ def _edit(
         "errors": errors or {},
         "hidden": {"version": (form.get("version") if form else None) or str(client.version)},
     }
-    return console.page(
+    return frame.page(
         request, person, "clients", context, template="client_edit", status=status if errors else 200
     )
 
 
 async def edit(request: Request) -> Response:
     """Change a client, unless somebody else did meanwhile."""
-    found, client = await console_clients.find_to_change(request)
+    found, client = await clients.find_to_change(request)
     form = _form(request, found)
     wrong = _wrong(request, form, client, redirects=client.may("authorization_code"))
     if wrong:
@@ -203,19 +204,19 @@ async def edit(request: Request) -> Response:
         before = msgspec.to_builtins(client_metadata.to_input(client))
         given = _given(form, before, _resources(request, client))
         await client_registry.change(
-            console.acting(request, found),
+            frame.acting(request, found),
             client.client_id,
             given,
             expected_version=version_of(form),
             actor=found[1].id,
         )
     except OAuthError as error:
-        problem = console_clients.refused(error)
+        problem = clients.refused(error)
         if error.code == "precondition_failed":  # show the present state, to be changed again
-            now = (await console_clients.find(request)).client
+            now = (await clients.find(request)).client
             return _edit(request, found, now, errors={"form": problem}, status=409)
         return _edit(request, found, client, form, {_field(error): problem})
-    return console.done(request, "client_changed", "clients", client.client_id)
+    return frame.done(request, "client_changed", "clients", client.client_id)
 
 
 def version_of(form: Form) -> int:

@@ -7,8 +7,9 @@ import msgspec
 
 from watchword import __version__
 from watchword.http import Request, Response
-from watchword.pages import branding, console
+from watchword.pages import branding
 from watchword.pages.branding import SURFACE_DARK, SURFACE_LIGHT, Branding
+from watchword.pages.console import frame
 from watchword.settings import Settings, plain_address
 
 # What other sections show.
@@ -20,7 +21,7 @@ _encode = msgspec.json.Encoder().encode
 
 async def show(request: Request) -> Response:
     """Show the settings in force."""
-    found = await console.require(request)
+    found = await frame.require(request)
     settings = request.runtime.settings
     looks = branding.branding_of(settings)
     options = _options(settings)
@@ -34,9 +35,9 @@ async def show(request: Request) -> Response:
             "colours": _colours(looks),
             "own_templates": looks.template_directory is not None,
         },
-        "scopes_url": console.address(request, "scopes"),
+        "scopes_url": frame.address(request, "scopes"),
     }
-    return console.page(request, found, "settings", context)
+    return frame.page(request, found, "settings", context)
 
 
 def _options(settings: Settings) -> list[dict[str, object]]:

@@ -12,8 +12,10 @@ from watchword.flows.users.people import Changes
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, console, console_people, console_sessions, once
+from watchword.pages import account, once
 from watchword.pages.account import Person
+from watchword.pages.console import frame, sessions
+from watchword.pages.console import people as people_page
 from watchword.pages.render import Problem
 from watchword.store import identities, user_changes, users
 from watchword.store.factors import Enrolled
@@ -25,7 +27,7 @@ FIELDS = {"email_verified": "email"}
 
 async def show(request: Request) -> Response:
     """Show a person."""
-    return await _one(request, await console.require(request))
+    return await _one(request, await frame.require(request))
 
 
 async def _one(
@@ -35,19 +37,17 @@ async def _one(
     runtime = request.runtime
     user = await _find(request)
     have = await people.factors_of(runtime, user)
-    live = await people.live_sessions(runtime, user.id, limit=console.PAGE + 1)
+    live = await people.live_sessions(runtime, user.id, limit=frame.PAGE + 1)
     kept = {
         name: form.get(name) or "" for name in ("display_name", "email", "groups") if form and form.has(name)
     }
     names = {user.id: user.username}
     context = {
-        "action": console.address(request, "people", user.id),
-        "user": {**console_people.view(request, user), **await _more(request, user, have)},
-        "visits": [
-            console_sessions.view(request, session, person, names) for session in live[: console.PAGE]
-        ],
-        "all_visits": f"{console.address(request, 'sessions')}?{urlencode({'user': user.id})}"
-        if len(live) > console.PAGE
+        "action": frame.address(request, "people", user.id),
+        "user": {**people_page.view(request, user), **await _more(request, user, have)},
+        "visits": [sessions.view(request, session, person, names) for session in live[: frame.PAGE]],
+        "all_visits": f"{frame.address(request, 'sessions')}?{urlencode({'user': user.id})}"
+        if len(live) > frame.PAGE
         else None,
         "may": [] if user.id == person[1].id else _offered(request, user, have),
         "values": {
@@ -59,7 +59,7 @@ async def _one(
         "errors": errors or {},
         "hidden": once.field(),
     }
-    return console.page(request, person, "people", context, template="person", status=400 if errors else 200)
+    return frame.page(request, person, "people", context, template="person", status=400 if errors else 200)
 
 
 async def _find(request: Request) -> User:
@@ -86,9 +86,9 @@ async def _more(request: Request, user: User, have: Enrolled) -> dict[str, objec
         "elsewhere": [{"name": name, "account": linked.name} for name, linked in there],
         "applications": ends[1],
         "tokens": ends[2],
-        "tokens_url": f"{console.address(request, 'tokens')}?{urlencode({'owner': user.username})}",
-        "about_url": f"{console.address(request, 'events')}?{urlencode({'target': user.id})}",
-        "by_url": f"{console.address(request, 'events')}?{urlencode({'actor': user.id})}",
+        "tokens_url": f"{frame.address(request, 'tokens')}?{urlencode({'owner': user.username})}",
+        "about_url": f"{frame.address(request, 'events')}?{urlencode({'target': user.id})}",
+        "by_url": f"{frame.address(request, 'events')}?{urlencode({'actor': user.id})}",
     }
 
 
@@ -111,12 +111,12 @@ def _offered(request: Request, user: User, have: Enrolled) -> list[str]:
 
 async def change(request: Request) -> Response:
     """Change a person's account, or end one of their sessions."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     user, do = await _find(request), form.get("do") or ""
     if do == "end":
-        leaving = await console_sessions.end(request, found, form)
-        return leaving or console.done(request, "session_ended", "people", user.id)
+        leaving = await sessions.end(request, found, form)
+        return leaving or frame.done(request, "session_ended", "people", user.id)
     if do not in CHANGES:
         raise OAuthError("invalid_request", "There is no such change.", field="do")
     if user.id == found[1].id:
@@ -124,13 +124,13 @@ async def change(request: Request) -> Response:
     try:
         return await CHANGES[do](request, found, user, form)
     except OAuthError as error:
-        return await _one(request, found, console.problems(error, form, FIELDS), form)
+        return await _one(request, found, frame.problems(error, form, FIELDS), form)
 
 
 async def _rename(request: Request, person: Person, user: User, form: Form) -> Response:
     wished = Changes(display_name=(form.get("display_name") or "").strip())
-    await people.change(console.acting(request, person), user, wished, actor=person[1].id)
-    return console.done(request, "profile_saved", "people", user.id)
+    await people.change(frame.acting(request, person), user, wished, actor=person[1].id)
+    return frame.done(request, "profile_saved", "people", user.id)
 
 
 async def _set_groups(request: Request, person: Person, user: User, form: Form) -> Response:
@@ -138,8 +138,8 @@ async def _set_groups(request: Request, person: Person, user: User, form: Form) 
     if (form.get("shown") or "") != " ".join(user.groups):
         return await _one(request, person, {"groups": "changed_meanwhile"})
     wished = Changes(groups=tuple((form.get("groups") or "").split()))
-    await people.change(console.acting(request, person), user, wished, actor=person[1].id)
-    return console.done(request, "profile_saved", "people", user.id)
+    await people.change(frame.acting(request, person), user, wished, actor=person[1].id)
+    return frame.done(request, "profile_saved", "people", user.id)
 
 
 async def _set_address(request: Request, person: Person, user: User, form: Form) -> Response:
@@ -154,53 +154,53 @@ async def _set_address(request: Request, person: Person, user: User, form: Form)
     elif verified != (user.email_verified_at is not None):
         wished = Changes(email_verified=verified)
     else:
-        return console.done(request, "profile_saved", "people", user.id)
-    await people.change(console.acting(request, person), user, wished, actor=person[1].id)
-    return console.done(request, "profile_saved", "people", user.id)
+        return frame.done(request, "profile_saved", "people", user.id)
+    await people.change(frame.acting(request, person), user, wished, actor=person[1].id)
+    return frame.done(request, "profile_saved", "people", user.id)
 
 
 async def _give(request: Request, person: Person, user: User, form: Form) -> Response:
-    await people.change(console.acting(request, person), user, Changes(is_admin=True), actor=person[1].id)
-    return console.done(request, "admin_given", "people", user.id)
+    await people.change(frame.acting(request, person), user, Changes(is_admin=True), actor=person[1].id)
+    return frame.done(request, "admin_given", "people", user.id)
 
 
 async def _take(request: Request, person: Person, user: User, form: Form) -> Response:
-    await people.change(console.acting(request, person), user, Changes(is_admin=False), actor=person[1].id)
-    return console.done(request, "admin_taken", "people", user.id)
+    await people.change(frame.acting(request, person), user, Changes(is_admin=False), actor=person[1].id)
+    return frame.done(request, "admin_taken", "people", user.id)
 
 
 async def _switch_off(request: Request, person: Person, user: User, form: Form) -> Response:
-    await account_changes.set_disabled(console.acting(request, person), user, True, actor=person[1].id)
-    return console.done(request, "switched_off", "people", user.id)
+    await account_changes.set_disabled(frame.acting(request, person), user, True, actor=person[1].id)
+    return frame.done(request, "switched_off", "people", user.id)
 
 
 async def _switch_on(request: Request, person: Person, user: User, form: Form) -> Response:
-    await account_changes.set_disabled(console.acting(request, person), user, False, actor=person[1].id)
-    return console.done(request, "switched_on", "people", user.id)
+    await account_changes.set_disabled(frame.acting(request, person), user, False, actor=person[1].id)
+    return frame.done(request, "switched_on", "people", user.id)
 
 
 async def _remove_factors(request: Request, person: Person, user: User, form: Form) -> Response:
-    await people.remove_factors(console.acting(request, person), user, actor=person[1].id)
-    return console.done(request, "factors_removed", "people", user.id)
+    await people.remove_factors(frame.acting(request, person), user, actor=person[1].id)
+    return frame.done(request, "factors_removed", "people", user.id)
 
 
 async def _end_all(request: Request, person: Person, user: User, form: Form) -> Response:
     lasting = form.get("end_access") == "yes"
-    await people.end_sessions(console.acting(request, person), user, lasting=lasting, actor=person[1].id)
-    return console.done(request, "sessions_ended", "people", user.id)
+    await people.end_sessions(frame.acting(request, person), user, lasting=lasting, actor=person[1].id)
+    return frame.done(request, "sessions_ended", "people", user.id)
 
 
 async def _reset(request: Request, person: Person, user: User, form: Form) -> Response:
     if user.disabled_at is not None:  # meanwhile: the link would lead nowhere
         return await _one(request, person, {"form": "changed_meanwhile"})
-    runtime = once.runtime_for(console.acting(request, person), person[0], form, user.id)
+    runtime = once.runtime_for(frame.acting(request, person), person[0], form, user.id)
     try:
         link = await people.reset_link(runtime, user, actor=person[1].id)
     except once.SentBefore:
-        return console.done(request, "link_once", "people", user.id)
+        return frame.done(request, "link_once", "people", user.id)
     hours = people.RESET_LIFETIME // 3600
     context = {"kind": "reset", "whom": user.username, "hours": hours, "mailed": False}
-    return console_people.show_link(request, person, link, context, user.id)
+    return people_page.show_link(request, person, link, context, user.id)
 
 
 CHANGES: dict[str, Callable[[Request, Person, User, Form], Awaitable[Response]]] = {
@@ -219,7 +219,7 @@ CHANGES: dict[str, Callable[[Request, Person, User, Form], Awaitable[Response]]]
 
 async def show_delete(request: Request) -> Response:
     """Say what ends with an account and ask for its name; one's own is deleted under `/account`."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     user = await _find(request)
     if user.id == found[1].id:
         return redirect(f"{request.runtime.settings.issuer}/account/delete")
@@ -232,20 +232,20 @@ async def _delete(
     runtime = request.runtime
     ends = await runtime.database.read(user_changes.count_ends, user.id, runtime.now())
     context = {
-        "action": console.address(request, "people", user.id, "delete"),
-        "user": console_people.view(request, user),
+        "action": frame.address(request, "people", user.id, "delete"),
+        "user": people_page.view(request, user),
         "ends": dict(zip(("sessions", "applications", "tokens"), ends, strict=True)),
-        "back_url": console.address(request, "people", user.id),
+        "back_url": frame.address(request, "people", user.id),
         "errors": {"identifier": problem} if problem else {},
     }
-    return console.page(
+    return frame.page(
         request, person, "people", context, template="person_delete", status=400 if problem else 200
     )
 
 
 async def delete(request: Request) -> Response:
     """Delete an account when its name was typed."""
-    found = await console.require_fresh(request)
+    found = await frame.require_fresh(request)
     form = account.form_of(request, found)
     user, own = await _find(request), found[1]
     if user.id == own.id:
@@ -253,9 +253,9 @@ async def delete(request: Request) -> Response:
     if (form.get("identifier") or "").strip() != user.username:
         return await _delete(request, found, user, "name_wrong")
     try:
-        await account_changes.delete(console.acting(request, found), user, actor=own.id)
+        await account_changes.delete(frame.acting(request, found), user, actor=own.id)
     except OAuthError as error:
         if error.code != "conflict":
             raise
-        return await _delete(request, found, user, console.refused(error))
-    return console.done(request, "person_deleted", "people")
+        return await _delete(request, found, user, frame.refused(error))
+    return frame.done(request, "person_deleted", "people")

@@ -13,9 +13,10 @@ from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.pages import account, console, console_check, returning, scopes
+from watchword.pages import account, returning, scopes
 from watchword.pages.account import Person
-from watchword.pages.playground_steps import STEPS, Asked, Exchange
+from watchword.pages.console import check, frame
+from watchword.pages.console.playground_steps import STEPS, Asked, Exchange
 
 SECTION = "playground"
 TOKENS = ("access_token", "refresh_token", "id_token")
@@ -27,7 +28,7 @@ STATE_BYTES = 18
 
 async def show(request: Request) -> Response:
     """Show the forms, or what an authorization brought back."""
-    found = await console.require(request)
+    found = await frame.require(request)
     query = request.query()
     received = [{"name": name, "value": value} for name in RECEIVED if (value := query.get(name))]
     if not query.has("code") and not query.has("error"):
@@ -38,7 +39,7 @@ async def show(request: Request) -> Response:
 
 async def run(request: Request) -> Response:
     """Set the playground up, prepare an authorization, check an MCP server, or take a step."""
-    found = await console.require_fresh(request, _way_back(request))
+    found = await frame.require_fresh(request, _way_back(request))
     form = account.form_of(request, found)
     client, do = await playground.find(request.runtime), form.get("do") or ""
     if do == "setup":
@@ -67,11 +68,11 @@ def _way_back(request: Request) -> str:
 
 async def _set_up(request: Request, person: Person) -> Response:
     try:
-        await playground.register(console.acting(request, person), actor=person[1].id)
+        await playground.register(frame.acting(request, person), actor=person[1].id)
     except OAuthError as error:
         if error.code != "conflict":  # somebody else has just done the same
             raise
-    return console.done(request, "playground_ready", SECTION)
+    return frame.done(request, "playground_ready", SECTION)
 
 
 async def _mcp(request: Request, person: Person, form: Form) -> Response:
@@ -97,7 +98,7 @@ async def _answered(request: Request, person: Person, form: Form, made: Exchange
     carried = {name: _told(made, name) or form.get(name) or "" for name in ("access_token", "refresh_token")}
     carried["device_code"] = "" if served else _told(made, "device_code") or form.get("device_code") or ""
     said = [
-        {"name": name, **await console_check.view(request, await examination.examine(request.runtime, token))}
+        {"name": name, **await check.view(request, await examination.examine(request.runtime, token))}
         for name in TOKENS
         if (token := _told(made, name))
     ]
@@ -122,7 +123,7 @@ async def _page(
     settings = request.runtime.settings
     client = await playground.find(request.runtime)
     context = {
-        "action": console.address(request, SECTION),
+        "action": frame.address(request, SECTION),
         "client": _client(request, client) if client is not None else None,
         "resources": [scopes.resource(request, uri) for uri in settings.apis],
         "authorize": None,
@@ -135,12 +136,12 @@ async def _page(
         "carried": {**dict.fromkeys(CARRIED, ""), **(carried or {})},
         **more,
     }
-    return console.page(request, person, SECTION, context, status=status)
+    return frame.page(request, person, SECTION, context, status=status)
 
 
 def _client(request: Request, client: Client) -> dict[str, object]:
     return {
-        "url": console.address(request, "clients", client.client_id),
+        "url": frame.address(request, "clients", client.client_id),
         "scope": list(client.scope),
         "disabled": client.disabled_at is not None,
         "leads_back": playground.leads_back(request.runtime.settings, client),

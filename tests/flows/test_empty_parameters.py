@@ -40,3 +40,13 @@ async def test_a_pushed_request_with_an_empty_reference_refers_to_nothing(server
     assert pushed.status_code == 201
     other = await server.post("/par", client, **request(client, request_uri=pushed.json()["request_uri"]))
     assert (other.status_code, other.json()["error"]) == (400, "invalid_request")
+
+
+async def test_a_post_without_a_body_states_no_parameters(server: Server) -> None:
+    client = await server.client(grant_types=["device_code"], scope="orders:read")
+    headers = {"authorization": basic(client)}
+    assert (await server.http.post("/device_authorization", headers=headers)).status_code == 200
+    missing = await server.http.post("/token", headers=headers)
+    assert (missing.status_code, missing.json()["field"]) == (400, "grant_type")
+    typed = await server.http.post("/token", headers=headers | {"content-type": "application/json"})
+    assert (typed.status_code, typed.json()["field"]) == (400, "content-type")

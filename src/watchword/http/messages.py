@@ -102,9 +102,13 @@ class Request(msgspec.Struct):
         return Form(parse_pairs(self.query_string), repeatable=REPEATABLE)
 
     def form(self, repeatable: frozenset[str] = REPEATABLE) -> Form:
-        """Return the parameters of a form body; raise when the body is anything else (RFC 6749 §3.2, appendix B)."""
+        """Return the parameters of a form body; raise when the body is anything else (RFC 6749 §3.2, appendix B).
+
+        A request without a body and a type of one states none, as `curl -X POST` without `-d` does.
+        """
         stated = self.headers.get(b"content-type", b"")
-        if stated != FORM_TYPE and stated.partition(b";")[0].strip().lower() != FORM_TYPE:
+        is_form = stated == FORM_TYPE or stated.partition(b";")[0].strip().lower() == FORM_TYPE
+        if not is_form and (stated or self.body):
             raise OAuthError(
                 "invalid_request", "The body must be application/x-www-form-urlencoded.", field="content-type"
             )

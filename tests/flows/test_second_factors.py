@@ -18,6 +18,7 @@ from tests.fixtures.accounts import (
 )
 from tests.fixtures.people import PASSWORD, Person, letters
 from tests.fixtures.servers import Server, together
+from tests.store.made import execute
 
 from watchword.credentials.email_code import MAX_ATTEMPTS
 from watchword.flows.users import people
@@ -48,6 +49,21 @@ async def test_a_second_factor_stands_between_the_password_and_the_session(ada: 
     session = await session_of(ada.server)
     assert set(session.amr) == {"pwd", "otp", "mfa"}
     assert session.acr == "urn:watchword:aal2"
+
+
+async def test_a_damaged_key_is_a_fault_of_the_store_and_no_wrong_code(ada: Person) -> None:
+    await ada.sign_in()
+    key = await add_totp(ada)
+    ada.server.clock.advance(31)
+    async with another(ada.server) as browser:
+        person = Person(ada.server, browser)
+        await person.sign_in()
+        await ada.server.runtime.database.write(
+            execute, "UPDATE totp_keys SET sealed_key = substr(sealed_key, 2)"
+        )
+        refused = await person.send({"code": code_of(ada.server, key)}, having="method")
+    assert refused.status_code == 503
+    assert "That code isn’t right" not in person.text
 
 
 async def test_a_code_works_once_even_when_two_browsers_send_it_together(ada: Person) -> None:

@@ -106,17 +106,26 @@ async def test_a_text_that_is_no_utf_8_is_told_of_without_what_is_in_it(
     assert "orders" not in (logged.out + logged.err + answer.text).replace("orders:read", "")
 
 
+OF_A_KEY = "UPDATE signing_keys SET {} WHERE algorithm = 'ES256' AND activates_at > 0"
+
+
 @pytest.mark.parametrize(
-    "column", ["algorithm = 'later'", "algorithm = x'00'", "kid = x'00'", "public_jwk = x'00'"]
+    "statement",
+    [
+        OF_A_KEY.format("algorithm = 'later'"),
+        OF_A_KEY.format("algorithm = x'00'"),
+        OF_A_KEY.format("kid = x'00'"),
+        OF_A_KEY.format("public_jwk = x'00'"),
+        OF_A_KEY.format("sealed_private = x'00'"),
+        "UPDATE secrets SET sealed = x'00' WHERE name = 'dpop nonces'",
+    ],
 )
-async def test_a_signing_key_that_cannot_be_read_stops_the_start_with_the_reason(
-    tmp_path: Path, column: str
+async def test_a_key_that_cannot_be_read_stops_the_start_with_the_reason(
+    tmp_path: Path, statement: str
 ) -> None:
     async with open_server(tmp_path) as server:
-        await server.runtime.database.write(
-            execute, f"UPDATE signing_keys SET {column} WHERE algorithm = 'ES256' AND activates_at > 0"
-        )
-    with pytest.raises(StorageUnavailable, match="a row cannot be read, where"):
+        await server.runtime.database.write(execute, statement)
+    with pytest.raises(StorageUnavailable, match="a row cannot be read"):
         async with open_server(tmp_path):
             pass
 

@@ -83,8 +83,8 @@ def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
 
 
 def read(runtime: Runtime, outgoing: Outgoing) -> Message:
-    """Open a mail of the outbox."""
-    return _decode(runtime.root.open(PURPOSE, outgoing.id, outgoing.sealed))
+    """Open a mail of the outbox; raise StorageUnavailable for a damaged one."""
+    return _decode(runtime.root.open_row(PURPOSE, outgoing.id, outgoing.sealed))
 
 
 def notice(

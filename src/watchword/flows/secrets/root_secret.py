@@ -7,11 +7,12 @@ an earlier release has no such row: there the master key itself is the root secr
 nodes of that release can go on beside newer ones.
 """
 
+import contextlib
 import os
 from typing import NamedTuple
 
 from watchword.flows.secrets.key_file import Keys
-from watchword.flows.secrets.secret import LENGTH, Secret
+from watchword.flows.secrets.secret import LENGTH, NotSealed, Secret
 from watchword.settings import SettingsError
 from watchword.store import keys as store
 from watchword.store.copying.bulk import Bulk
@@ -41,13 +42,14 @@ def open_row(sealed: bytes, masters: Keys) -> Opened:
 
 
 def _open_with(masters: Keys, purpose: str, context: str, sealed: bytes) -> tuple[Secret, bytes]:
-    """Return the key that decrypts a value, trying the newest first, and the plaintext."""
+    """Return the key that decrypts a value, trying the newest first, and the plaintext; raise SettingsError when none does."""
     for master in reversed(masters):
-        try:
+        with contextlib.suppress(NotSealed):
             return master, master.open(purpose, context, sealed)
-        except SettingsError as error:
-            refusal = error
-    raise refusal
+    raise SettingsError(
+        "the master key does not belong to this database: give the key file that was made with it (key_file), "
+        "or the one that has replaced it since"
+    )
 
 
 async def find(tx: Transaction, masters: Keys) -> Opened | None:

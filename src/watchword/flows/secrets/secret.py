@@ -8,9 +8,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from watchword.settings import SettingsError
+from watchword.store.database import StorageUnavailable
 
 LENGTH = 32
+
+
+class NotSealed(ValueError):
+    """This key has not sealed that value, for that purpose and context."""
 
 
 class Secret:
@@ -44,14 +48,18 @@ class Secret:
         return nonce + AESGCM(self.derive(purpose)).encrypt(nonce, plaintext, context.encode())
 
     def open(self, purpose: str, context: str, sealed: bytes) -> bytes:
-        """Decrypt; raise SettingsError when this is not the key that sealed it."""
+        """Decrypt; raise NotSealed when this is not the key that sealed it."""
         try:
             return AESGCM(self.derive(purpose)).decrypt(sealed[:12], sealed[12:], context.encode())
         except (InvalidTag, ValueError):
-            raise SettingsError(
-                "the master key does not belong to this database: give the key file that was made with it (key_file), "
-                "or the one that has replaced it since"
-            ) from None
+            raise NotSealed("not sealed by this key") from None
+
+    def open_row(self, purpose: str, context: str, sealed: bytes) -> bytes:
+        """Decrypt what a row keeps under the root secret; raise StorageUnavailable for a damaged one."""
+        try:
+            return self.open(purpose, context, sealed)
+        except NotSealed as error:
+            raise StorageUnavailable(f"a row cannot be read: what it seals ({purpose}) is damaged") from error
 
     def seal_text(self, purpose: str, context: str, plaintext: bytes) -> str:
         """Encrypt as `seal` does, into a text for a form, a cookie or an address."""

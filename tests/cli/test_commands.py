@@ -136,6 +136,19 @@ def test_keys_rotate(tmp_path: Path) -> None:
     assert (refused["error"], refused["field"]) == ("invalid_request", "algorithm")
 
 
+def test_that_a_revoked_key_has_no_successor_is_part_of_the_answer(tmp_path: Path) -> None:
+    document(tmp_path, "migrate")
+    next_keys = {
+        key["algorithm"]: key["kid"]
+        for key in document(tmp_path, "key", "list")["keys"]
+        if key["state"] == "next"
+    }
+    assert "warnings" not in document(tmp_path, "key", "revoke", next_keys["EdDSA"])
+    (tmp_path / "watchword.toml").write_text('signing_algorithms = ["EdDSA"]')
+    (warning,) = document(tmp_path, "key", "revoke", next_keys["ES256"])["warnings"]
+    assert "signing_algorithms does not name ES256" in warning
+
+
 TRUST = ["trust", "create", "x", "--issuer", "https://ci.example.com", "--scope", "a"]
 
 

@@ -6,7 +6,11 @@ from pathlib import Path
 
 import pytest
 from tests.cli.test_commands import document
+from tests.fixtures.accounts import make
 from tests.fixtures.commands import run_cli
+from tests.fixtures.servers import open_server
+
+from watchword.flows import sessions
 
 TRUSTED = (
     "--issuer",
@@ -102,6 +106,14 @@ def test_an_account_has_the_same_members_everywhere_and_none_of_the_servers_own(
     assert shown == made | {"passkeys": 0, "totp": False, "recovery_codes": 0, "email_code": False}
     assert (made["is_admin"], made["email"], made["disabled_at"]) == (False, None, None)
     assert not {"proof_epoch", "valid_from", "password_hash"} & set(made)
+
+
+async def test_a_session_is_listed_with_the_name_of_its_person(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        user = await make(server)
+        await sessions.begin(server.runtime, user.id, acr="x", amr=("pwd",), user_agent="", address="")
+        (listed,) = document(tmp_path, "session", "list")["sessions"]
+    assert (listed["user_id"], listed["username"]) == (user.id, user.username)
 
 
 def test_no_file_is_given_a_name_that_its_content_belies(tmp_path: Path) -> None:

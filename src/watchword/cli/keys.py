@@ -1,5 +1,6 @@
 """`watchword key …`: signing keys, and the master key."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import msgspec
@@ -35,9 +36,11 @@ async def _entries(runtime: Runtime) -> list[Entry]:
     ]
 
 
-def _show(entries: list[Entry], as_json: bool) -> None:
+def _show(entries: list[Entry], as_json: bool, warnings: Sequence[str] = ()) -> None:
+    for warning in warnings:
+        session.err.print(warning, style="yellow", markup=False)
     if as_json:
-        session.print_json({"keys": entries})
+        session.print_json({"keys": entries, **({"warnings": warnings} if warnings else {})})
         return
     session.print_table(
         ("kid", "algorithm", "state", "signs from", "published until"),
@@ -96,16 +99,17 @@ def revoke(
     If `signing_algorithms` no longer names its algorithm, it gets no successor.
     """
 
-    async def work(runtime: Runtime) -> list[Entry]:
+    async def work(runtime: Runtime) -> tuple[list[Entry], list[str]]:
         keyring = runtime.keyring
         of = next((key.algorithm for key, _ in await keyring.states() if key.kid == kid), None)
         if not await keyring.revoke(kid, actor=ACTOR):
             raise OAuthError("not_found", "There is no such key.")
-        if of is not None and not keyring.signs(of):
-            session.err.print(f"[dim]no new key is made: signing_algorithms does not name {of}[/]")
-        return await _entries(runtime)
+        lacks_successor = of is not None and not keyring.signs(of)
+        why = f"no new key is made: signing_algorithms does not name {of}"
+        return await _entries(runtime), [why] if lacks_successor else []
 
-    _show(session.run(work, database=database, config=config, as_json=as_json), as_json)
+    entries, warnings = session.run(work, database=database, config=config, as_json=as_json)
+    _show(entries, as_json, warnings)
 
 
 @app.command("rotate-master")

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Annotated
 
+import msgspec
 import typer
 
 from watchword.cli import session
@@ -38,7 +39,10 @@ def list_(
 
     found, names, following = session.run(work, database=database, config=config, as_json=as_json)
     if as_json:
-        session.print_json({"sessions": [session_view(one) for one in found], "next": following})
+        told = [
+            msgspec.to_builtins(session_view(one)) | {"username": names.get(one.user_id)} for one in found
+        ]
+        session.print_json({"sessions": told, "next": following})
         return
     session.print_table(
         ("id", "user", "device", "address", "last seen", "methods"),

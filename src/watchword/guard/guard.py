@@ -19,13 +19,13 @@ from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
+from watchword.guard.recipient import AnyVerifier, verifier_of
 from watchword.guard.remembered import remember
 from watchword.guard.replays import Replays, check_replays, record_use
 from watchword.guard.resource import Metadata, metadata_address
 from watchword.guard.trusted import AnyIssuer, IssuerUnavailable, Trusted, read_issuers
 from watchword.guard.verified import ELSEWHERE, Invalid, Known, Rules, TooOften, WhenSilent
 from watchword.guard.verifier import Verifier
-from watchword.jose import JoseError, jwt
 from watchword.oauth import dpop, token_format
 from watchword.oauth.bearer import PresentedToken, read_authorization, scheme_to_name
 from watchword.oauth.dpop import DPoPProof
@@ -35,7 +35,6 @@ __all__ = ["Guard", "Presented"]
 
 LOG_INTERVAL = 60.0  # seconds before the same trouble is logged again
 LOG = logging.getLogger("watchword.guard")
-AnyVerifier = Verifier | LocalVerifier
 
 
 class Guard:
@@ -182,7 +181,8 @@ class Guard:
                 return signed_in
         background.check_loop()
         found = self._read(presented, policy)
-        verifier, is_exposed = self._verifier_of(found.token), self._is_exposed(presented)
+        verifier = self._only or verifier_of(found.token, self._verifiers)
+        is_exposed = self._is_exposed(presented)
         try:
             known = await verifier.verify(found.token, presented)
         except Invalid as error:
@@ -201,7 +201,7 @@ class Guard:
         found = self._read(presented, policy)
         if self._is_exposed(presented):
             return None
-        verifier = self._verifier_of(found.token)
+        verifier = self._only or verifier_of(found.token, self._verifiers)
         known = verifier.verify_now(found.token)
         if known is None or (known.principal.jkt is not None and self._replays is not None):
             return None  # the issuer has to be asked about the token, or `replays` about its proof
@@ -233,27 +233,6 @@ class Guard:
             scheme = "DPoP" if policy.bound else scheme_to_name(presented.authorization)
             raise self._refuse(401, None, "Send an access token.", scheme, scope=scope)
         return found
-
-    def _verifier_of(self, token: str) -> AnyVerifier:
-        """Return the verifier of a token's issuer; an opaque token is sent to one issuer only, so that no other could use it."""
-        if self._only is not None:
-            return self._only
-        if token.count(".") == 2:
-            stated = _stated_issuer(token)
-            found = self._verifiers.get(stated)
-            if found is None:
-                raise Invalid(reason=f"its issuer {stated[:200]!r} is none of {', '.join(self.issuers)}")
-            return found
-        unclaimed = []
-        for verifier in self._verifiers.values():
-            prefixes = verifier.trusted.opaque_prefixes if isinstance(verifier, Verifier) else ()
-            if token.startswith(prefixes):
-                return verifier
-            if not prefixes:
-                unclaimed.append(verifier)
-        if not unclaimed:
-            raise Invalid(reason="it is no JWT, and has the prefix of no issuer")
-        return unclaimed[0]
 
     def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
         try:
@@ -377,11 +356,3 @@ class Guard:
         """Stop following revocation feeds and close this event loop's connections to the issuers; using the guard again reopens them."""
         for verifier in self._verifiers.values():
             await verifier.close()
-
-
-def _stated_issuer(token: str) -> str:
-    """Return the issuer that an unverified JWT names: its signature must then verify with that issuer's keys."""
-    try:
-        return str(jwt.peek(token).get("iss", ""))
-    except JoseError:
-        raise Invalid(reason="malformed") from None

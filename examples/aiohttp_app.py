@@ -16,6 +16,12 @@ async def public(request: web.Request) -> web.Response:
     return web.json_response({"hello": "world"})
 
 
+@guard.optional("orders:read")
+async def catalog(request: web.Request) -> web.Response:
+    who = request.get(PRINCIPAL)
+    return web.json_response({"hello": who.subject if who else "world"})
+
+
 @guard.require()
 async def whoami(request: web.Request) -> web.Response:
     who = request[PRINCIPAL]
@@ -44,6 +50,7 @@ async def transfer(request: web.Request) -> web.Response:
 def make_app() -> web.Application:
     made = web.Application()
     made.router.add_get("/public", public)
+    made.router.add_get("/catalog", catalog)
     made.router.add_get("/whoami", whoami)
     made.router.add_get("/orders", orders)
     made.router.add_view("/reports", Reports)

@@ -25,8 +25,14 @@ async def whoami(scope: Scope, receive: Receive, send: Send) -> None:
     await _answer(send, {"sub": who.subject, "kind": who.kind})
 
 
+async def catalog(scope: Scope, receive: Receive, send: Send) -> None:
+    who: Principal | None = scope["principal"]
+    await _answer(send, {"hello": who.subject if who else "world"})
+
+
 ROUTES: dict[str, Application] = {
     "/public": public,
+    "/catalog": GuardMiddleware(catalog, guard, Policy(scopes=("orders:read",)), optional=True),
     "/whoami": GuardMiddleware(whoami, guard),
     "/orders": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read",))),
     "/reports": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read", "reports:read"))),

@@ -34,6 +34,12 @@ def public(request: Any) -> JsonResponse:
     return JsonResponse({"hello": "world"})
 
 
+@guard.optional("orders:read")
+async def catalog(request: Any) -> JsonResponse:
+    who = request.principal
+    return JsonResponse({"hello": who.subject if who else "world"})
+
+
 @guard.require()
 def whoami(request: Any) -> JsonResponse:
     return JsonResponse({"sub": request.principal.subject, "kind": request.principal.kind})
@@ -56,6 +62,7 @@ async def transfer(request: Any) -> JsonResponse:
 
 urlpatterns = [
     path("public", public),
+    path("catalog", catalog),
     path("whoami", whoami),
     path("orders", orders),
     path("reports", reports),

@@ -39,6 +39,14 @@ class Public(APIView):
         return Response({"hello": "world"})
 
 
+class Catalog(APIView):
+    permission_classes = (guard.optional("orders:read"),)
+
+    def get(self, request: Any) -> Response:
+        who = request.principal
+        return Response({"hello": who.subject if who else "world"})
+
+
 class Whoami(APIView):
     authentication_classes = (guard.authentication,)
     permission_classes = (guard.require(),)
@@ -62,6 +70,7 @@ class Transfer(Whoami):
 
 urlpatterns = [
     path("public", Public.as_view()),
+    path("catalog", Catalog.as_view()),
     path("whoami", Whoami.as_view()),
     path("orders", Orders.as_view()),
     path("reports", Reports.as_view()),

@@ -1,6 +1,6 @@
 """A shop's API with Falcon: WATCHWORD_URL=https://auth.example.com API_URL=https://api.example.com gunicorn -b :8001 falcon_app:app
 
-The same on ASGI, with `arequire`, is `falcon_app:async_app` for uvicorn.
+The same on ASGI, with `arequire` and `aoptional`, is `falcon_app:async_app` for uvicorn.
 """
 
 import os
@@ -43,6 +43,20 @@ def async_resource(policy: Policy) -> object:
     return Resource()
 
 
+class Catalog:
+    @falcon.before(guard.optional("orders:read"))
+    def on_get(self, req: Any, resp: Any) -> None:
+        who = req.context.principal
+        resp.media = {"hello": who.subject if who else "world"}
+
+
+class AsyncCatalog:
+    @falcon.before(guard.aoptional("orders:read"))
+    async def on_get(self, req: Any, resp: Any) -> None:
+        who = req.context.principal
+        resp.media = {"hello": who.subject if who else "world"}
+
+
 class Public:
     def on_get(self, req: Any, resp: Any) -> None:
         resp.media = {"hello": "world"}
@@ -55,9 +69,11 @@ class AsyncPublic:
 
 app = falcon.App()
 app.add_route("/public", Public())
+app.add_route("/catalog", Catalog())
 guard.publish(app, ("orders:read",))
 async_app = falcon.asgi.App()
 async_app.add_route("/public", AsyncPublic())
+async_app.add_route("/catalog", AsyncCatalog())
 guard.publish(async_app, ("orders:read",))
 for path, needed in NEEDS.items():
     app.add_route(path, resource(needed))

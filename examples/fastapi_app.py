@@ -19,6 +19,11 @@ async def public() -> dict[str, str]:
     return {"hello": "world"}
 
 
+@app.get("/catalog")
+async def catalog(who: Principal | None = guard.optional("orders:read")) -> dict[str, str]:
+    return {"hello": who.subject if who else "world"}
+
+
 @app.get("/whoami")
 async def whoami(who: Principal = guard.require()) -> dict[str, str]:
     return {"sub": who.subject, "kind": who.kind}

@@ -19,6 +19,12 @@ def public() -> dict[str, str]:
     return {"hello": "world"}
 
 
+@app.get("/catalog")
+@guard.optional("orders:read")
+def catalog() -> dict[str, str]:
+    return {"hello": g.principal.subject if g.principal else "world"}
+
+
 @app.get("/whoami")
 @guard.require()
 def whoami() -> dict[str, str]:

@@ -12,22 +12,29 @@ import grpc
 import grpc.aio
 
 from watchword.guard import Guard, Policy
-from watchword.guard.grpc import AsyncGuardInterceptor, GuardInterceptor, principal
+from watchword.guard.grpc import AsyncGuardInterceptor, GuardInterceptor, optional_principal, principal
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
 guard = Guard(issuer, audience=audience)
 STEP_UP = Policy(acr=("urn:watchword:aal2",), max_age=300)  # a second factor, used within five minutes
 RULES: dict[str, Policy] = {
+    "/shop.Shop/catalog": Policy(scopes=("orders:read",)),
     "/shop.Shop/orders": Policy(scopes=("orders:read",)),
     "/shop.Shop/reports": Policy(scopes=("orders:read", "reports:read")),
     "/shop.Shop/transfer": STEP_UP,
 }
 PUBLIC = ("/shop.Shop/public",)
+OPTIONAL = ("/shop.Shop/catalog",)
 
 
 def public(request: object, context: Any) -> object:
     return {"hello": "world"}
+
+
+def catalog(request: object, context: Any) -> object:
+    who = optional_principal()
+    return {"hello": who.subject if who else "world"}
 
 
 def whoami(request: object, context: Any) -> object:
@@ -38,12 +45,18 @@ async def async_public(request: object, context: Any) -> object:
     return public(request, context)
 
 
+async def async_catalog(request: object, context: Any) -> object:
+    return catalog(request, context)
+
+
 async def async_whoami(request: object, context: Any) -> object:
     return whoami(request, context)
 
 
-def handlers(open_one: Any, guarded: Any) -> Any:
-    methods = {"public": open_one} | dict.fromkeys(("whoami", "orders", "reports", "transfer"), guarded)
+def handlers(open_one: Any, optional: Any, guarded: Any) -> Any:
+    methods = {"public": open_one, "catalog": optional} | dict.fromkeys(
+        ("whoami", "orders", "reports", "transfer"), guarded
+    )
     made = {
         name: grpc.unary_unary_rpc_method_handler(
             method, json.loads, lambda answer: json.dumps(answer).encode()
@@ -54,16 +67,16 @@ def handlers(open_one: Any, guarded: Any) -> Any:
 
 
 def make_server() -> Any:
-    interceptor = GuardInterceptor(guard, RULES, exclude=PUBLIC, origin=audience)
+    interceptor = GuardInterceptor(guard, RULES, exclude=PUBLIC, optional=OPTIONAL, origin=audience)
     server = grpc.server(ThreadPoolExecutor(8), interceptors=[interceptor])
-    server.add_generic_rpc_handlers([handlers(public, whoami)])
+    server.add_generic_rpc_handlers([handlers(public, catalog, whoami)])
     return server
 
 
 def make_async_server() -> Any:
-    interceptor = AsyncGuardInterceptor(guard, RULES, exclude=PUBLIC, origin=audience)
+    interceptor = AsyncGuardInterceptor(guard, RULES, exclude=PUBLIC, optional=OPTIONAL, origin=audience)
     server = grpc.aio.server(interceptors=[interceptor])
-    server.add_generic_rpc_handlers([handlers(async_public, async_whoami)])
+    server.add_generic_rpc_handlers([handlers(async_public, async_catalog, async_whoami)])
     return server
 
 

@@ -18,6 +18,12 @@ async def public() -> dict[str, str]:
     return {"hello": "world"}
 
 
+@get("/catalog", guards=[guard.optional("orders:read")])
+async def catalog(request: Request[Any, Any, Any]) -> dict[str, str]:
+    who = request.state.principal
+    return {"hello": who.subject if who else "world"}
+
+
 @get("/whoami", guards=[guard.require()])
 async def whoami(request: Request[Any, Any, Any]) -> dict[str, str]:
     who = request.state.principal
@@ -42,4 +48,4 @@ async def transfer(request: Request[Any, Any, Any]) -> dict[str, str]:
     return {"sub": who.subject, "kind": who.kind}
 
 
-app = Litestar([public, whoami, orders, reports, transfer, guard.metadata_handler(("orders:read",))])
+app = Litestar([public, catalog, whoami, orders, reports, transfer, guard.metadata_handler(("orders:read",))])

@@ -35,6 +35,12 @@ def public(request: Any) -> dict[str, str]:
     return {"hello": "world"}
 
 
+@api.get("/catalog", auth=guard.optional("orders:read"))
+def catalog(request: Any) -> dict[str, str]:
+    who = request.principal
+    return {"hello": who.subject if who else "world"}
+
+
 @api.get("/whoami", auth=guard.require())
 def whoami(request: Any) -> dict[str, str]:
     return {"sub": request.auth.subject, "kind": request.auth.kind}

@@ -19,6 +19,11 @@ async def public(request: Request) -> JSONResponse:
     return JSONResponse({"hello": "world"})
 
 
+async def catalog(request: Request) -> JSONResponse:
+    who = request.state.principal
+    return JSONResponse({"hello": who.subject if who else "world"})
+
+
 async def whoami(request: Request) -> JSONResponse:
     who = request.state.principal
     return JSONResponse({"sub": who.subject, "kind": who.kind})
@@ -27,6 +32,7 @@ async def whoami(request: Request) -> JSONResponse:
 app = Starlette(
     routes=[
         Route("/public", public),
+        Route("/catalog", guard.optional("orders:read")(catalog)),
         Route("/whoami", guard.require()(whoami)),
         Route("/orders", guard.require("orders:read")(whoami)),
         Route("/reports", guard.require("orders:read", "reports:read")(whoami)),

@@ -26,8 +26,14 @@ def whoami(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return _answer(start_response, {"sub": who.subject, "kind": who.kind})
 
 
+def catalog(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    who: Principal | None = environ["watchword.principal"]
+    return _answer(start_response, {"hello": who.subject if who else "world"})
+
+
 ROUTES: dict[str, Application] = {
     "/public": public,
+    "/catalog": GuardMiddleware(catalog, guard, Policy(scopes=("orders:read",)), optional=True),
     "/whoami": GuardMiddleware(whoami, guard),
     "/orders": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read",))),
     "/reports": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read", "reports:read"))),

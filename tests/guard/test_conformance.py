@@ -207,6 +207,35 @@ def test_every_framework_answers_alike(application: tuple[str, Call], auth: Auth
     assert wrong == {}
 
 
+def test_where_a_credential_is_optional_one_that_is_presented_must_be_good(
+    application: tuple[str, Call], auth: Auth
+) -> None:
+    name, call = application
+    nobody = call("GET", "/catalog", [])
+    assert (nobody.status, nobody.challenge, nobody.says("hello")) == (200, None, "world")
+    token = auth.token(ORDERS, audience=BASE)
+    known = call("GET", "/orders", bearer(token)).says("sub")
+    assert call("GET", "/catalog", bearer(token)).says("hello") == known != "world"
+    assert call("GET", "/catalog", []).says("hello") == "world", "nobody inherits a caller"
+    poor = call("GET", "/catalog", bearer(auth.token("profile", audience=BASE)))
+    assert (poor.status, "insufficient_scope" in str(poor.challenge)) == (403, True)
+    refused = [
+        (case.says, case.headers(auth, name), (case.status, case.challenge))
+        for case in CASES
+        if case.path == "/orders" and case.status != 200 and not case.twice
+    ]
+    refused += [
+        ("an empty header", [("authorization", "")], (401, ANONYMOUS)),
+        ("a proof without a token", [("dpop", "a.b.c")], (401, ANONYMOUS)),
+    ]
+    answers = {says: (call("GET", "/catalog", headers), due) for says, headers, due in refused if headers}
+    assert len(answers) > 20
+    wrong = {
+        says: answer for says, (answer, due) in answers.items() if (answer.status, answer.challenge) != due
+    }
+    assert wrong == {}
+
+
 def test_no_method_and_no_place_gets_around_the_guard(application: tuple[str, Call], auth: Auth) -> None:
     name, call = application
     token = auth.token(ORDERS, audience=BASE)

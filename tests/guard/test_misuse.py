@@ -122,7 +122,7 @@ MISUSES: dict[str, tuple[Callable[[Any], object], Any, str]] = {
     ),
     "a public gRPC method with a policy": (
         lambda given: GuardInterceptor(Guard(ISSUER), {"/orders.Orders/List": Policy()}, exclude=given),
-        ("/orders.Orders/List",), "exclude: /orders.Orders/List has a policy"
+        ("/orders.Orders/List",), "exclude: /orders.Orders/List is guarded"
     ),
     "an origin for gRPC with a path": (
         lambda given: GuardInterceptor(Guard(ISSUER), origin=given), f"{ISSUER}/grpc", "origin is a scheme and a host"

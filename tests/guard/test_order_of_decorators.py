@@ -315,8 +315,8 @@ def test_a_guard_above_an_operation_of_ninja_is_refused_when_the_program_starts(
             @taker.get("/taken")
             def taken(request: HttpRequest) -> str: ...
 
-    for require in (of_ninja.require, of_ninja.arequire):
-        with pytest.raises(ValueError, match=r"require is a value for auth=.*not a decorator"):
+    for require in (of_ninja.require, of_ninja.arequire, of_ninja.optional, of_ninja.aoptional):
+        with pytest.raises(ValueError, match=r"is a value for auth=.*not a decorator"):
 
             @require("orders:read")
             @api.get("/decorated")

@@ -5,7 +5,7 @@ import ssl
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from types import FrameType
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from watchword.extras import needing
 from watchword.guard import order, resource
@@ -21,7 +21,7 @@ with needing("aiohttp", "aiohttp"):
 
 __all__ = ["PRINCIPAL", "Guard", "Policy", "Principal"]
 
-if hasattr(web, "RequestKey"):
+if TYPE_CHECKING or hasattr(web, "RequestKey"):
 
     class _PrincipalKey(web.RequestKey[Principal]):
         """Equal to the plain string as well, so `request["principal"]` works: aiohttp warns only when a string key is written."""
@@ -35,8 +35,8 @@ if hasattr(web, "RequestKey"):
     PRINCIPAL = _PrincipalKey("principal", Principal)
     NOTES = web.RequestKey[dict[Any, Any]]("notes")
 else:  # before 3.14 aiohttp has string keys only
-    PRINCIPAL = "principal"  # type: ignore[assignment]  # callers index with it either way
-    NOTES = "watchword.guard"  # type: ignore[assignment]  # callers index with it either way
+    PRINCIPAL = "principal"
+    NOTES = "watchword.guard"
 
 Handler = Callable[..., Awaitable[web.StreamResponse]]
 H = TypeVar("H", bound=Handler)
@@ -51,7 +51,17 @@ class Guard(BaseGuard):
         Put it below `@routes.get`, which registers the function that it receives. To guard an application or a sub-application, guard
         one of its middlewares (`@web.middleware`) in the same way.
         """
-        wanted = demanded(scopes, policy)
+        return self._decorator(demanded(scopes, policy))
+
+    def optional(self, *scopes: str, policy: Policy | None = None) -> Callable[[H], H]:
+        """Guard a handler as `require` does, and also let in requests without any credential.
+
+        Read the caller by `request.get(PRINCIPAL)`, which is None for those.
+        """
+        return self._decorator(demanded(scopes, policy, "optional"), optional=True)
+
+    def _decorator(self, wanted: Policy, *, optional: bool = False) -> Callable[[H], H]:
+        check = self.authenticate_optional if optional else self.authenticate
 
         def guard(handler: H) -> H:
             check_view(handler)
@@ -63,7 +73,7 @@ class Guard(BaseGuard):
                 if self.metadata is not None and self.metadata.is_asked(request.method, request.path):
                     return _document(self.metadata)  # below a middleware of the whole application
                 try:
-                    request[PRINCIPAL] = await self.authenticate(presented(request), wanted)
+                    _keep(request, await check(presented(request), wanted))
                 except Refused as refused:
                     return web.json_response(
                         refused.document(), status=refused.status, headers=dict(refused.fields())
@@ -82,6 +92,14 @@ class Guard(BaseGuard):
             return _document(metadata)
 
         app.router.add_get(metadata.path, show)
+
+
+def _keep(request: web.Request, caller: Principal | None) -> None:
+    # The key is of a Principal: it is left out where there is none.
+    if caller is None:
+        request.pop(PRINCIPAL, None)
+    else:
+        request[PRINCIPAL] = caller
 
 
 def _request_of(given: tuple[Any, ...]) -> web.Request:

@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.misuse import check_exclude, check_guarded
+from watchword.guard.misuse import check_exclude, check_flag, check_guarded
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy
 from watchword.guard.presented import PLAIN_IN_PATHS
 from watchword.guard.principal import Principal
@@ -30,21 +30,30 @@ CORS_INSIDE = (
 class GuardMiddleware:
     """Passes a request on to the application if its caller satisfies the policy; the caller is in `scope["principal"]`.
 
-    `exclude` are public paths as the application sees them, without the prefix of `root_path` or of a mount.
+    `exclude` are public paths as the application sees them, without the prefix of `root_path` or of a mount. With `optional`, requests
+    without any credential pass too, and their caller is None.
     """
 
     def __init__(
-        self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
+        self,
+        app: Application,
+        guard: Guard,
+        policy: Policy = OPEN,
+        *,
+        exclude: tuple[str, ...] = (),
+        optional: bool = False,
     ) -> None:
         check_guarded(app, guard)
         check_policy("policy", policy)
         check_exclude(exclude)
+        check_flag("optional", optional)
         if answers_other_origins(app):
             LOG.warning(CORS_INSIDE)
         self._app = app
         self._guard = guard
         self._policy = policy
         self._exclude = frozenset(exclude)
+        self._optional = optional
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection."""
@@ -56,7 +65,7 @@ class GuardMiddleware:
             await _show(published, scope, send)
             return
         try:
-            scope["principal"] = await admit(self._guard, scope, self._policy)
+            scope["principal"] = await admit(self._guard, scope, self._policy, self._optional)
         except Refused as refused:
             await answer(refused, scope, send)
             return
@@ -83,9 +92,10 @@ def answers_other_origins(app: object) -> bool:
     return False
 
 
-async def admit(guard: Guard, scope: Scope, policy: Policy) -> Principal:
-    """Return the caller of a connection; raise Refused."""
-    return await guard.authenticate(presented(scope), policy)
+async def admit(guard: Guard, scope: Scope, policy: Policy, optional: bool = False) -> Principal | None:
+    """Return the caller of a connection, None only where one is optional; raise Refused."""
+    check = guard.authenticate_optional if optional else guard.authenticate
+    return await check(presented(scope), policy)
 
 
 def with_nonce(send: Send, nonce: str) -> Send:

@@ -16,9 +16,14 @@ from watchword.oauth.token_format import digest
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
 
 
+def changes_something(presented: Presented) -> bool:
+    """Whether a request may change something: by its method, or by what is then sent over a WebSocket."""
+    return presented.websocket or presented.method not in SAFE
+
+
 def is_from_here(presented: Presented) -> bool:
     """Whether a request may act by a cookie: it changes nothing, or the browser says that no other site made it."""
-    is_safe = presented.method in SAFE and not presented.websocket
+    is_safe = not changes_something(presented)
     if presented.site is not None:
         same = presented.site in ("same-origin", "none")
         return same or (is_safe and presented.site != "cross-site")

@@ -8,18 +8,22 @@ from typing import Any, TypeVar, cast
 
 from watchword.extras import needing
 from watchword.guard import asgi, order, resource, transport, wsgi
+from watchword.guard.cookies import SAFE
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.misuse import check_exclude, check_function
+from watchword.guard.misuse import check_exclude, check_flag, check_function
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
 with needing("django", "django", "asgiref"):
-    from asgiref.sync import iscoroutinefunction
+    from asgiref.sync import iscoroutinefunction, sync_to_async
+    from django.conf import settings
     from django.http import HttpRequest, HttpResponse, HttpResponseBase, JsonResponse
+    from django.middleware.csrf import CsrfViewMiddleware
     from django.urls import URLPattern, path
     from django.utils.decorators import sync_and_async_middleware
+    from django.utils.module_loading import import_string
 
 __all__ = ["Guard", "Policy", "Principal", "admit", "admit_sync", "answer", "metadata_path", "presented"]
 
@@ -36,38 +40,64 @@ class Guard(BaseGuard):
         The view needs no CSRF token, since browsers never add an `Authorization` header by themselves, and Django's
         `LoginRequiredMiddleware` lets it through.
         """
-        wanted = demanded(scopes, policy)
+        return self._decorator(demanded(scopes, policy))
 
+    def optional(self, *scopes: str, policy: Policy | None = None) -> Callable[[V], V]:
+        """Guard a view as `require` does, and also let in requests without any credential: `request.principal` is then None.
+
+        Those are subject to the project's CSRF check, since the view may go by Django's own session: put `csrf_exempt` below this if
+        it does not.
+        """
+        return self._decorator(demanded(scopes, policy, "optional"), optional=True)
+
+    def _decorator(self, wanted: Policy, *, optional: bool = False) -> Callable[[V], V]:
         def guard(view: V) -> V:
             check_function(view, 'by `method_decorator(guard.require(…), name="dispatch")` the views of')
             _check_order(view, sys._getframe(1))
-            guarded = functools.wraps(view)(self._around(view, wanted))
+            guarded = functools.wraps(view)(self._around(view, wanted, optional=optional, is_view=True))
             guarded.csrf_exempt = True  # type: ignore[attr-defined]  # how Django marks views
             return cast(V, _without_login(guarded))  # it takes what the view takes
 
         return guard
 
-    def middleware(self, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()) -> Callable[[View], View]:
-        """Return a middleware that guards every path except `exclude`; give it a name and list that in `MIDDLEWARE`."""
+    def middleware(
+        self, policy: Policy = OPEN, *, exclude: tuple[str, ...] = (), optional: bool = False
+    ) -> Callable[[View], View]:
+        """Return a middleware that guards every path except `exclude`; give it a name and list that in `MIDDLEWARE`.
 
+        With `optional`, requests without any credential pass too, and their principal is None.
+        """
         check_policy("policy", policy)
         check_exclude(exclude)
+        check_flag("optional", optional)
 
         def middleware(get_response: View) -> View:
-            return self._around(get_response, policy, frozenset(exclude))
+            return self._around(get_response, policy, frozenset(exclude), optional=optional)
 
         marked: Callable[[View], View] = sync_and_async_middleware(middleware)
         return marked
 
-    def _around(self, view: View, policy: Policy, exclude: frozenset[str] = frozenset()) -> View:
+    def _around(
+        self,
+        view: View,
+        policy: Policy,
+        exclude: frozenset[str] = frozenset(),
+        *,
+        optional: bool = False,
+        is_view: bool = False,
+    ) -> View:
         async def guarded_async(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if (document := self._asked_for(request)) is not None:
                 return document
             if request.path_info not in exclude:
                 try:
-                    request.principal = await admit(self, request, policy)
+                    request.principal = await admit(self, request, policy, optional)
                 except Refused as refused:
                     return answer(refused)
+                if is_view and _may_be_forged(request):
+                    forged = await sync_to_async(_check_csrf)(request, view)
+                    if forged is not None:
+                        return forged
             return await view(request, *args, **named)
 
         def guarded(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
@@ -75,9 +105,13 @@ class Guard(BaseGuard):
                 return document
             if request.path_info not in exclude:
                 try:
-                    request.principal = admit_sync(self, request, policy)
+                    request.principal = admit_sync(self, request, policy, optional)
                 except Refused as refused:
                     return answer(refused)
+                if is_view and _may_be_forged(request):
+                    forged = _check_csrf(request, view)
+                    if forged is not None:
+                        return forged
             return view(request, *args, **named)
 
         return guarded_async if _is_async(view) else guarded
@@ -106,16 +140,36 @@ def _is_async(view: View) -> bool:
     return iscoroutinefunction(view) or bool(getattr(owner, "view_is_async", False))
 
 
-async def admit(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
-    """Return the caller of a request; raise Refused."""
+def _may_be_forged(request: HttpRequest) -> bool:
+    """Whether a request without a credential may change something: a guarded view is exempt from Django's CSRF check."""
+    return request.principal is None and request.method not in SAFE
+
+
+def _check_csrf(request: HttpRequest, view: View) -> HttpResponseBase | None:
+    """Check a request as the project's CSRF middleware would if the view were not guarded; return its refusal."""
+    for made in map(import_string, settings.MIDDLEWARE):
+        if isinstance(made, type) and issubclass(made, CsrfViewMiddleware):
+            refusal: HttpResponseBase | None = made(view).process_view(request, view, (), {})
+            return refusal
+    return None
+
+
+async def admit(
+    guard: BaseGuard, request: HttpRequest, policy: Policy, optional: bool = False
+) -> Principal | None:
+    """Return the caller of a request, None only where one is optional; raise Refused."""
     _keep_in_no_cache(request)
-    return await guard.authenticate(presented(request), policy)
+    check = guard.authenticate_optional if optional else guard.authenticate
+    return await check(presented(request), policy)
 
 
-def admit_sync(guard: BaseGuard, request: HttpRequest, policy: Policy) -> Principal:
+def admit_sync(
+    guard: BaseGuard, request: HttpRequest, policy: Policy, optional: bool = False
+) -> Principal | None:
     """Do as `admit` does, for code without an event loop."""
     _keep_in_no_cache(request)
-    return guard.authenticate_sync(presented(request), policy)
+    check = guard.authenticate_optional_sync if optional else guard.authenticate_sync
+    return check(presented(request), policy)
 
 
 def _keep_in_no_cache(request: HttpRequest) -> None:

@@ -60,9 +60,9 @@ class Refusal(APIException):
         self.wait = int(headers.get("Retry-After", "0"))
 
 
-def _admit(guard: BaseGuard, request: Request, policy: Policy) -> Principal:
+def _admit(guard: BaseGuard, request: Request, policy: Policy, optional: bool = False) -> Principal | None:
     try:
-        request._request.principal = found = admit_sync(guard, request._request, policy)
+        request._request.principal = found = admit_sync(guard, request._request, policy, optional)
     except Refused as refused:
         view: Any = (request.parser_context or {}).get("view")
         # For OPTIONS the framework asks what other methods would demand: that is no refusal of this request.
@@ -87,7 +87,7 @@ class Guard(BaseGuard):
                 if not any(value.lower().startswith(("bearer ", "dpop ")) for value in shown.authorization):
                     return None
                 principal = _admit(guard, request, OPEN)
-                return Caller(principal), principal
+                return None if principal is None else (Caller(principal), principal)
 
             def authenticate_header(self, request: Request) -> str:
                 return "Bearer"
@@ -96,11 +96,18 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> type[BasePermission]:
         """Return a class for `permission_classes`; the caller is in `request.principal`."""
-        guard, wanted = self, demanded(scopes, policy)
+        return self._permission(demanded(scopes, policy))
+
+    def optional(self, *scopes: str, policy: Policy | None = None) -> type[BasePermission]:
+        """Return a class for `permission_classes` that also lets in requests without any credential: `request.principal` is then None."""
+        return self._permission(demanded(scopes, policy, "optional"), optional=True)
+
+    def _permission(self, wanted: Policy, *, optional: bool = False) -> type[BasePermission]:
+        guard = self
 
         class Permission(BasePermission):
             def has_permission(self, request: Request, view: Any) -> bool:
-                _admit(guard, request, wanted)
+                _admit(guard, request, wanted, optional)
                 return True
 
         return Permission

@@ -50,36 +50,50 @@ class Guard(BaseGuard):
 
         If a middleware's `process_resource` calls it, it guards every resource except the metadata, whose readers have no token yet.
         """
-        wanted = demanded(scopes, policy)
+        return self._hook(demanded(scopes, policy))
 
+    def optional(self, *scopes: str, policy: Policy | None = None) -> Hook:
+        """Return a hook as `require` does, which also lets in requests without any credential: their principal is None."""
+        return self._hook(demanded(scopes, policy, "optional"), optional=True)
+
+    def _hook(self, wanted: Policy, *, optional: bool = False) -> Hook:
         def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> None:
             if isinstance(req, falcon.asgi.Request):
-                raise TypeError("require is for falcon.App: use arequire with falcon.asgi.App")
+                raise TypeError(
+                    "for falcon.asgi.App use arequire or aoptional: require and optional are for falcon.App"
+                )
             if isinstance(resource, _Show):
                 return
             try:
-                req.context.principal = wsgi.admit(self, req.env, wanted)
+                req.context.principal = wsgi.admit(self, req.env, wanted, optional)
             except Refused as refused:
                 raise Refusal(refused) from None
 
         return hook
 
     def arequire(self, *scopes: str, policy: Policy | None = None) -> AsyncHook:
-        """Return the same for a `falcon.asgi.App`."""
-        wanted = demanded(scopes, policy)
+        """Return the same as `require` for a `falcon.asgi.App`."""
+        return self._async_hook(demanded(scopes, policy))
 
+    def aoptional(self, *scopes: str, policy: Policy | None = None) -> AsyncHook:
+        """Return the same as `optional` for a `falcon.asgi.App`."""
+        return self._async_hook(demanded(scopes, policy, "aoptional"), optional=True)
+
+    def _async_hook(self, wanted: Policy, *, optional: bool = False) -> AsyncHook:
         async def admit(req: Any, resource: Any) -> None:
             if isinstance(resource, _Show):
                 return
             try:
-                req.context.principal = await asgi.admit(self, _scope(req), wanted)
+                req.context.principal = await asgi.admit(self, _scope(req), wanted, optional)
             except Refused as refused:
                 raise Refusal(refused) from None
 
         def hook(req: Any, resp: Any, resource: Any, params: dict[str, Any]) -> Awaitable[None]:
             # `falcon.App` awaits no hook: an asynchronous one would have let everybody in.
             if not isinstance(req, falcon.asgi.Request):
-                raise TypeError("arequire is for falcon.asgi.App: use require with falcon.App")
+                raise TypeError(
+                    "for falcon.App use require or optional: arequire and aoptional are for falcon.asgi.App"
+                )
             return admit(req, resource)
 
         return hook

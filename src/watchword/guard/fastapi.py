@@ -9,10 +9,10 @@ import functools
 import inspect
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from watchword.extras import needing
-from watchword.guard import asgi
+from watchword.guard import asgi, openapi
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
@@ -63,19 +63,20 @@ class _OneOf(str):
 class _Requirement(SecurityBase):
     """A policy as a dependency."""
 
-    def __init__(self, guard: "Guard", policy: Policy) -> None:
+    def __init__(self, guard: "Guard", policy: Policy, optional: bool) -> None:
         issuers = " or ".join(guard.issuers)
         self.model = HTTPBearer(description=f"An API token or OAuth access token of {issuers}.")
-        self.scheme_name = guard.scheme
+        self.scheme_name = openapi.optional(guard.scheme) if optional else guard.scheme
         self._guard = guard
         self._policy = policy
+        self._optional = optional
 
-    async def __call__(self, connection: HTTPConnection, named: SecurityScopes) -> Principal:
+    async def __call__(self, connection: HTTPConnection, named: SecurityScopes) -> Principal | None:
         # A dependant may add scopes, as in `Security(guard.require(), scopes=[…])`.
         more = [one for one in named.scopes if not isinstance(one, _OneOf) and one not in self._policy.scopes]
         policy = replace(self._policy, scopes=(*self._policy.scopes, *more)) if more else self._policy
         try:
-            return await asgi.admit(self._guard, connection.scope, policy)
+            return await asgi.admit(self._guard, connection.scope, policy, self._optional)
         except Refused as refused:
             extensions = connection.scope.get("extensions") or {}
             if connection.scope["type"] == "websocket" and "websocket.http.response" not in extensions:
@@ -98,38 +99,63 @@ class _Required(params.Security):
         return _Filled(_same)
 
 
-async def _same(*, who: Principal) -> Principal:
+async def _same(*, who: Principal | None) -> Principal | None:
     return who
 
 
-class _Filled(functools.partial[Coroutine[Any, Any, Principal]]):
+class _Filled(functools.partial[Coroutine[Any, Any, Principal | None]]):
     """What FastAPI calls for the dependency: a `partial` of a coroutine function, so that it is awaited. As a decorator it raises TypeError."""
 
-    def __call__(self, *given: object, **named: Any) -> Coroutine[Any, Any, Principal]:
+    def __call__(self, *given: object, **named: Any) -> Coroutine[Any, Any, Principal | None]:
         if given:
             raise TypeError(
-                f"require is no decorator here: write who: Principal = guard.require(…) as a parameter of {given[0]!r}, "
+                f"a guard is no decorator here: write who: Principal = guard.require(…) as a parameter of {given[0]!r}, "
                 "or name it in dependencies=[…]"
             )
         return super().__call__(**named)
 
 
-class _Require(params.Depends):
-    """`guard.require`, to be called. To FastAPI it is an impossible dependency, so a program that forgets to call it does not start."""
+if TYPE_CHECKING:
 
-    guard: "Guard"
+    class Required(Principal, params.Security):  # type: ignore[misc]  # they have `scopes` of other types
+        """What a type checker takes `guard.require(…)` for: a `Principal` as a default, also a dependency and an argument of `Depends`."""
+
+        def __call__(self) -> Principal: ...
+
+
+class _Uncalled(params.Depends):
+    """`guard.require` and `guard.optional`, to be called. To FastAPI it is an impossible dependency, so a program that forgets to call it
+    does not start.
+    """
 
     def __init__(self, guard: "Guard") -> None:
         super().__init__(_not_called)
         # A frozen dataclass in newer releases of FastAPI, a plain class in older ones.
         object.__setattr__(self, "guard", guard)
 
-    def __call__(self, *scopes: str, policy: Policy | None = None) -> Any:
-        """Return the default of a parameter that receives the `Principal`."""
-        wanted = demanded(scopes, policy)
+    def _called(self, wanted: Policy, *, optional: bool = False) -> Any:
+        guard: Guard = self.guard  # type: ignore[attr-defined]  # set above
         scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
         # No caching: FastAPI's cache key cannot tell one of `any_scopes` from the same scope that is demanded.
-        return _Required(_Requirement(self.guard, wanted), use_cache=False, scopes=scopes_named)
+        return _Required(_Requirement(guard, wanted, optional), use_cache=False, scopes=scopes_named)
+
+
+class _Require(_Uncalled):
+    """`guard.require`."""
+
+    def __call__(self, *scopes: str, policy: Policy | None = None) -> "Required":
+        """Return the default of a parameter that receives the `Principal`."""
+        found: Required = self._called(demanded(scopes, policy))
+        return found
+
+
+class _Optional(_Uncalled):
+    """`guard.optional`."""
+
+    def __call__(self, *scopes: str, policy: Policy | None = None) -> "Required | None":
+        """Return the default of a parameter that receives the `Principal`, or None if the request has no credential."""
+        found: Required = self._called(demanded(scopes, policy, "optional"), optional=True)
+        return found
 
 
 def _not_called(who: Principal) -> Principal:
@@ -150,34 +176,42 @@ class Guard(BaseGuard):
         """Return the default of a parameter that receives the `Principal`: `who: Principal = guard.require("orders:read")`."""
         return _Require(self)
 
+    @property
+    def optional(self) -> _Optional:
+        """Return a default as `require` does that also lets in requests without any credential: `who: Principal | None = guard.optional()`."""
+        return _Optional(self)
+
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs.
 
-        Also adds the refusals to the OpenAPI document, as `document` does.
+        Also completes the OpenAPI document, as `document` does.
         """
         # In front: an application may have a route for every path.
         app.router.routes.insert(0, metadata_route(self, scopes, name))
         self.document(app)
 
     def document(self, app: FastAPI) -> None:
-        """Add the refusals of guarded operations to the application's OpenAPI document, except where it documents them itself."""
+        """Add the refusals of guarded operations to the application's OpenAPI document, except where it documents them itself.
+
+        Operations that `optional` guards are described as open to callers without a credential.
+        """
         made = app.openapi
 
-        def openapi() -> dict[str, Any]:
+        def described() -> dict[str, Any]:
             document = made()
+            openapi.let_nobody_in(document, self.scheme)
             add_refusals(document, self.scheme)
             return document
 
-        app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way of extending the document
+        app.openapi = described  # type: ignore[method-assign]  # FastAPI's own way of extending the document
 
 
 def add_refusals(document: dict[str, Any], scheme: str) -> None:
     """Document the refusals of every operation that a security scheme guards; idempotent."""
     guarded = [
         operation
-        for path in document.get("paths", {}).values()
-        for operation in path.values()
-        if isinstance(operation, dict) and any(scheme in one for one in operation.get("security", ()))
+        for operation in openapi.operations(document)
+        if any(scheme in one for one in operation.get("security", ()))
     ]
     for operation in guarded:
         _add(operation.setdefault("responses", {}))

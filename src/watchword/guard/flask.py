@@ -36,8 +36,13 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[V], V]:
         """Guard a view, below or above `@app.route`, wherever it is registered; the caller is in `flask.g.principal`."""
-        wanted = demanded(scopes, policy)
+        return self._decorator(demanded(scopes, policy))
 
+    def optional(self, *scopes: str, policy: Policy | None = None) -> Callable[[V], V]:
+        """Guard a view as `require` does, and also let in requests without any credential: `flask.g.principal` is then None."""
+        return self._decorator(demanded(scopes, policy, "optional"), optional=True)
+
+    def _decorator(self, wanted: Policy, *, optional: bool = False) -> Callable[[V], V]:
         def around(view: View) -> View:
             @functools.wraps(view)
             def guarded(*args: object, **named: object) -> Any:
@@ -46,7 +51,7 @@ class Guard(BaseGuard):
                 ):
                     return _document(self.metadata)
                 try:
-                    g.principal = wsgi.admit(self, request.environ, wanted)
+                    g.principal = wsgi.admit(self, request.environ, wanted, optional)
                 except Refused as refused:
                     return _answer(refused)
                 return current_app.ensure_sync(view)(*args, **named)

@@ -42,10 +42,11 @@ with needing("grpcio", "grpc"):
     import grpc
     import grpc.aio
 
-__all__ = ["AsyncGuardInterceptor", "GuardInterceptor", "principal"]
+__all__ = ["AsyncGuardInterceptor", "GuardInterceptor", "optional_principal", "principal"]
 
 LOG = logging.getLogger("watchword.guard")
-_CALLER: ContextVar[Principal | None] = ContextVar("watchword_principal", default=None)
+# Empty in a method that is not guarded
+_CALLER: ContextVar[tuple[Principal | None, ...]] = ContextVar("watchword_principal", default=())
 _METHOD = re.compile(r"/[^/]+/[^/]+")
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -58,11 +59,18 @@ _CODES = {
 
 
 def principal() -> Principal:
-    """Return the caller of the current method; raise LookupError if the method is not guarded."""
-    caller = _CALLER.get()
+    """Return the caller of the current method; raise LookupError if there is none, or the method is not guarded."""
+    caller = optional_principal()
     if caller is None:
-        raise LookupError("this method is not guarded")
+        raise LookupError("this call has no credential, which is optional here: see optional_principal()")
     return caller
+
+
+def optional_principal() -> Principal | None:
+    """Return the caller of the current method, None for a call without a credential; raise LookupError if the method is not guarded."""
+    for caller in _CALLER.get():
+        return caller
+    raise LookupError("this method is not guarded")
 
 
 class _CallDetails(NamedTuple):
@@ -82,11 +90,12 @@ class _Rules:
         *,
         default: Policy = OPEN,
         exclude: tuple[str, ...] = (),
+        optional: tuple[str, ...] = (),
         origin: str = "",
     ) -> None:
         """`methods` are policies by full name ("/orders.Orders/List"), `default` is that of the others, `exclude` are public.
 
-        `origin` is the scheme and host that clients call, without a slash at the end: DPoP proofs name it.
+        `optional` also let in calls without any credential; the policy is for callers who have one. `origin` is the scheme and host that clients call, without a slash at the end: DPoP proofs name it.
 
         Names that the server does not have are logged with the first call. Where one of them has a policy, those methods of the same
         service that are not named are refused with `INTERNAL`: one of them is the method that was meant. Where the server has nothing of
@@ -102,16 +111,17 @@ class _Rules:
         for method, policy in self._methods.items():
             check_policy(method, policy)
         check_policy("default", default)
-        for field, named in (("methods", self._methods), ("exclude", exclude)):
+        for field, named in (("methods", self._methods), ("exclude", exclude), ("optional", optional)):
             _check_methods(field, named)
-        if twice := self._methods.keys() & set(exclude):
-            raise ValueError(f"exclude: {', '.join(sorted(twice))} has a policy, and is not public")
+        if twice := {*self._methods, *optional} & set(exclude):
+            raise ValueError(f"exclude: {', '.join(sorted(twice))} is guarded, and not public")
         if origin and public_address(origin, "origin")[1]:
             raise ValueError(f"origin is a scheme and a host without a path, not {origin!r}")
         self._default = default
         self._exclude = frozenset(exclude)
+        self._optional = frozenset(optional)
         self._origin = origin
-        self._named = frozenset((*self._methods, *exclude))
+        self._named = frozenset((*self._methods, *exclude, *optional))
         self._lacking: frozenset[str] | None = None  # of these names, None until the first call
 
     def policy(self, method: str) -> Policy | None:
@@ -169,14 +179,15 @@ class _Rules:
 
     def around_in_thread(self, method: str, handler: Any) -> Callable[..., Any]:
         """Return the guarded behaviour of a synchronous handler, which gRPC runs on a thread of its pool."""
-        behavior = _behavior(handler)
+        behavior, guard, optional = _behavior(handler), self.guard, method in self._optional
 
         def admit(context: Any) -> None:
-            _CALLER.set(None)  # pool threads are reused, and with them their context
+            _CALLER.set(())  # pool threads are reused, and with them their context
             try:
                 if (policy := self.policy(method)) is None:
                     return
-                _CALLER.set(self.guard.authenticate_sync(self.presented(method, context), policy))
+                check = guard.authenticate_optional_sync if optional else guard.authenticate_sync
+                _CALLER.set((check(self.presented(method, context), policy),))
             except Refused as refused:
                 context.set_trailing_metadata(_trailer(refused))
                 context.abort(_CODES[refused.status], refused.description)
@@ -233,14 +244,15 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
         return _rebuilt(handler, around(details.method, handler))
 
     def _around(self, method: str, handler: Any) -> Callable[..., Any]:
-        behavior = _behavior(handler)
+        behavior, guard, optional = _behavior(handler), self.guard, method in self._optional
 
         async def admit(context: Any) -> None:
-            _CALLER.set(None)
+            _CALLER.set(())
             try:
                 if (policy := self.policy(method)) is None:
                     return
-                _CALLER.set(await self.guard.authenticate(self.presented(method, context), policy))
+                check = guard.authenticate_optional if optional else guard.authenticate
+                _CALLER.set((await check(self.presented(method, context), policy),))
             except Refused as refused:
                 await context.abort(_CODES[refused.status], refused.description, _trailer(refused))
 

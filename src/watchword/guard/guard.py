@@ -169,16 +169,44 @@ class Guard:
         except (Invalid, IssuerUnavailable) as error:
             raise self._refusal(error, presented) from None
 
+    async def authenticate_optional(self, presented: Presented, policy: Policy = OPEN) -> Principal | None:
+        """Return the caller as `authenticate` does, or None for a request without any credential.
+
+        A credential that is presented must be valid and satisfy the policy, else Refused is raised: a caller whose token was revoked must
+        not go on as an anonymous one. Any `Authorization` or `DPoP` header counts as presented.
+
+        Cookies differ, since browsers add them by themselves. A session that has ended, and a cookie that is malformed or was sent twice,
+        leave the caller anonymous, or the public page would be closed to this browser. So does a live session if another site had the
+        page requested, as by a link. But if that request changes something or opens a WebSocket, it is refused as ever (CSRF).
+        """
+        if presented.authorization or presented.dpop:
+            return await self.authenticate(presented, policy)
+        is_from_here = cookies.is_from_here(presented)
+        if not is_from_here and not cookies.changes_something(presented):
+            return None
+        try:
+            signed_in = await self._session(presented)
+        except IssuerUnavailable as error:
+            raise self._refusal(error, presented) from None
+        if signed_in is None:
+            return None
+        if not is_from_here:
+            raise self._no_credential(presented, policy)
+        return await self._admit_session(signed_in, presented, policy)
+
+    def authenticate_optional_sync(self, presented: Presented, policy: Policy = OPEN) -> Principal | None:
+        """Do the same as `authenticate_optional` without an event loop, as `authenticate_sync` does."""
+        if presented.authorization or presented.dpop:
+            return self.authenticate_sync(presented, policy)
+        if self.sessions is None or not (presented.cookies or presented.subject):
+            return None
+        return background.run(self.authenticate_optional(presented, policy))
+
     async def _verify(self, presented: Presented, policy: Policy) -> Principal:
-        if self.sessions is not None:
-            signed_in = await self._signed_in(presented, self.sessions)
+        if not presented.authorization and cookies.is_from_here(presented):
+            signed_in = await self._session(presented)
             if signed_in is not None:
-                if self._is_exposed(presented):
-                    await cookies.report_exposed(self._here, presented, signed_in, self._exposed)
-                    text = transport.SESSION_EXPLANATION
-                    raise self._refuse(400, "invalid_request", text, "Bearer")
-                self.demand(signed_in, policy)
-                return signed_in
+                return await self._admit_session(signed_in, presented, policy)
         background.check_loop()
         found = self._read(presented, policy)
         verifier = self._only or verifier_of(found.token, self._verifiers)
@@ -229,10 +257,13 @@ class Guard:
             scheme = scheme_to_name(presented.authorization)
             raise self._refuse(error.rule.status, error.code, error.description, scheme) from None
         if found is None:
-            scope = " ".join(policy.scopes) or None
-            scheme = "DPoP" if policy.bound else scheme_to_name(presented.authorization)
-            raise self._refuse(401, None, "Send an access token.", scheme, scope=scope)
+            raise self._no_credential(presented, policy)
         return found
+
+    def _no_credential(self, presented: Presented, policy: Policy) -> Refused:
+        scope = " ".join(policy.scopes) or None
+        scheme = "DPoP" if policy.bound else scheme_to_name(presented.authorization)
+        return self._refuse(401, None, "Send an access token.", scheme, scope=scope)
 
     def _prove(self, found: PresentedToken, presented: Presented, principal: Principal) -> DPoPProof | None:
         try:
@@ -280,19 +311,26 @@ class Guard:
         verifier, token, verified = known
         return verified.principal if verifier.holds(verified, token, presented.address) else None
 
-    async def _signed_in(self, presented: Presented, scopes: frozenset[str]) -> Principal | None:
-        """Return who is signed in, where no token was sent."""
-        if presented.authorization or not cookies.is_from_here(presented):
+    async def _session(self, presented: Presented) -> Principal | None:
+        """Return who is signed in by the request's cookies, wherever it comes from; None where sessions do not count."""
+        if self.sessions is None:
             return None
-        own = cookies.own_session(presented, self.issuer, self.audience, scopes)
+        own = cookies.own_session(presented, self.issuer, self.audience, self.sessions)
         if own is not None or not presented.cookies:
             return own
         for verifier in self._verifiers.values():
             found = await verifier.session("; ".join(presented.cookies))
             if found is not None:
-                opened = scopes - cookies.closed_to(found.principal)
+                opened = self.sessions - cookies.closed_to(found.principal)
                 return dataclasses.replace(found.principal, scopes=opened, audience=(self.audience,))
         return None
+
+    async def _admit_session(self, signed_in: Principal, presented: Presented, policy: Policy) -> Principal:
+        if self._is_exposed(presented):
+            await cookies.report_exposed(self._here, presented, signed_in, self._exposed)
+            raise self._refuse(400, "invalid_request", transport.SESSION_EXPLANATION, "Bearer")
+        self.demand(signed_in, policy)
+        return signed_in
 
     def _is_exposed(self, presented: Presented) -> bool:
         """Whether others may have read a request: it came unencrypted from where `plain_http` does not allow that."""
@@ -348,9 +386,9 @@ class Guard:
             answer.headers = (*answer.headers, ("DPoP-Nonce", nonce))
         return answer
 
-    def fresh_nonce(self, principal: Principal) -> str | None:
+    def fresh_nonce(self, principal: Principal | None) -> str | None:
         """Return the nonce to send to a caller as `DPoP-Nonce`; None if the guard requires none (RFC 9449 §9)."""
-        return self.possession.nonce() if principal.jkt is not None else None
+        return None if principal is None or principal.jkt is None else self.possession.nonce()
 
     async def close(self) -> None:
         """Stop following revocation feeds and close this event loop's connections to the issuers; using the guard again reopens them."""

@@ -27,15 +27,20 @@ class Guard(BaseGuard):
 
     def require(self, *scopes: str, policy: Policy | None = None) -> RouteGuard:
         """Return an entry for the `guards` of a handler, controller or application; the caller is in `request.state.principal`."""
-        wanted = demanded(scopes, policy)
+        return self._route_guard(demanded(scopes, policy))
 
+    def optional(self, *scopes: str, policy: Policy | None = None) -> RouteGuard:
+        """Return an entry for `guards` as `require` does, which also lets in requests without any credential: their principal is None."""
+        return self._route_guard(demanded(scopes, policy, "optional"), optional=True)
+
+    def _route_guard(self, wanted: Policy, *, optional: bool = False) -> RouteGuard:
         async def guard(connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
             # Under a guard of the whole application, too: clients read it to learn where they get a token.
             if handler.opt.get(PUBLIC):
                 return
             try:
                 connection.state.principal = await asgi.admit(
-                    self, cast(asgi.Scope, connection.scope), wanted
+                    self, cast(asgi.Scope, connection.scope), wanted, optional
                 )
             except Refused as refused:
                 raise _refusal(refused, isinstance(connection, WebSocket)) from None

@@ -111,15 +111,15 @@ def check_policy(field: str, given: object) -> None:
         raise ValueError(f'{field}: a Policy, such as Policy(scopes=("orders:read",)), not {given!r}')
 
 
-def demanded(scopes: tuple[str, ...], policy: Policy | None) -> Policy:
-    """Return the policy of `require(*scopes, policy=…)`: the scopes are needed in addition to what the policy demands."""
+def demanded(scopes: tuple[str, ...], policy: Policy | None, name: str = "require") -> Policy:
+    """Return the policy of `require(*scopes, policy=…)`, or of `name`: the scopes are needed in addition to what the policy demands."""
     given: tuple[object, ...] = scopes
     for one in given:
         if isinstance(one, Policy):
-            raise ValueError("policy: give it by its name, require(policy=…)")
+            raise ValueError(f"policy: give it by its name, {name}(policy=…)")
         if callable(one):
             raise ValueError(
-                f"call require before it guards: @guard.require(), not @guard.require above {one!r}"
+                f"call {name} before it guards: @guard.{name}(), not @guard.{name} above {one!r}"
             )
     if policy is not None:
         check_policy("policy", policy)

@@ -3,8 +3,8 @@
 import functools
 import inspect
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from types import FrameType
+from collections.abc import Awaitable, Callable, Sequence
+from types import CoroutineType, FrameType
 from typing import Any, ParamSpec, Protocol, TypeVar, overload
 
 from watchword.extras import needing
@@ -33,9 +33,11 @@ class Decorator(Protocol):
     """What guards an endpoint: one that takes the same, and is asynchronous."""
 
     @overload
-    def __call__(self, endpoint: Callable[P, Awaitable[R]], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __call__(
+        self, endpoint: Callable[P, Awaitable[R]], /
+    ) -> Callable[P, "CoroutineType[Any, Any, R]"]: ...
     @overload
-    def __call__(self, endpoint: Callable[P, R], /) -> Callable[P, Coroutine[Any, Any, R]]: ...
+    def __call__(self, endpoint: Callable[P, R], /) -> Callable[P, "CoroutineType[Any, Any, R]"]: ...
 
 
 class Guard(BaseGuard):
@@ -46,8 +48,13 @@ class Guard(BaseGuard):
 
         The caller is in `request.state.principal` or `websocket.state.principal`.
         """
-        wanted = demanded(scopes, policy)
+        return self._decorator(demanded(scopes, policy))
 
+    def optional(self, *scopes: str, policy: Policy | None = None) -> Decorator:
+        """Guard an endpoint as `require` does, and also let in requests without any credential, whose principal is None."""
+        return self._decorator(demanded(scopes, policy, "optional"), optional=True)
+
+    def _decorator(self, wanted: Policy, *, optional: bool = False) -> Decorator:
         def guard(endpoint: Endpoint, /) -> Endpoint:
             check_function(endpoint, "the methods of")
             _check_order(endpoint, sys._getframe(1))
@@ -56,7 +63,7 @@ class Guard(BaseGuard):
             async def guarded(*args: Any) -> Any:
                 connection: Request | WebSocket = args[-1]
                 try:
-                    connection.state.principal = await asgi.admit(self, connection.scope, wanted)
+                    connection.state.principal = await asgi.admit(self, connection.scope, wanted, optional)
                 except Refused as refused:
                     return await _answer(refused, connection)
                 if inspect.iscoroutinefunction(endpoint):

@@ -9,7 +9,7 @@ from wsgiref.util import application_uri
 
 from watchword.guard import resource, transport
 from watchword.guard.guard import Guard, Presented
-from watchword.guard.misuse import check_exclude, check_guarded
+from watchword.guard.misuse import check_exclude, check_flag, check_guarded
 from watchword.guard.policy import OPEN, Policy, Refused, check_policy
 from watchword.guard.presented import PLAIN_IN_PATHS
 from watchword.guard.principal import Principal
@@ -27,19 +27,28 @@ PRINCIPAL = "watchword.principal"
 class GuardMiddleware:
     """Passes a request on to the application if its caller satisfies the policy; the caller is in `environ["watchword.principal"]`.
 
-    `exclude` are public paths as the application sees them, without the prefix in `SCRIPT_NAME`.
+    `exclude` are public paths as the application sees them, without the prefix in `SCRIPT_NAME`. With `optional`, requests without any
+    credential pass too, and their caller is None.
     """
 
     def __init__(
-        self, app: Application, guard: Guard, policy: Policy = OPEN, *, exclude: tuple[str, ...] = ()
+        self,
+        app: Application,
+        guard: Guard,
+        policy: Policy = OPEN,
+        *,
+        exclude: tuple[str, ...] = (),
+        optional: bool = False,
     ) -> None:
         check_guarded(app, guard)
         check_policy("policy", policy)
         check_exclude(exclude)
+        check_flag("optional", optional)
         self._app = app
         self._guard = guard
         self._policy = policy
         self._exclude = frozenset(exclude)
+        self._optional = optional
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Answer one request."""
@@ -48,7 +57,7 @@ class GuardMiddleware:
             if published is not None and _is_for(published, environ):
                 return _show(published, environ, start_response)
             try:
-                environ[PRINCIPAL] = admit(self._guard, environ, self._policy)
+                environ[PRINCIPAL] = admit(self._guard, environ, self._policy, self._optional)
             except Refused as refused:
                 return answer(refused, environ, start_response)
             nonce = self._guard.fresh_nonce(environ[PRINCIPAL])
@@ -57,9 +66,10 @@ class GuardMiddleware:
         return self._app(environ, start_response)
 
 
-def admit(guard: Guard, environ: Environ, policy: Policy) -> Principal:
-    """Return the caller of a request; raise Refused."""
-    return guard.authenticate_sync(presented(environ), policy)
+def admit(guard: Guard, environ: Environ, policy: Policy, optional: bool = False) -> Principal | None:
+    """Return the caller of a request, None only where one is optional; raise Refused."""
+    check = guard.authenticate_optional_sync if optional else guard.authenticate_sync
+    return check(presented(environ), policy)
 
 
 def with_nonce(start_response: StartResponse, nonce: str) -> StartResponse:

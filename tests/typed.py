@@ -1,9 +1,10 @@
 """What type checkers see of the public interface; `make check` has mypy read this, and nothing runs it."""
 
 from collections.abc import Awaitable, Callable
-from typing import assert_type
+from typing import Annotated, assert_type
 
 import aiohttp.web
+import fastapi
 import flask
 import starlette.endpoints
 import starlette.requests
@@ -11,11 +12,12 @@ import starlette.responses
 import starlette.websockets
 
 from watchword.flows.clients.client_registry import Registered
-from watchword.guard import Guard
+from watchword.guard import Guard, Presented, Principal
 from watchword.guard import aiohttp as for_aiohttp
 from watchword.guard import django as for_django
 from watchword.guard import fastapi as for_fastapi
 from watchword.guard import flask as for_flask
+from watchword.guard import grpc as for_grpc
 from watchword.guard import starlette as for_starlette
 from watchword.testing.credentials import Token
 from watchword.testing.kit import Auth
@@ -91,6 +93,47 @@ def aiohttp_handlers_keep_what_they_take(guard: for_aiohttp.Guard) -> None:
 
     async def call() -> None:
         await orders("no request")  # type: ignore[arg-type]  # it takes a request
+
+
+def fastapi_parameters_receive_a_caller_and_nothing_else(
+    guard: for_fastapi.Guard, app: fastapi.FastAPI
+) -> None:
+    @app.get("/orders", dependencies=[guard.require("orders:read")])
+    def orders(
+        who: Principal = guard.require("orders:read"),
+        same: Principal = fastapi.Depends(guard.require("orders:read")),
+        again: Principal = fastapi.Security(guard.require(), scopes=["orders:read"]),
+        maybe: Principal | None = guard.optional("orders:read"),
+        perhaps: Principal | None = fastapi.Depends(guard.optional()),
+    ) -> str:
+        return who.subject
+
+    def annotated(
+        who: Annotated[Principal, guard.require("orders:read")],
+        same: Annotated[Principal, fastapi.Depends(guard.require("orders:read"))],
+        maybe: Annotated[Principal | None, guard.optional()],
+    ) -> str:
+        return who.subject + (maybe.subject if maybe else "")
+
+    fastapi.APIRouter(dependencies=[guard.require(), fastapi.Depends(guard.optional())])
+
+    def not_called(who: Principal = guard.require) -> None: ...  # type: ignore[assignment]  # without parentheses
+    def a_name(who: str = guard.require()) -> None: ...  # type: ignore[assignment]  # it is no subject
+    def nobody(who: Principal = guard.optional()) -> None: ...  # type: ignore[assignment]  # there may be none
+    def a_list(who: Principal = guard.require(["orders:read"])) -> None: ...  # type: ignore[arg-type]  # each by itself
+    def keyword(who: Principal = guard.require(scopes="orders:read")) -> None: ...  # type: ignore[call-arg]  # no name
+
+
+async def a_caller_may_be_missing_only_where_it_is_optional(
+    guard: Guard, request: aiohttp.web.Request
+) -> None:
+    assert_type(await guard.authenticate(Presented()), Principal)
+    assert_type(await guard.authenticate_optional(Presented()), Principal | None)
+    assert_type(guard.authenticate_sync(Presented()), Principal)
+    assert_type(guard.authenticate_optional_sync(Presented()), Principal | None)
+    assert_type(request[for_aiohttp.PRINCIPAL], Principal)
+    assert_type(for_grpc.principal(), Principal)
+    assert_type(for_grpc.optional_principal(), Principal | None)
 
 
 def the_testing_kit_says_what_it_gives_and_takes(auth: Auth, mine: for_fastapi.Guard) -> None:

@@ -142,7 +142,9 @@ def the_testing_kit_says_what_it_gives_and_takes(auth: Auth, mine: for_fastapi.G
     assert_type(auth.guard(mine), for_fastapi.Guard)
     assert_type(auth.guard(for_fastapi.Guard, audience="https://api.example.com"), for_fastapi.Guard)
     auth.guard(mine, audience="https://api.example.com")  # type: ignore[call-overload]  # a guard keeps its options
-    client: Registered = auth.client(name="orders")
+    client: Registered = auth.client(name="orders", redirect_uris=["https://shop.example.com/callback"])
+    auth.client(scopes="orders:read")  # type: ignore[call-arg]  # it is `scope`
+    auth.client(redirect_uris="https://shop.example.com")  # type: ignore[arg-type]  # a list of them
     assert_type(auth.token("orders:read", client=client, kind="opaque", lifetime=60, dpop=True), Token)
     auth.token("orders:read", lifetme=60)  # type: ignore[call-arg]  # misspelt
     auth.expired("orders:read", kind="jwtt")  # type: ignore[arg-type]  # no such kind

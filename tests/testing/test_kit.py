@@ -14,10 +14,12 @@ from fastapi import Depends, FastAPI
 from starlette.testclient import TestClient
 from tests.fixtures.forking import in_a_child
 
+from watchword.flows.clients.client_metadata import ClientInput
 from watchword.guard import Guard, Policy, Presented, Refused, Trusted
 from watchword.guard.fastapi import Guard as FastAPIGuard
 from watchword.guard.fastapi import Principal
 from watchword.guard.resource import Metadata
+from watchword.testing.client_fields import ClientFields
 from watchword.testing.kit import Auth, Kind, open_auth
 from watchword.testing.worker import Worker
 
@@ -324,6 +326,10 @@ def test_an_argument_that_there_is_not_is_answered_with_those_that_there_are(
 ) -> None:
     with pytest.raises(TypeError, match=words):
         ask(auth)
+
+
+def test_type_checkers_know_every_field_of_a_client() -> None:
+    assert ClientFields.__annotations__.keys() == set(ClientInput.__struct_fields__)
 
 
 def blocks() -> dict[str, str]:

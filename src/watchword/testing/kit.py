@@ -31,6 +31,7 @@ from watchword.oauth.scopes import format_scope, parse_scope
 from watchword.settings import Settings
 from watchword.store.tokens import token_id
 from watchword.store.users import User
+from watchword.testing.client_fields import ClientFields
 from watchword.testing.clock import Clock
 from watchword.testing.connect import connected
 from watchword.testing.credentials import SignedIn, Token
@@ -137,7 +138,7 @@ class Auth:
         )
         return self.worker.run(made)
 
-    def client(self, **given: Any) -> Registered:
+    def client(self, **given: Unpack[ClientFields]) -> Registered:
         """Register an OAuth client with fields of the admin API; raise TypeError for any other, and OAuthError if they are refused."""
         given.setdefault("name", "a client under test")
         check_names("a client", given, ClientInput.__struct_fields__)

@@ -219,7 +219,7 @@ async def test_another_address_counts_once_it_is_confirmed(ada: Person) -> None:
     told = [text for to, text in await letters(ada.server) if to == EMAIL and "changed" in text]
     assert told, "the old address is told"
     assert "ada@example.net" not in told[0]
-    assert "ask whoever runs the service" in told[0]
+    assert "ask the people who run the service" in told[0]
     assert "/recover" not in told[0], "that would mail a link to the new address only"
 
 

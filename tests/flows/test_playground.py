@@ -61,7 +61,7 @@ async def authorized(person: Person, scope: str = "openid offline_access") -> No
     if person.path != PAGE:
         await person.send({"decision": "approve"})
     assert person.path == PAGE
-    assert "What came back" in person.text
+    assert "Authorization response" in person.text
 
 
 async def recorded(person: Person, name: str) -> Event:
@@ -135,7 +135,7 @@ async def test_a_refusal_is_shown_as_an_application_gets_it(admin: Person) -> No
     await start(admin, "authorization_code", scope="no:such")
     await admin.open(request_url(admin))
     assert "invalid_scope" in admin.text
-    assert "Exchange the code" not in admin.text
+    assert "Redeem the code" not in admin.text
 
 
 async def test_nothing_is_there_before_it_is_set_up_and_then_nobody_else_can_use_it(admin: Person) -> None:

@@ -69,7 +69,7 @@ def test_what_is_possible_and_probably_not_meant_is_told(tmp_path: Path) -> None
     named = (
         FILE.replace("claims = {", f"{clients}\nclaims = {{") + '[[clients]]\nclient_id = "new"\nname = "N"\n'
     )
-    idle = named.replace('grant_types = ["authorization_code", "refresh_token"]\n', "")
+    idle = named.replace('["authorization_code", "refresh_token"]', '["client_credentials"]')
     idle = idle.replace('"none"', '"client_secret_basic"')
     told = {change["name"]: change.get("warnings", []) for change in document(
         tmp_path, "apply", write(tmp_path, idle), "--check", code=3)["changes"]}  # fmt: skip

@@ -225,6 +225,17 @@ async def test_a_public_client_gets_no_client_credentials(server: Server) -> Non
         await server.client(token_endpoint_auth_method="none")
 
 
+async def test_a_client_with_a_place_for_codes_gets_them_unless_it_names_other_grants(server: Server) -> None:
+    place: dict[str, Any] = {"redirect_uris": ["https://a.example/cb"]}
+    for given, grants in (
+        ({}, ("client_credentials",)),
+        (place, ("authorization_code", "refresh_token")),
+        (place | {"grant_types": ["client_credentials"]}, ("client_credentials",)),
+        ({"grant_types": []}, ()),
+    ):
+        assert (await server.client(**given)).client.grant_types == grants, given
+
+
 async def test_a_client_is_there_with_its_secret_or_not_at_all(server: Server) -> None:
     async def rename(tx: Transaction, name: str, to: str) -> None:
         await tx.run(f"ALTER TABLE {name} RENAME TO {to}")

@@ -81,17 +81,12 @@ def create(
     """Register a client; its secret is shown only once."""
     if public and auth not in (None, "none"):
         session.usage("--public and --auth exclude each other: a public client does not authenticate")
-    default = ["authorization_code", "refresh_token"] if redirect_uri else ["client_credentials"]
     method = "none" if public else "client_secret_basic"
     if "none" in (method, auth) and not (redirect_uri or grant):
         session.usage(
             "a public client signs people in: give --redirect-uri, or --grant device_code for devices without a browser"
         )
-    given = {
-        "grant_types": default,
-        "token_endpoint_auth_method": method,
-        **client_metadata.of(context.params),
-    }
+    given = {"token_endpoint_auth_method": method, **client_metadata.of(context.params)}
 
     async def work(runtime: Runtime) -> Registered:
         return await client_registry.register(

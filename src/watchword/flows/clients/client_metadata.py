@@ -36,16 +36,17 @@ SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
 
 
 class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The metadata of a client as an administrator gives it; times in seconds."""
+    """The metadata of a client as an administrator gives it; times in seconds.
+
+    `grant_types`, if left out, are those of the code flow for a client with `redirect_uris`, else `client_credentials`.
+    """
 
     name: Text
     redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(default_factory=list)
     post_logout_redirect_uris: Annotated[list[Uri], msgspec.Meta(max_length=50)] = msgspec.field(
         default_factory=list
     )
-    grant_types: Annotated[list[str], msgspec.Meta(max_length=10)] = msgspec.field(
-        default_factory=lambda: ["client_credentials"]
-    )
+    grant_types: Annotated[list[str], msgspec.Meta(max_length=10)] | None = None
     token_endpoint_auth_method: str = "client_secret_basic"
     token_endpoint_auth_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
     scope: Annotated[str, msgspec.Meta(max_length=4096)] = ""
@@ -80,7 +81,7 @@ def to_client(given: ClientInput, client_id: str, *, origin: Origin = "registere
         given.dpop_bound_access_tokens, given.tls_client_certificate_bound_access_tokens
     )
     binds = fapi_rules.binds(given.token_endpoint_auth_method, **chosen._asdict()) if fapi else chosen
-    grants = tuple(SHORT_GRANTS.get(grant, grant) for grant in given.grant_types)
+    grants = _grants(given)
     check_name("name", given.name)
     _check_grants(given, grants)
     _check_method(given, fapi)
@@ -146,6 +147,12 @@ def check_name(field: str, name: str) -> None:
 
 def _bad(field: str, description: str) -> OAuthError:
     return OAuthError("invalid_client_metadata", description, field=field)
+
+
+def _grants(given: ClientInput) -> tuple[str, ...]:
+    if given.grant_types is None:
+        return ("authorization_code", "refresh_token") if given.redirect_uris else ("client_credentials",)
+    return tuple(SHORT_GRANTS.get(grant, grant) for grant in given.grant_types)
 
 
 def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:

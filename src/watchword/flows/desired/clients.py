@@ -16,9 +16,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.store import clients as store
 
 PAGE = 200
-NOT_USED = (
-    "its redirect_uris lead nowhere: grant_types (left out, client_credentials) has no authorization_code"
-)
+NOT_USED = "its redirect_uris lead nowhere: grant_types has no authorization_code"
 
 # Receives a client's identifier and its new secret, before the secret is stored.
 Keep = Callable[[str, str], None]

@@ -22,6 +22,8 @@ async def test_the_openapi_document_names_the_scope_that_each_operation_enforces
             named[method, path] = described.get("security", document["security"])
     assert named == enforced
     assert len({str(one) for one in named.values()}) == len(SCOPES) + 1, "and some need none"
+    schemas = document["components"]["schemas"]
+    assert all(name.isalpha() for name in schemas), "generated clients name their classes by them"
 
 
 @pytest.mark.parametrize(

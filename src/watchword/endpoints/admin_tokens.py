@@ -95,7 +95,7 @@ class RevokeAllInput(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: Literal["revoked", "compromised"] = "revoked"
 
 
-class Ended(msgspec.Struct, frozen=True):
+class EndedTokens(msgspec.Struct, frozen=True):
     """The identifiers of the tokens that this call revoked."""
 
     ended: list[str]
@@ -234,20 +234,20 @@ async def rotate_token(call: Call) -> TokenIssued:
     )
 
 
-async def revoke_token(call: Call) -> Ended:
+async def revoke_token(call: Call) -> EndedTokens:
     """Revoke a token and everything narrowed from it."""
     ended = await api_tokens.revoke(
         call.request.runtime, call.path("id"), reason=call.body.reason, actor=call.caller.actor
     )
-    return Ended(ended)
+    return EndedTokens(ended)
 
 
-async def revoke_tokens(call: Call) -> Ended:
+async def revoke_tokens(call: Call) -> EndedTokens:
     """Revoke every token of a user, a client or an application."""
     ended = await api_tokens.revoke_all(
         call.request.runtime, call.body.owner, reason=call.body.reason, actor=call.caller.actor
     )
-    return Ended(ended)
+    return EndedTokens(ended)
 
 
 async def verify_token(call: Call) -> Verified:
@@ -275,9 +275,9 @@ async def narrow_own_token(call: Call) -> TokenIssued:
     return issued(await api_tokens.narrow(runtime, parent, call.body, actor=call.caller.actor))
 
 
-async def revoke_own_token(call: Call) -> Ended:
+async def revoke_own_token(call: Call) -> EndedTokens:
     """Revoke the token that authenticates this call: possession is enough to report a leak."""
-    return Ended(
+    return EndedTokens(
         await api_tokens.revoke(
             call.request.runtime, _own_id(call), reason=call.body.reason, actor=call.caller.actor
         )
@@ -313,7 +313,7 @@ OPERATIONS = (
         "Revoke all tokens of an owner",
         WRITE,
         body=RevokeAllInput,
-        answer=Ended,
+        answer=EndedTokens,
     ),
     Operation("GET", "/tokens/self", show_own_token, "Show one's own token", None, answer=TokenView),
     Operation(
@@ -333,7 +333,7 @@ OPERATIONS = (
         "Revoke one's own token",
         None,
         body=RevokeInput,
-        answer=Ended,
+        answer=EndedTokens,
     ),
     Operation("GET", "/tokens/{id}", show_token, "Show an API token", READ, answer=TokenView),
     Operation(
@@ -352,6 +352,6 @@ OPERATIONS = (
         "Revoke an API token",
         WRITE,
         body=RevokeInput,
-        answer=Ended,
+        answer=EndedTokens,
     ),
 )

@@ -139,7 +139,7 @@ class EndQuery(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     lasting_access: bool = False
 
 
-class Ended(msgspec.Struct, frozen=True):
+class EndedSessions(msgspec.Struct, frozen=True):
     """Which sessions were ended."""
 
     ended: list[str]
@@ -325,12 +325,12 @@ async def end_session(call: Call) -> None:
     )
 
 
-async def end_sessions(call: Call) -> Ended:
+async def end_sessions(call: Call) -> EndedSessions:
     """End every session of a person."""
     runtime = call.request.runtime
     user = await people.find(runtime, call.path("id"))
     lasting = call.query.lasting_access
-    return Ended(await people.end_sessions(runtime, user, lasting=lasting, actor=call.caller.actor))
+    return EndedSessions(await people.end_sessions(runtime, user, lasting=lasting, actor=call.caller.actor))
 
 
 OPERATIONS = (
@@ -346,5 +346,5 @@ OPERATIONS = (
     Operation("DELETE", "/users/{id}/factors", remove_factors, "Remove second factors", WRITE, answer=UserView),
     Operation("GET", "/sessions", list_sessions, "List sessions", SESSIONS_READ, query=SessionQuery, answer=SessionPage),
     Operation("DELETE", "/sessions/{id}", end_session, "End a session", SESSIONS_WRITE, query=EndQuery),
-    Operation("POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, query=EndQuery, answer=Ended),
+    Operation("POST", "/users/{id}/sessions/end", end_sessions, "End a person's sessions", SESSIONS_WRITE, query=EndQuery, answer=EndedSessions),
 )  # fmt: skip

@@ -88,6 +88,16 @@ def test_what_was_not_meant_is_refused_with_the_remedy_and_makes_nothing(
     assert code == 1 or [one.name for one in tmp_path.iterdir()] == ["junk"]
 
 
+def test_what_is_made_for_an_address_that_nobody_has_named_says_so(tmp_path: Path) -> None:
+    token, named = ["token", "create", "ci", "--owner", "builds", "--scope", "a"], "https://auth.example.com"
+    for command in (token, ["user", "invite", "a@b.example"]):
+        told = run_cli(tmp_path, *command).stderr
+        assert "no issuer is set: this is for http://localhost:8000" in told
+        known = run_cli(tmp_path, *command, variables={"WATCHWORD_ISSUER": named})
+        assert "no issuer" not in known.stderr
+    assert "no issuer" not in run_cli(tmp_path, *token, "--resource", named).stderr
+
+
 def test_serving_where_somebody_listens_already_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
@@ -173,7 +183,7 @@ def test_a_database_that_was_not_made_is_not_said_to_be(tmp_path: Path) -> None:
 
 def test_that_a_reset_link_waits_for_the_account_to_be_enabled_is_said(tmp_path: Path) -> None:
     assert run_cli(tmp_path, "user", "create", "ada").returncode == 0
-    assert run_cli(tmp_path, "user", "reset-link", "ada").stderr == ""
+    assert "enable" not in run_cli(tmp_path, "user", "reset-link", "ada").stderr
     assert run_cli(tmp_path, "user", "disable", "ada").returncode == 0
     made = run_cli(tmp_path, "user", "reset-link", "ada", "--json")
     assert (made.returncode, "watchword user enable ada" in made.stderr) == (0, True)

@@ -217,6 +217,16 @@ async def with_runtime(
         await start.close_runtime(runtime)
 
 
+async def tell_assumed_issuer(runtime: Runtime, config: str | None) -> None:
+    """Say for which address something is made that holds the issuer, where neither an option nor a server has named that yet."""
+    if "issuer" not in settings_module.stated(config=config) and not await start.knows_issuer(runtime):
+        told = (
+            f"no server has used this database yet and no issuer is set: this is for {runtime.settings.issuer}. If your server "
+            "will have another address, set it (WATCHWORD_ISSUER, or issuer in watchword.toml) and run this again"
+        )
+        err.print(told, style="yellow", markup=False)
+
+
 def print_json(document: object) -> None:
     """Print one JSON document on standard output."""
     try:

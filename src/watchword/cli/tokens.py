@@ -76,6 +76,8 @@ def create(
     async def work(runtime: Runtime) -> Issued:
         checked = convert(given, TokenInput)
         who = await api_tokens.resolve_owner(runtime, owner)
+        if resource is None and runtime.settings.default_resource is None:
+            await session.tell_assumed_issuer(runtime, config)
         return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, may_reserve=True)
 
     _print_issued(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)

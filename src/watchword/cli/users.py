@@ -262,6 +262,7 @@ def invite(
     """Invite somebody by mail, and print the link so that you can also hand it over yourself."""
 
     async def work(runtime: Runtime) -> str:
+        await session.tell_assumed_issuer(runtime, config)
         return await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
 
     _print_link(
@@ -277,6 +278,7 @@ def reset_link(who: Who, database: Database = None, config: Config = None, as_js
 
     async def work(runtime: Runtime) -> tuple[str, User]:
         user = await people.find(runtime, who)
+        await session.tell_assumed_issuer(runtime, config)
         return await people.reset_link(runtime, user, actor=ACTOR), user
 
     link, user = session.run(work, database=database, config=config, as_json=as_json)

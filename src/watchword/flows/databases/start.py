@@ -109,6 +109,11 @@ async def remember_issuer(runtime: Runtime) -> str | None:
     return known if known != runtime.settings.issuer else None
 
 
+async def knows_issuer(runtime: Runtime) -> bool:
+    """Whether a server has stored its issuer in this database."""
+    return await runtime.database.read(keys.get_fact, ISSUER) is not None
+
+
 async def close_runtime(runtime: Runtime) -> None:
     """Write the pending counters, then close the database."""
     try:

@@ -397,4 +397,4 @@ async def test_an_issuer_with_a_slash_too_much_is_named_as_the_reason(
         await guard.authenticate(Presented(authorization=("Bearer wwa_" + "0" * 30 + "2C8GjS",)))
     (told,) = warnings()
     assert f"{live.issuer + '/'!r}" in told
-    assert "letter by letter" in told
+    assert "the same, also in a slash at the end" in told

@@ -80,7 +80,7 @@ class AuthorizationServer:
             named = found.get("issuer")
             if named != self.issuer:  # RFC 8414 §3.3
                 raise Unreachable(
-                    f"the metadata of {self.issuer!r} names another issuer, {str(named)[:200]!r}: they are compared letter by letter"
+                    f"the metadata of {self.issuer!r} names another issuer, {str(named)[:200]!r}: both must be the same, also in a slash at the end"
                 )
             self._metadata = found
         return self._metadata

@@ -90,10 +90,10 @@ class Issuer:
         document, _ = await self.get(
             f"{self.issuer.rstrip('/')}/.well-known/openid-configuration", well_known_address(self.issuer)
         )
-        if document.get("issuer") != self.issuer:  # RFC 8414 §3.3: identical, letter by letter
+        if document.get("issuer") != self.issuer:  # RFC 8414 §3.3: identical
             named = str(document.get("issuer"))[:200]
             raise IssuerUnavailable(
-                f"the guard was given the issuer {self.issuer!r}, its metadata says {named!r}: they are compared letter by letter"
+                f"the guard was given the issuer {self.issuer!r}, its metadata says {named!r}: both must be the same, also in a slash at the end"
             )
         self._metadata, self._fetched = document, time.monotonic()
 

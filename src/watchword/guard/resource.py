@@ -88,6 +88,6 @@ def check_resource(resource: str) -> str:
         )
     if resource.endswith("/"):
         raise ValueError(
-            f"the resource must not end with a slash, as clients compare it letter by letter: use {resource.rstrip('/')!r}"
+            f"the resource must not end with a slash, since clients expect exactly the address without one: use {resource.rstrip('/')!r}"
         )
     return resource

@@ -131,7 +131,7 @@ def _dated(seen: Seen, address: str, report: Report) -> None:
 def _name(issuer: str, document: Document, report: Report, place: str) -> None:
     named = document.get("issuer")
     if named == issuer:
-        report.ok("issuer", issuer, "the issuer is named letter by letter (RFC 8414 section 3.3)")
+        report.ok("issuer", issuer, "the metadata names exactly this issuer (RFC 8414 section 3.3)")
     elif isinstance(named, str) and named.rstrip("/") == issuer.rstrip("/"):
         report.fail(
             "issuer-slash",

@@ -234,7 +234,7 @@ def _not_there(url: str, seen: Seen, address: str, is_named: bool, report: Repor
 def _resource(url: str, document: Document, address: str, report: Report) -> None:
     named = document.get("resource")
     if named == url:
-        report.ok("resource", address, "the resource is named letter by letter (RFC 9728 section 3.3)")
+        report.ok("resource", address, "the metadata names exactly this resource (RFC 9728 section 3.3)")
     elif is_address(named) and _covers(named, url):
         report.warn(
             "resource",

@@ -35,6 +35,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     "a token with the line end of its file": (lambda: ApiToken("wwa_hunter2\n", api=WHERE), "strip it"),
     # The HTTP library refuses a header that ends with a space, and its error shows the header.
     "a token with a space behind it": (lambda: ApiToken("wwa_hunter2 ", api=WHERE), "strip it"),
+    "a token with its scheme": (lambda: ApiToken("Bearer wwa_hunter2", api=WHERE), "without a word such as Bearer"),
     "a secret with the line end of its file": (lambda: ClientSecret("orders-sync", "hunter2\n"), "strip it"),
     "an empty secret": (lambda: ClientSecret("orders-sync", ""), "secret is empty"),
     "an empty client": (lambda: ClientSecret("", "hunter2"), "client_id is empty"),
@@ -52,9 +53,18 @@ def test_a_credential_that_cannot_be_one_is_refused_before_anything_is_sent(case
     assert "hunter2" not in str(refused.value)
 
 
-def test_the_address_of_metadata_is_no_issuer() -> None:
-    with pytest.raises(WrongAddress, match="not the address of the metadata"):
-        TokenSource(f"{WHERE}/.well-known/openid-configuration", ClientSecret("a", "b"), READ, api=WHERE)
+@pytest.mark.parametrize(
+    ("issuer", "api", "words"),
+    [
+        (f"{WHERE}/.well-known/openid-configuration", WHERE, "not the address of the metadata"),
+        ("auth.example.com", WHERE, "the issuer must be https://host"),
+        (WHERE, "api.example.com", "api must be https://host"),
+        (WHERE, [WHERE, "https://api.example.com:port"], "api is not a valid address"),
+    ],
+)
+def test_an_address_that_cannot_be_one_is_told_by_what_it_is_for(issuer: str, api: Any, words: str) -> None:
+    with pytest.raises(WrongAddress, match=words):
+        TokenSource(issuer, ClientSecret("a", "b"), READ, api=api)
 
 
 @pytest.mark.parametrize("host", ["auth..example.com", "xn--a.example", f"{'a' * 64}.example"])

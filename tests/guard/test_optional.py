@@ -334,6 +334,7 @@ async def nothing(*_: Any) -> None:
         (lambda: GuardInterceptor(TRUSTING, optional=("/a.B/C",), exclude=("/a.B/C",)), ValueError, "exclude: /a.B/C is guarded"),
         (lambda: Guard(ISSUER).optional(cast(Any, nothing)), ValueError, r"@guard.optional\(\), not @guard.optional above"),
         (lambda: Guard(ISSUER).optional(cast(Any, Policy())), ValueError, r"optional\(policy=…\)"),
+        (lambda: Guard(ISSUER).optional(cast(Any, ["orders:read"])), ValueError, r'such as optional\("orders:read", "orders:write"\)'),
         (lambda: FastAPI().get("/")(_not_called), TypeError, "with the parentheses"),
     ],
     ids=lambda row: "",

@@ -24,6 +24,20 @@ def bearer(auth: Auth, scopes: Any = READ) -> Headers:
     return list(auth.token(scopes, audience=BASE).headers.items())
 
 
+def test_the_guard_of_no_framework_says_where_require_is() -> None:
+    from watchword.guard import Guard, Trusted
+    from watchword.guard.flask import Guard as FlaskGuard
+
+    with pytest.raises(ImportError, match="write: from watchword"):
+        exec("from watchword import Guard")
+    guard = Guard(Trusted("https://auth.example.com"))
+    for name in ("require", "optional"):
+        with pytest.raises(AttributeError, match=f"{name} is a method of your framework's Guard"):
+            getattr(guard, name)
+    with pytest.raises(AttributeError, match="no attribute 'requires'"):
+        FlaskGuard("https://auth.example.com").requires  # type: ignore[attr-defined]  # noqa: B018  misspelt
+
+
 def test_scopes_that_fastapi_is_told_by_security_are_demanded(auth: Auth) -> None:
     from fastapi import APIRouter, FastAPI, Security
 

@@ -9,15 +9,15 @@ Origin = tuple[str, str, int]
 PORTS = {"https": 443, "http": 80}
 
 
-def origin_of(address: str) -> Origin:
+def origin_of(address: str, what: str = "the address") -> Origin:
     """Return scheme, host and port of an address; raise WrongAddress for one that credentials must not go to."""
     try:
         parts = urlsplit(address)
         host, port = parts.hostname, parts.port
     except ValueError:
-        raise WrongAddress("the address is not valid") from None
+        raise WrongAddress(f"{what} is not a valid address") from None
     if parts.scheme not in PORTS or not host or "@" in parts.netloc:
-        raise WrongAddress("the address must be https://host, without user information")
+        raise WrongAddress(f"{what} must be https://host, without user information")
     if parts.scheme == "http" and not is_loopback(host):
         raise WrongAddress(f"no credential is sent over plain http to {host}: use https")
     return parts.scheme, host.rstrip(".").lower(), port or PORTS[parts.scheme]

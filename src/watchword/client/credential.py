@@ -40,7 +40,8 @@ class Destination:
     def __init__(self, api: str | Iterable[str]) -> None:
         if not isinstance(api, str):
             check_part("api", api, "__iter__", '"https://api.example.com"')
-        self.origins: frozenset[Origin] = frozenset(map(origin_of, (api,) if isinstance(api, str) else api))
+        given = (api,) if isinstance(api, str) else api
+        self.origins: frozenset[Origin] = frozenset(origin_of(one, "api") for one in given)
         if not self.origins:
             raise ValueError("api: give the address of the API that tokens may be sent to")
         for _, host, _ in self.origins:

@@ -41,7 +41,7 @@ class AuthorizationServer:
     """One issuer; `http` is a client to use instead of our own, as tests do."""
 
     def __init__(self, issuer: str, clocks: Clocks, http: httpx.Client | None = None) -> None:
-        origin_of(issuer)
+        origin_of(issuer, "the issuer")
         if "/.well-known/" in issuer:
             raise WrongAddress(
                 "the issuer is the identifier in its metadata, not the address of the metadata"
@@ -100,7 +100,7 @@ class AuthorizationServer:
         address = self.metadata().get(name)
         if not isinstance(address, str) or not address.isprintable():
             raise Unreachable(f"{self.issuer} has no {name}")
-        origin_of(address)
+        origin_of(address, name)
         return address
 
     def ask(self, name: str, form: Form, identity: Identity, prover: Prover | None = None) -> Document:

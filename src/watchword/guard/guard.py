@@ -7,14 +7,14 @@ before is found by its whole Authorization header, and costs two look-ups and th
 
 import dataclasses
 import logging
-import math
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from watchword.guard import background, cookies, once, transport
 from watchword.guard.local import LocalVerifier
 from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes
+from watchword.guard.outages import OutageLog
 from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
@@ -33,7 +33,6 @@ from watchword.oauth.errors import OAuthError
 
 __all__ = ["Guard", "Presented"]
 
-LOG_INTERVAL = 60.0  # seconds before the same trouble is logged again
 LOG = logging.getLogger("watchword.guard")
 
 
@@ -125,7 +124,7 @@ class Guard:
         self._clock = clock
         self._exposed: dict[bytes, bool] = {}
         self._recognised: dict[str, tuple[AnyVerifier, str, Known]] = {}
-        self._logged: dict[str, float] = {}
+        self._outages = OutageLog()
         self.possession = Possession(clock, read_nonce_key(dpop_nonce_key), api_address, dpop_algorithms)
         self._here = [one for one in given if not isinstance(one, Trusted)]
         self._own_replays = replays
@@ -333,12 +332,7 @@ class Guard:
         return signed_in
 
     def _is_exposed(self, presented: Presented) -> bool:
-        """Whether others may have read a request: it came unencrypted from where `plain_http` does not allow that."""
-        if presented.secure or self.plain_http == "allow":
-            return False
-        if self.plain_http == "refuse":
-            return not transport.is_loopback(presented.address)
-        return transport.is_public(presented.address)
+        return transport.is_exposed(presented.secure, presented.address, self.plain_http)
 
     async def _report_exposed(self, verifier: AnyVerifier, token: str) -> Refused:
         """Report a good token that travelled in the clear, once, and return the refusal."""
@@ -364,18 +358,11 @@ class Guard:
             LOG.info("a token was refused: %s", error.reason)
             scheme = scheme_to_name(presented.authorization)
             return self._refuse(401, "invalid_token", str(error), scheme)
-        self._log_trouble(str(error))
+        self._outages.note(str(error))
         # Not a 401: a client would throw a good token away because the issuer was out of reach for a moment.
         return Refused(
             503, "temporarily_unavailable", "The token cannot be checked right now.", (("Retry-After", "2"),)
         )
-
-    def _log_trouble(self, trouble: str) -> None:
-        """Log why tokens cannot be checked, the same reason at most once a minute; callers do not learn it."""
-        now = time.monotonic()
-        if now - self._logged.get(trouble, -math.inf) > LOG_INTERVAL:
-            remember(self._logged, trouble, now)
-            LOG.warning("tokens cannot be checked, and callers get a 503: %s", trouble)
 
     def _not_proven(self, refused: NotProven) -> Refused:
         if refused.reason:
@@ -389,6 +376,16 @@ class Guard:
     def fresh_nonce(self, principal: Principal | None) -> str | None:
         """Return the nonce to send to a caller as `DPoP-Nonce`; None if the guard requires none (RFC 9449 §9)."""
         return None if principal is None or principal.jkt is None else self.possession.nonce()
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> object:
+            """Say where `require` is: only the guards of frameworks have it."""
+            if name in ("require", "optional"):
+                raise AttributeError(
+                    f"{name} is a method of your framework's Guard, such as that of watchword.guard.fastapi"
+                )
+            return super().__getattribute__(name)  # which raises the usual error
 
     async def close(self) -> None:
         """Stop following revocation feeds and close this event loop's connections to the issuers; using the guard again reopens them."""

@@ -121,6 +121,10 @@ def demanded(scopes: tuple[str, ...], policy: Policy | None, name: str = "requir
             raise ValueError(
                 f"call {name} before it guards: @guard.{name}(), not @guard.{name} above {one!r}"
             )
+        if not isinstance(one, str) or len(one.split()) != 1:
+            raise ValueError(
+                f'scopes: name each by itself, such as {name}("orders:read", "orders:write"), not {one!r}'
+            )
     if policy is not None:
         check_policy("policy", policy)
     return Policy(scopes=scopes) if policy is None else replace(policy, scopes=(*policy.scopes, *scopes))

@@ -19,6 +19,13 @@ SESSION_EXPLANATION = "The session came over unencrypted HTTP, so others may hav
 EXPLANATION = "The token came over unencrypted HTTP, so others may have read it: it counts as exposed. Replace it, and use https."
 
 
+def is_exposed(secure: bool, address: str | None, plain_http: PlainHttp) -> bool:
+    """Whether others may have read a request: it came unencrypted from where `plain_http` does not allow that."""
+    if secure or plain_http == "allow":
+        return False
+    return not is_loopback(address) if plain_http == "refuse" else is_public(address)
+
+
 def is_public(address: str | None) -> bool:
     """Whether an address is on the public Internet, or one for examples that stands for such; an unknown one counts as not."""
     found = _parsed(address)

@@ -35,7 +35,7 @@ class Trusted:
     Raises ValueError for a value that cannot work.
     """
 
-    issuer: str
+    issuer: str = field(kw_only=False)
     audience: str | None = None
     client_id: str | None = None
     client_secret: str | None = field(default=None, repr=False)

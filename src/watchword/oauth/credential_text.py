@@ -25,5 +25,7 @@ def _check(what: str, text: object, allowed: re.Pattern[str]) -> None:
         raise ValueError(
             f"{what} is empty or not a string: does the variable or file that it comes from exist?"
         )
+    if " " in text.strip() and not allowed.fullmatch(" "):
+        raise ValueError(f"{what} has a space: give it alone, without a word such as Bearer before it")
     if not allowed.fullmatch(text):
         raise ValueError(f"{what} has a character that is not allowed, such as a line end: strip it")

@@ -43,7 +43,7 @@ H = TypeVar("H", bound=Handler)
 
 
 class Guard(BaseGuard):
-    """A guard for an aiohttp application."""
+    """A guard for an aiohttp application; `watchword.guard.Guard` describes its options."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[H], H]:
         """Guard a handler, a method of a `View`, or a method that takes the request; the caller is in `request[PRINCIPAL]`.

@@ -32,7 +32,7 @@ V = TypeVar("V", bound=View)
 
 
 class Guard(BaseGuard):
-    """A guard for a Django project."""
+    """A guard for a Django project; `watchword.guard.Guard` describes its options."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Callable[[V], V]:
         """Guard a view function, or with `method_decorator` a class-based view; the caller is in `request.principal`.

@@ -74,7 +74,7 @@ def _admit(guard: BaseGuard, request: Request, policy: Policy, optional: bool = 
 
 
 class Guard(BaseGuard):
-    """A guard for the views of Django REST framework."""
+    """A guard for the views of Django REST framework; `watchword.guard.Guard` describes its options."""
 
     @property
     def authentication(self) -> type[BaseAuthentication]:

@@ -43,7 +43,7 @@ class Refusal(HTTPError):
 
 
 class Guard(BaseGuard):
-    """A guard for a Falcon application."""
+    """A guard for a Falcon application; `watchword.guard.Guard` describes its options."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Hook:
         """Return a hook for `@falcon.before` in a `falcon.App`; the caller is in `req.context.principal`.

@@ -163,7 +163,7 @@ def _not_called(who: Principal) -> Principal:
 
 
 class Guard(BaseGuard):
-    """A guard for a FastAPI application.
+    """A guard for a FastAPI application; `watchword.guard.Guard` describes its options.
 
     `scheme` is its name in the OpenAPI document. If a second guard has other issuers, give it another name before you first call its
     `require` (`partners.scheme = "Partners"`), since the document holds one description per name.

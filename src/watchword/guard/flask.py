@@ -26,7 +26,7 @@ V = TypeVar("V", bound=View)
 
 
 class Guard(BaseGuard):
-    """A guard for a Flask application."""
+    """A guard for a Flask application; `watchword.guard.Guard` describes its options."""
 
     @functools.cached_property
     def _made(self) -> dict[int, View]:

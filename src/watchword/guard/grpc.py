@@ -95,7 +95,8 @@ class _Rules:
     ) -> None:
         """`methods` are policies by full name ("/orders.Orders/List"), `default` is that of the others, `exclude` are public.
 
-        `optional` also let in calls without any credential; the policy is for callers who have one. `origin` is the scheme and host that clients call, without a slash at the end: DPoP proofs name it.
+        `optional` also let in calls without any credential: their `optional_principal()` is None. `origin` is the scheme and host that
+        clients call, without a slash at the end: DPoP proofs name it.
 
         Names that the server does not have are logged with the first call. Where one of them has a policy, those methods of the same
         service that are not named are refused with `INTERNAL`: one of them is the method that was meant. Where the server has nothing of

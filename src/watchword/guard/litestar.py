@@ -23,7 +23,7 @@ RouteGuard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Aw
 
 
 class Guard(BaseGuard):
-    """A guard for a Litestar application."""
+    """A guard for a Litestar application; `watchword.guard.Guard` describes its options."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> RouteGuard:
         """Return an entry for the `guards` of a handler, controller or application; the caller is in `request.state.principal`."""

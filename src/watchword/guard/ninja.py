@@ -94,7 +94,7 @@ _Optional.__name__ = _AsyncOptional.__name__ = openapi.optional(SCHEME)
 
 
 class Guard(BaseGuard):
-    """A guard for a Ninja API."""
+    """A guard for a Ninja API; `watchword.guard.Guard` describes its options."""
 
     def install(self, api: NinjaAPI) -> None:
         """Make an API answer refusals with their challenge, and its OpenAPI document say where a credential is optional."""

@@ -41,7 +41,7 @@ class Decorator(Protocol):
 
 
 class Guard(BaseGuard):
-    """A guard for a Starlette application."""
+    """A guard for a Starlette application; `watchword.guard.Guard` describes its options."""
 
     def require(self, *scopes: str, policy: Policy | None = None) -> Decorator:
         """Guard an endpoint: a function or a method of an `HTTPEndpoint`, asynchronous or not.

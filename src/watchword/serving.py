@@ -1,7 +1,7 @@
 """Running the application under uvicorn with the lean HTTP protocol: workers, TLS, graceful stop.
 
 Worker processes are made by import string, so that each opens the database itself: a handle that crosses a fork is shared, and
-that corrupts (SQLite) or mixes answers (PostgreSQL).
+that corrupts (SQLite) or mixes answers (PostgreSQL). How they are replaced and ended is up to `supervisor`.
 """
 
 import asyncio
@@ -16,12 +16,11 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors import Multiprocess
-from uvicorn.supervisors.multiprocess import Process
 
 from watchword import exhaustion
 from watchword import settings as settings_module
@@ -33,14 +32,13 @@ from watchword.pages.branding import branding_of
 from watchword.settings import PREFIX, Settings, SettingsError
 from watchword.store import faults
 from watchword.store.database import StorageUnavailable
+from watchword.supervisor import GRACE, Supervisor
 from watchword.telemetry import log, workers
 
-GRACE = 20
 # Seconds. A worker that is starting does not answer yet: under load that takes longer than uvicorn's five seconds, and a supervisor
 # that kills it then never gets a worker (F-01).
 HEALTHCHECK = 30
 PAUSE = 1.0  # seconds before a worker that could not start is replaced
-ATTEMPTS = 3  # of a restart at one worker, where those that were to replace it are killed
 # Who collects the log reads it line by line, and most of all what is said when something goes wrong.
 LOGGING: dict[str, Any] = {
     "version": 1,
@@ -246,6 +244,14 @@ def configuration(settings: Settings) -> uvicorn.Config:
 class Alone(uvicorn.Server):
     """The only worker, which finishes what is under way when its terminal is closed, as when it is told to stop."""
 
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        """Stop, at once when it is interrupted again; told to stop it has done so and succeeds, as several workers do.
+
+        uvicorn ends the process by the signal itself.
+        """
+        self.force_exit = self.should_exit and sig == signal.SIGINT
+        self.should_exit = True
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End gracefully for SIGHUP, too, unless it is ignored, as under `nohup`."""
@@ -257,82 +263,6 @@ class Alone(uvicorn.Server):
                 yield
             finally:
                 signal.signal(signal.SIGHUP, before)
-
-
-class Supervisor(Multiprocess):
-    """The parent of several workers, which holds the socket that they listen on."""
-
-    def keep_subprocess_alive(self) -> None:
-        """Replace the workers that have ended or hang."""
-        for process in self.processes:
-            # The worker has its own. With this one open, nobody would hear that a worker was killed while it starts, before it can answer:
-            # the supervisor would wait for HEALTHCHECK, and replace no other meanwhile.
-            process.child_conn.close()
-        try:
-            super().keep_subprocess_alive()
-        except OSError as error:  # it comes again in half a second
-            _note_unstarted(error)
-
-    def restart_all(self) -> None:
-        """Replace one worker after the other, each once another has come into its place; stop where none does."""
-        for place, old in enumerate(self.processes):
-            new = self._successor()
-            if new is None:
-                return
-            old.terminate()
-            old.join()
-            self.processes[place] = new
-
-    def _successor(self) -> Process | None:
-        """Return a new worker that serves, or None: what is wrong would be so with the next, or the server is to stop.
-
-        One that was killed, by whoever or for lack of memory, is no sign of that: another is tried.
-        """
-        for _ in range(ATTEMPTS):
-            if self._is_to_stop():
-                return None
-            try:
-                new = Process(self.config, self.sockets)
-                new.start()
-            except OSError as error:
-                _note_unstarted(error)
-                break
-            new.child_conn.close()
-            if self._becomes_ready(new):
-                return new
-            was_killed = not new.process.is_alive() and (new.exitcode or 0) < 0
-            new.kill()
-            new.join()
-            if self._is_to_stop():
-                return None
-            log.error("worker.not_ready", pid=new.pid, exitcode=new.exitcode)
-            if not was_killed:
-                break
-        log.error("restart.ended", detail="the workers that are yet to be replaced go on serving")
-        return None
-
-    def _becomes_ready(self, worker: Process) -> bool:
-        deadline = time.monotonic() + self.config.timeout_worker_healthcheck
-        while worker.process.is_alive() and time.monotonic() < deadline and not self._is_to_stop():
-            if worker.is_ready(timeout=1):
-                return True
-            time.sleep(0.1)
-        return False
-
-    def _is_to_stop(self) -> bool:
-        """Whether a signal ends the server, which came before the one that restarts it, or waits behind that."""
-        return self.should_exit.is_set() or not {signal.SIGINT, signal.SIGTERM}.isdisjoint(self.signal_queue)
-
-    def terminate_all(self) -> None:
-        """End the workers; a client that connects from now on is refused at once, and can go to another node."""
-        for listening in self.sockets:
-            listening.close()
-        super().terminate_all()
-
-
-def _note_unstarted(error: OSError) -> None:
-    """Say that there was no process, file or memory for a new worker, which is no reason to end those that serve."""
-    log.error("worker.not_started", reason=error.strerror)
 
 
 def run(settings: Settings) -> None:

@@ -91,18 +91,22 @@ def test_a_node_that_stops_finishes_what_is_under_way_and_refuses_who_comes_in(t
             assert process.process.poll() is None
             under_way.sendall(b"\r\n")
             assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
+        assert process.process.wait(30) == 0
 
 
-def test_one_worker_finishes_what_is_under_way_when_its_terminal_is_closed(tmp_path: Path) -> None:
-    with inherited(signal.SIGHUP, signal.SIG_DFL), serve(tmp_path) as process:
+@pytest.mark.parametrize("told", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT], ids=lambda told: told.name)
+def test_one_worker_finishes_what_is_under_way_when_its_terminal_is_closed_or_it_is_told_to_stop(
+    tmp_path: Path, told: signal.Signals
+) -> None:
+    with inherited(told, signal.SIG_DFL), serve(tmp_path) as process:
         port = int(process.issuer.rpartition(":")[2])
         with socket.create_connection(("localhost", port), 20) as under_way:
             under_way.sendall(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\n")
             assert httpx.get(f"{process.issuer}/readyz").status_code == 200, "it has read that beginning, too"
-            process.process.send_signal(signal.SIGHUP)
+            process.process.send_signal(told)
             under_way.sendall(b"\r\n")
             assert under_way.recv(100).startswith(b"HTTP/1.1 200 ")
-        assert process.process.wait(30) == -signal.SIGHUP
+        assert process.process.wait(30) == 0, "as with several workers"
 
 
 def test_a_server_that_was_started_to_outlive_its_terminal_does(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import struct
 import termios
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,8 +20,9 @@ import psutil
 import pytest
 import uvicorn
 
-from watchword.serving import ATTEMPTS, Supervisor, configuration
+from watchword.serving import configuration
 from watchword.settings import Settings
+from watchword.supervisor import ATTEMPTS, Supervisor
 from watchword.telemetry import log
 
 
@@ -163,15 +164,56 @@ def test_a_supervisor_that_can_start_no_process_now_goes_on_with_those_that_it_h
     assert first.wait_until_ready(20)
     with no_more_files():
         supervisor.restart_all()
+        supervisor.handle_ttin()
         supervisor.keep_subprocess_alive()
         assert first.is_alive()
         first.process.kill()
         first.join()
         supervisor.keep_subprocess_alive()
-    assert capfd.readouterr().err.count("worker.not_started") == 2
+    assert capfd.readouterr().err.count("worker.not_started") == 3
+    assert supervisor.processes_num == 1, "one that was not started cannot be ended either"
     supervisor.keep_subprocess_alive()
     (second,) = supervisor.processes
     assert second.wait_until_ready(20)
+
+
+@pytest.mark.timeout(60)
+def test_a_server_that_can_start_only_some_of_its_workers_ends_with_them(supervisor: Supervisor) -> None:
+    (first,) = supervisor.processes
+    with no_more_files(), pytest.raises(SystemExit, match="1"):
+        supervisor.init_processes()
+    first.join()
+    assert first.exitcode == -signal.SIGKILL
+
+
+def stop(supervisor: Supervisor) -> None:
+    """End the server."""
+    supervisor.terminate_all()
+    supervisor.join_all()
+
+
+def reduce(supervisor: Supervisor) -> None:
+    """Have one worker less; the last one goes."""
+    supervisor.handle_ttin()
+    supervisor.processes.reverse()
+    supervisor.handle_ttou()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("end", [stop, Supervisor.restart_all, reduce], ids=lambda end: end.__name__)
+def test_a_worker_that_hangs_when_it_is_to_end_is_killed(
+    supervisor: Supervisor,
+    end: Callable[[Supervisor], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("watchword.supervisor.ENDED", 0.5)
+    (first,) = supervisor.processes
+    assert first.wait_until_ready(20)
+    os.kill(first.pid or 0, signal.SIGSTOP)
+    end(supervisor)
+    assert first.exitcode == -signal.SIGKILL
+    assert '"worker.killed"' in capfd.readouterr().err
 
 
 @pytest.mark.timeout(60)

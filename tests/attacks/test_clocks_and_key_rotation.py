@@ -207,6 +207,17 @@ async def test_kr_01_a_rotation_by_a_clock_far_ahead_puts_off_no_other(pair: Pai
     assert await keyring.rotate_due() == []
 
 
+async def test_kr_01_of_keys_that_are_promoted_in_one_second_the_last_signs(pair: Pair) -> None:
+    a, _ = pair
+    keyring = a.runtime.keyring
+    for _ in range(5):
+        assert await keyring.rotate("ES256", actor="test")
+    a.clock.advance(JWKS_MAX_AGE)
+    states = [state for key, state in await keyring.states() if key.algorithm == "ES256"]
+    assert sorted(states) == ["current", "next", *["retiring"] * 5]
+    assert await keyring.rotate_due() == []
+
+
 async def test_kr_02_two_nodes_that_rotate_at_once_make_one_new_key(pair: Pair) -> None:
     a, b = pair
     before = len(await a.runtime.database.read(keys.list_keys, a.runtime.now()))

@@ -138,7 +138,8 @@ class Keyring:
             raise StorageUnavailable(
                 f"no key for {algorithm} signs; watchword doctor --data looks at every row"
             )
-        current = max(begun, key=_begin)
+        # Of keys that were promoted in one second, the last has no end yet.
+        current = max(begun, key=lambda key: (_begin(key), key.retires_at is None))
         upcoming = [key.activates_at for key in active if (key.activates_at or 0) > now]
         self._signing[algorithm] = (
             self._keys[current.kid],

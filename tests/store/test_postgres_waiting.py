@@ -1,6 +1,7 @@
 """PostgreSQL's locks and connections: who waits for whom, for how long, and what is true when both are done."""
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -9,12 +10,13 @@ import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import AUDIT_KEY, Store, race
 from tests.store.backends import backends, gone, node, until, until_blocked
-from tests.store.made import NOW, add_token, breaks, count, digest, execute, note, token
+from tests.store.made import NOW, add_token, breaks, count, digest, execute, note, select, token
 
 from watchword.store import api_tokens, keys, tokens
 from watchword.store.copying.opening import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.postgres.database import PostgresDatabase
+from watchword.store.postgres.replica import Replica
 
 __all__ = ["node"]
 
@@ -87,6 +89,26 @@ async def test_a_server_that_falls_silent_while_a_node_opens_is_given_up(postgre
         os.kill(backend["pid"], signal.SIGCONT)
         await restoring.close()
     await until(lambda: gone(postgres_store, "backend_type = 'client backend'"))
+
+
+async def test_a_standby_that_hangs_is_left_alone_for_much_longer_than_it_was_waited_for(
+    postgres_store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replica = Replica(postgres_store.address, await postgres_store.node(), 1)
+    await replica.open()
+    assert await replica.read(select, "SELECT 1"), "the standby answers"
+    [backend] = await backends(postgres_store, "application_name = 'watchword-lists'")
+    os.kill(backend["pid"], signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        assert await replica.read(select, "SELECT 1"), "the primary answers"
+        lost = time.monotonic() - begun
+    finally:
+        os.kill(backend["pid"], signal.SIGCONT)
+        await replica.close()
+    said = json.loads(capsys.readouterr().err)
+    assert said["event"] == "replica.unavailable"
+    assert said["seconds"] > 5 * lost
 
 
 async def test_a_child_that_is_being_made_when_its_ancestor_is_revoked_ends_as_well(

@@ -20,7 +20,8 @@ T = TypeVar("T")
 
 CONNECTIONS = 3
 PATIENCE = 1.0  # seconds for a connection
-LEFT_ALONE = 5.0  # seconds for which a standby that failed is not asked
+LEFT_ALONE = 5.0  # seconds for which a standby that failed is not asked, at least
+SHARE = 10  # it is left alone for so many times as long as it was waited for: one that hangs costs a list seconds
 
 
 class Replica:
@@ -60,13 +61,16 @@ class Replica:
         **kwargs: P.kwargs,
     ) -> T:
         """Run an operation that changes nothing and may see stale data."""
-        if time.monotonic() >= self._until:
+        begun = time.monotonic()
+        if begun >= self._until:
             try:
                 async with self._pool.acquire(timeout=PATIENCE) as connection:
                     return await operation(PostgresTransaction(connection, None), *args, **kwargs)
             except FAILURES as error:
-                self._until = time.monotonic() + LEFT_ALONE
-                log.warning("replica.unavailable", reason=unavailable(error).reason, seconds=LEFT_ALONE)
+                failed = time.monotonic()
+                alone = max(LEFT_ALONE, SHARE * (failed - begun))
+                self._until = failed + alone
+                log.warning("replica.unavailable", reason=unavailable(error).reason, seconds=round(alone))
         return await self._primary.read(operation, *args, **kwargs)
 
 

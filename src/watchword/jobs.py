@@ -1,6 +1,7 @@
 """Background jobs: write counters, deliver mail and logout notices, purge expired rows, rotate keys, announce expiring tokens."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
@@ -99,11 +100,11 @@ async def housekeeping(runtime: Runtime) -> None:
     """Rotate keys that are due, announce tokens that expire soon, purge in small steps; a failing step does not stop the others."""
     # Last what may take long: after an outage there may be hours of it.
     steps = (_rotate_keys, _announce_expiring, _end_sessions, _purge_tables, _purge_events)
-    await _each(partial(step, runtime) for step in steps)
+    await take_each(runtime, (partial(step, runtime) for step in steps))
 
 
-async def _each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
-    """Take every step, whichever fail; raise the first failure, after the log was told of the others.
+async def take_each(runtime: Runtime, steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
+    """Take every step, whichever fail, unless nothing can be written; raise the first failure, after the log was told of the others.
 
     What is not the database's comes before an outage, during which steps may fail for several reasons.
     """
@@ -111,6 +112,10 @@ async def _each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
     for step in steps:
         try:
             await step()
+        except StorageUnavailable as error:
+            failures.append(error)
+            if not await _can_write(runtime):  # each of the others would wait for it as long
+                break
         except Exception as error:
             failures.append(error)
     if failures:
@@ -119,6 +124,14 @@ async def _each(steps: Iterable[Callable[[], Awaitable[None]]]) -> None:
         for other in sorted({repr(one) for one in defects} - {repr(first)}):
             log.error("job.failed", job="housekeeping", error=other)
         raise first
+
+
+async def _can_write(runtime: Runtime) -> bool:
+    try:
+        await runtime.database.write(keys.touch, os.urandom(8).hex())
+    except StorageUnavailable:
+        return False
+    return True
 
 
 async def in_steps(step: Callable[[], Awaitable[int]], full: int = 1) -> None:
@@ -151,7 +164,7 @@ async def _purge_tables(runtime: Runtime) -> None:
         (partial(write, registrations.purge_unused_clients, unused, now=now), 1),
         (partial(write, browsers.purge_browsers, now - BROWSER_RETENTION), 1),
     ]
-    await _each(partial(in_steps, step, full) for step, full in purges)
+    await take_each(runtime, (partial(in_steps, step, full) for step, full in purges))
 
 
 async def _purge_events(runtime: Runtime) -> None:

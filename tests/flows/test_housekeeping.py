@@ -1,6 +1,7 @@
 """Housekeeping forgets what has served, and not a second before it may."""
 
 import sqlite3
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -157,6 +158,23 @@ async def test_an_outage_during_housekeeping_is_told_from_a_defect(
                 await jobs.housekeeping(server.runtime)
         finally:
             faults.arm(None)
+
+
+async def test_an_outage_is_waited_for_by_one_step_and_not_by_each(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        taken: list[int] = []
+
+        async def purge(number: int) -> None:
+            taken.append(number)
+            await server.runtime.database.write(limits.purge_buckets, 0)
+
+        steps = [partial(purge, number) for number in range(3)]
+        await jobs.take_each(server.runtime, steps)
+        assert taken == [0, 1, 2]
+        await server.runtime.database.close()
+        with pytest.raises(StorageUnavailable):
+            await jobs.take_each(server.runtime, steps)
+        assert taken == [0, 1, 2, 0]
 
 
 async def test_a_table_that_cannot_be_purged_keeps_no_other_from_it(tmp_path: Path) -> None:

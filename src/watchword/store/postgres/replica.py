@@ -21,7 +21,7 @@ T = TypeVar("T")
 CONNECTIONS = 3
 PATIENCE = 1.0  # seconds for a connection
 LEFT_ALONE = 5.0  # seconds for which a standby that failed is not asked, at least
-SHARE = 10  # it is left alone for so many times as long as it was waited for: one that hangs costs a list seconds
+SHARE = 10  # times as long as it was waited for: one that hangs costs a list seconds
 
 
 class Replica:

@@ -51,21 +51,23 @@ NAMES = {
 }
 PREAMBLE = """# Growth
 
-The cost of an operation in our process as the database grows: microseconds of CPU in all threads, system time included. The goal is that
-it grows at most {goal:g} times from ten thousand to ten million live tokens. This page is written by `python -m bench.growth --write`.
+What one operation costs the Watchword process as the database grows, in microseconds of CPU (user and system, all threads). The
+goal: it costs at most {goal:g} times as much with ten million live tokens as with ten thousand. `python -m bench.growth --write`
+writes this page.
 """
 METHOD = """## What was measured
 
-- *Live tokens* are one third each API tokens, opaque access tokens and refresh-token families, with the people and grants behind them,
-  in the server's own tables with every index (`bench/population.py`).
-- Each figure is the mean of {blocks} blocks of {calls} calls, alternating between the databases of all sizes. {together} calls are made at a time, so that
-  writes share commits as they do in the server, each with a secret that no call used before, chosen from the whole
-  database: nothing is answered from memory.
-- The calls are those that the endpoints make (`flows`, `grants`) without HTTP around them, which costs the same at any size and
-  would flatter the factor. SQLite is durable (WAL, `synchronous=FULL`); so is PostgreSQL, on the same machine, where the CPU of the
-  database server itself is not counted.
-- *Open* is the time until a server that starts on this database can serve. SQLite's file is checked for damage before that.
-- *A purge step* removes at most 500 rows of one table in a transaction of its own, so that no request waits for more than one step.
+- *Live tokens* are in equal parts API tokens, opaque access tokens and families of refresh tokens, with the people and grants
+  that they belong to, in the server's own tables with every index (`bench/population.py`).
+- Each figure is the mean of {blocks} blocks of {calls} calls. The blocks alternate between the databases of all sizes.
+- {together} calls run at a time, so that writes share commits as they do in the server. Each uses a secret that no call has used
+  before, chosen from the whole database, so nothing is answered from memory.
+- The calls are those that the endpoints make (`flows`, `grants`), without HTTP. HTTP costs the same at any size and would make
+  the growth look smaller.
+- SQLite is durable (WAL, `synchronous=FULL`). PostgreSQL is durable too and runs on the same machine; its own CPU time is listed
+  apart.
+- *Open* is the time until a server that starts on this database can serve. It includes the check of SQLite's file for damage.
+- A *purge step* removes at most 500 rows of one table in its own transaction, so that no request waits for more than one step.
 """
 
 

@@ -51,23 +51,25 @@ OPERATIONS = {
     "refresh": "refresh rotation with ID token",
     "code": "code flow on a live session",
 }
-PREAMBLE = """# Next to Keycloak
+PREAMBLE = """# Comparison with Keycloak
 
-What the two need for the same work on the same machine in the same minutes. This page is written by
-`python -m bench.keycloak --write`.
+What Watchword and Keycloak need for the same work, on the same machine at the same time. `python -m bench.keycloak --write`
+writes this page.
 """
 METHOD = """## What was measured
 
-- *Per CPU second* is how often it was done, divided by the CPU time, user and system, that all threads of the server used, after
-  {warm_up:g} s of the same load as a warm-up; medians of {rounds} rounds of {seconds:g} s, in which the two take turns. {people} keep-alive connections, each with one
-  request in flight. Both servers are bound to one core, Java's compiler and garbage collector included, and the load generator to the other.
-- Keycloak {version} is built and started for production (`kc.sh build`, `kc.sh start --optimized`) on its embedded database, without a cluster
-  (`--cache=local`), over plain HTTP on loopback. Its realm (`bench/peers/keycloak/realm.json`) signs with ES256 and revokes used refresh
-  tokens, which live with the session. Persistence is as its defaults have it. Introspection asks about 100 access tokens in turn: JWTs there, which
-  has no others, and opaque ones here.
-- Ours is `watchword serve` as it is installed: every write is on the disk before the answer.
-- *Until the first token*: seconds from the start of the command, on a database that exists and with all cores, until a client holds a
-  token. *Memory* is what is resident after the load, with Java's default limits.
+- *Per CPU second* is the number of operations divided by the CPU time (user and system) of all threads of the server. After
+  {warm_up:g} s of warm-up under the same load there are {rounds} rounds of {seconds:g} s, in which the two take turns; the table
+  shows medians. {people} keep-alive connections each have one request in flight.
+- Each server is bound to one core, with Java's compiler and garbage collector; the load generator is bound to the other.
+- *Keycloak* {version} is built and started for production (`kc.sh build`, `kc.sh start --optimized`) on its embedded database,
+  without a cluster (`--cache=local`), over plain HTTP on loopback. Its realm (`bench/peers/keycloak/realm.json`) signs with ES256
+  and revokes used refresh tokens, which live as long as the session. Persistence is as in its defaults.
+- *Watchword* is `watchword serve` as installed: every write is on disk before the response.
+- *Introspection* asks about 100 access tokens in turn: opaque ones at Watchword, JWTs at Keycloak, which has no opaque ones.
+- *Memory* is resident memory after the load, with Java's default limits.
+- *Until the first token* is the time from the start of the command, on an existing database and with all cores, until a client
+  has a token.
 """
 
 

@@ -10,47 +10,64 @@ from bench.sign_in import AT_ONCE, PEOPLE, SignIns, cost
 
 PREAMBLE = """# Performance
 
-What Watchword does per core, next to what others do on the same machine in the same minutes. **Ratios are what counts**: absolute
-figures change with the machine and with who else uses it. This page is written by `make bench`; run it to see your own.
+What Watchword does with one core, compared with other servers and libraries on the same machine at the same time. **Compare the
+ratios**: absolute figures depend on the machine and on its other load. `make bench` writes this page; run it to get your own
+figures.
 """
 METHOD = """## What was measured
 
-- *Per CPU second* is how often it was done, divided by the CPU time, user and system, that all threads and processes of the server
-  used. One worker, {connections} keep-alive connections, each with one request in flight; load generator and servers on different
-  cores. {rounds} rounds of {seconds:g} s after a warm-up; in every round ours and the peers take turns, operation by operation. A ratio
-  is taken within one round; the table shows the median of the rounds and their extremes.
-- Ours is `watchword serve` as it is installed, durable: SQLite with WAL and `synchronous=FULL`, writes that come together share one
-  fsync, and an answer leaves after it. Security headers, audit, counters and all checks are on. *On PostgreSQL* the database is on
-  the same machine with `fsync` on; what the database server itself spends is not counted, and the goal is for our own process.
-- npm `oidc-provider` (Node.js, one process) has the same kind of clients, `client_secret_basic` over loopback HTTP: ES256 JWT; opaque
-  tokens in memory, lost at a restart (in maps: its own adapter forgets all but the last thousand); opaque tokens in SQLite, durable
-  before the answer.
-- `django-oauth-toolkit` and Authlib's server (Flask, SQLAlchemy) run under gunicorn with one worker process of four threads, on SQLite
-  with WAL and `synchronous=FULL`. In their favour no middleware is on that these endpoints do not need, and client secrets are kept
-  in plain text: hashed, as django-oauth-toolkit does by default, they would cost more than everything else.
-- *Introspection* asks about 100 opaque tokens in turn. Watchword answers from memory as long as no process changed anything in
-  the database, and asks the database for that every time; revocation takes effect at once.
-- *Refresh rotation*: every connection uses the refresh token that its answer before brought. *With ID token* the scope is `openid`, here
-  and at the peer. *Code flow on a live session*: the authorization request of somebody who is signed in and has agreed, and the
-  redemption of its code with PKCE, for an access token, an ID token and a refresh token; the two count as one.
-- In-process figures are microseconds of CPU per call, median and extremes of several blocks. *Seen before* is a token that this
-  process verified before; *first time* a token that it never saw. The guard reads the header, chooses the key by `kid` among those that
-  the issuer published, and checks more of a JWT than the other libraries are asked to: its type, every claim that RFC 9068 demands, and
-  whether it has ended. PyJWT is asked in two ways: with the one key in hand, and as its documentation has it for keys that
-  an issuer publishes, by `PyJWKClient`, which is the same job. joserfc, which fetches no keys, has the one key in hand. Guarded
-  and unguarded endpoint are the same plain ASGI callable; the guarded one also checks a scope. Proofs: median and 99th percentile,
-  decoding included.
-- *Until a guard elsewhere refuses* is wall-clock time from the answer to a revocation, by either of two workers, until a guard
-  in another process that follows the feed, and asks nobody, refuses the JWT. *Testing kit*: CPU time until a test has its own
-  server, after the first test of a run.
-- People sign in by the form, each with a browser and an address of their own, {people} of them in turn, at the cost of one hash
-  each ({hash}); one thread of low priority hashes, so that a crowd waits for itself and not the other endpoints. Server and load
-  generator share the machine's cores here, as they do where one machine does everything.
-- Time to the first token runs from the start of `watchword serve` on an existing database until a client holds a token.
-  Resident memory is that of the one worker after all the load of the run.
+**Method**
 
-To repeat: `make bench` (about {minutes} minutes; `python -m bench --quick` for a rough look, `--only refresh` for a part). The peers are
-installed from lock files the first time, by `npm ci` and `pip --require-hashes`; what cannot be installed is left out.
+- *Per CPU second* is the number of operations divided by the CPU time (user and system) of all threads and processes of the
+  server.
+- The server has one worker. {connections} keep-alive connections each have one request in flight. The load generator and the
+  servers use different cores.
+- After a warm-up there are {rounds} rounds of {seconds:g} s. In every round, Watchword and the others take turns, operation by
+  operation. Each ratio is taken within one round. The tables show the median of the rounds and the lowest and highest value.
+
+**Servers**
+
+| Server                                             | Set-up |
+|----------------------------------------------------|--------|
+| Watchword                                          | `watchword serve` as installed. Durable: SQLite with WAL and `synchronous=FULL`; concurrent writes share one fsync, and the response leaves after it. Security headers, audit, counters and all checks are on. |
+| Watchword on PostgreSQL                            | The database is on the same machine, with `fsync` on. Its own CPU time is not counted; the goal is for the Watchword process. |
+| npm `oidc-provider` (Node.js)                      | One process, the same kind of clients, `client_secret_basic` over loopback HTTP. Measured with ES256 JWTs, with opaque tokens in memory (lost at a restart; kept in maps, because its own adapter keeps only the last thousand), and with opaque tokens in SQLite, durable before the response. |
+| `django-oauth-toolkit`, Authlib (Flask, SQLAlchemy) | gunicorn with one worker process of four threads, SQLite with WAL and `synchronous=FULL`. Two things favour them: no middleware is on that these endpoints do not need, and client secrets are stored in plain text. Hashed, as django-oauth-toolkit does by default, they would cost more than everything else. |
+
+**Operations**
+
+- *Introspection* asks about 100 opaque tokens in turn. Watchword answers from memory while nothing in the database has changed,
+  and asks the database every time whether something has. A revocation therefore takes effect at once.
+- *Refresh rotation*: every connection uses the refresh token from its previous response. *With ID token* means the scope
+  `openid`, for Watchword and for the others.
+- *Code flow on a live session* is the authorization request of a person who is signed in and has consented, and the redemption of
+  the code with PKCE for an access token, an ID token and a refresh token. The two requests count as one.
+
+**In the process**
+
+- These figures are microseconds of CPU per call: median, lowest and highest of several blocks. *Seen before* is a token that this
+  process has verified before; *first time* is a token that it has never seen.
+- The guard reads the header, chooses the key by `kid` from the keys that the issuer published, and checks more than the other
+  libraries are asked to: the type, every claim that RFC 9068 requires, and whether the token was revoked.
+- PyJWT is measured with the key in hand, and with `PyJWKClient`, as its documentation describes for published keys. The latter
+  does the same job as the guard. joserfc fetches no keys and gets the key in hand.
+- The guarded and the unguarded endpoint are the same plain ASGI callable. The guarded one also checks a scope.
+- Proofs: median and 99th percentile, decoding included.
+
+**Everything else**
+
+- *Until a guard elsewhere refuses* is the time from the response to a revocation, by either of two workers, until a guard in
+  another process refuses the JWT. That guard only follows the revocation feed.
+- *Testing kit* is the CPU time until a test has its own server, after the first test of a run.
+- {people} people sign in through the form, each with their own browser and address. Each sign-in costs one hash ({hash}). One
+  thread of low priority hashes, so that many sign-ins wait for each other and do not slow down other endpoints. Here the server
+  and the load generator share the cores.
+- *First token* is the time from the start of `watchword serve` on an existing database until a client has a token.
+- *Resident memory* is that of the one worker after all the load of the run.
+
+To repeat: `make bench` (about {minutes} minutes; `python -m bench --quick` for a rough look, `--only refresh` for a part). The
+first run installs the other servers from lock files with `npm ci` and `pip --require-hashes`. Those that cannot be installed are
+left out.
 """
 
 
@@ -182,7 +199,7 @@ def page(results: Results) -> str:
 
 def _missed(results: Results) -> list[str]:
     missed = [goal.name for goal in results.goals if not goal.met]
-    return [f"Missed in this run: {'; '.join(missed)}.\n"] if missed else []
+    return ["Missed in this run:\n", *(f"- {name}" for name in missed), ""] if missed else []
 
 
 def _machine(results: Results) -> str:
@@ -190,6 +207,6 @@ def _machine(results: Results) -> str:
         "## Where\n\n"
         f"A shared virtual machine with {os.cpu_count()} cores ({platform.machine()}, {platform.system()}), "
         f"{results.versions}.\n\n"
-        "What operations cost as the database grows is on a [page of its own](growth.md), and so is what [Keycloak](keycloak.md) does. "
-        "The bare HTTP protocol has a benchmark too: `python -m bench.http_protocol`.\n"
+        "See also: [costs as the database grows](growth.md), [comparison with Keycloak](keycloak.md), and `python -m bench.http_protocol` "
+        "for the HTTP protocol alone.\n"
     )

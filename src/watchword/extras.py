@@ -1,4 +1,4 @@
-"""Optional dependencies: importing one that is missing raises an error that says what to install.
+"""Optional dependencies: importing one that is missing, or of another release, raises an error that says what to install.
 
 Owns the wording. The imports stay where they are needed, inside `needing(…)`.
 """
@@ -11,12 +11,15 @@ POSTGRES = "'watchword[postgres]'"
 
 
 class NotInstalled(ModuleNotFoundError):
-    """An optional module is not installed; the message says what to install."""
+    """An optional module is not installed, or not in this release; the message says what to install."""
 
 
 @contextmanager
 def needing(install: str, *modules: str) -> Iterator[None]:
-    """Wrap an import: raise NotInstalled where one of these top-level modules, or without names any module but ours, is missing."""
+    """Wrap an import: raise NotInstalled where one of these top-level modules, or without names any module but ours, is missing.
+
+    Also where one of them lacks a name, as an earlier release does.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -24,6 +27,11 @@ def needing(install: str, *modules: str) -> Iterator[None]:
             raise
         # Raised without `name`, for which Python 3.15 would suggest another module.
         raise NotInstalled(f"{error.name} is not installed: pip install {install}") from None
+    except ImportError as error:
+        module = str(error.name).partition(".")[0]
+        if module not in modules:
+            raise
+        raise NotInstalled(f"this release of {module} lacks what is needed: pip install {install}") from error
 
 
 def _is_foreign(error: ModuleNotFoundError) -> bool:

@@ -58,7 +58,7 @@ FRAMEWORKS = {
     "drf": ("rest_framework", "djangorestframework"),
     "falcon": ("falcon", "falcon"),
     "fastapi": ("fastapi", "fastapi"),
-    "fastmcp": ("fastmcp", "fastmcp"),
+    "fastmcp": ("fastmcp", "'fastmcp>=4'"),
     "flask": ("flask", "flask"),
     "grpc": ("grpc", "grpcio"),
     "litestar": ("litestar", "litestar"),
@@ -160,6 +160,18 @@ def test_a_part_without_its_package_says_what_to_install(tmp_path: Path) -> None
         )
         assert "During handling" not in done.err
         assert f"No module named {missing!r}" not in done.err
+
+
+def test_an_earlier_release_of_a_framework_says_which_to_install(tmp_path: Path) -> None:
+    (tmp_path / "fastmcp/server").mkdir(parents=True)
+    for name in ("__init__.py", "server/__init__.py", "server/auth.py"):
+        (tmp_path / "fastmcp" / name).write_text(
+            "AccessToken = RemoteAuthProvider = TokenVerifier = object\n"
+        )
+    done = run(tmp_path, set(), "import watchword.guard.fastmcp")
+    said = "NotInstalled: this release of fastmcp lacks what is needed: pip install 'fastmcp>=4'\n"
+    assert done.stderr.endswith(said), done.stderr
+    assert "cannot import name 'TokenVerificationError'" in done.stderr
 
 
 def test_the_testing_kit_without_the_server_says_what_to_install(tmp_path: Path) -> None:

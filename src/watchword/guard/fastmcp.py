@@ -13,7 +13,7 @@ from watchword.guard.policy import Refused
 from watchword.guard.resource import check_resource
 from watchword.guard.trusted import Local
 
-with needing("fastmcp", "fastmcp"):
+with needing("'fastmcp>=4'", "fastmcp"):
     from fastmcp.server.auth import AccessToken, RemoteAuthProvider, TokenVerificationError, TokenVerifier
     from pydantic import AnyHttpUrl, ConfigDict, TypeAdapter
 

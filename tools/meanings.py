@@ -71,6 +71,8 @@ MEANINGS = {
     "device_poll_interval": "Seconds between two polls of a device.",
     "fetch_allow_loopback": "Let outbound requests reach this machine; for tests only.",
     "revocation_streams": "Maximum number of [revocation feed](../how-to/revocation.md) streams per process.",
+    "private_schemes": "Schemes without a dot that a [native program's redirect URIs](../how-to/self-registered-clients.md#redirect-uris-of-programs) "
+    "may have.",
     "client_documents": "Accept clients by their [metadata document](../how-to/self-registered-clients.md).",
     "client_document_hosts": "Hosts that such documents may be on; empty means any.",
     "self_registered_scopes": "Scopes that such a client may be granted, whether it has a document or registered itself.",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from tests.fixtures.code_flow import REDIRECT
-from tests.fixtures.registering import HONEST, register, server
+from tests.fixtures.registering import HONEST, begin, register, server
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, open_server
 
@@ -119,3 +119,24 @@ async def test_a_key_has_members_of_its_own_but_not_hundreds_of_lists(server: Se
     assert known.status_code == 201
     refused = await register(server, jwks={"keys": [key | {"n": [[]] * 500}]})
     assert (refused.status_code, refused.json()["field"]) == (400, "jwks")
+
+
+async def test_schemes_without_an_owner_are_registered_where_the_settings_name_them(
+    server: Server, tmp_path: Path
+) -> None:
+    """RFC 8252 §7.1. Cursor registers these three at once, and says that it is a web application."""
+    deep_link = "cursor://anysphere.cursor-mcp/oauth/callback"
+    places = [deep_link, "https://www.cursor.com/agents/mcp/oauth/callback", "http://localhost:8787/callback"]
+    for application_type in (None, "native", "web"):
+        answer = await register(server, redirect_uris=places, application_type=application_type)
+        assert (answer.status_code, answer.json().get("redirect_uris")) == (201, places)
+    asked = await begin(server, answer.json()["client_id"], redirect_uri=deep_link)
+    page = await server.http.get(asked.headers["location"])
+    assert " cursor:;" in page.headers["content-security-policy"], "the browser may be led there"
+    for other in ("myapp://cb", "CURSOR://anysphere.cursor-mcp/oauth/callback", "cursorx://a/b", "cursor:x"):
+        refused = await register(server, redirect_uris=[*places, other])
+        assert (refused.status_code, refused.json()["error"]) == (400, "invalid_redirect_uri"), other
+    (tmp_path / "own").mkdir()
+    async with open_server(tmp_path / "own", registration="open", private_schemes=["myapp"]) as own:
+        assert (await register(own, redirect_uris=["myapp://cb"])).status_code == 201
+        assert (await register(own, redirect_uris=[deep_link])).status_code == 400

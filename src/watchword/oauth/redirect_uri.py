@@ -11,7 +11,7 @@ The one exception is the port of a loopback address, which a native program lear
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from watchword.oauth.errors import OAuthError
 
@@ -23,16 +23,21 @@ _LOOPBACK = re.compile(rf"http://(?P<host>127\.0\.0\.1|\[::1\]|localhost){_PORT}
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HTTPS = re.compile(rf"https://(?P<host>{_LABEL}(?:\.{_LABEL})*|\[[0-9A-Fa-f:.]{{2,45}}\]){_PORT}{_REST}")
 _PRIVATE = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+-]*(?:\.[A-Za-z0-9+-]+)+):(?P<rest>/{1,3}[A-Za-z0-9\-._~!$&'()+,;=:%/?]*)"
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+-]*(?:\.[A-Za-z0-9+-]+)*):(?P<rest>/{1,3}[A-Za-z0-9\-._~!$&'()+,;=:%/?]*)"
 )
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})|%[01][0-9A-Fa-f]|%7[Ff]|%2[EeFf]|%5[Cc]")
 _DOT_SEGMENT = re.compile(r"/\.{1,2}(?:[/;?]|$)")
 _RESPONSE_PARAMETER = re.compile(r"[?&](?:code|state|iss|error|response|id_token|access_token)(?:=|&|$)")
 
 
-def check_registered(uri: str, application_type: str, field: str = "redirect_uris") -> str:
-    """Return a URI that a client may register in a field; raise `invalid_redirect_uri` with the reason."""
-    problem = _problem(uri) or _problem_of_form(uri, application_type)
+def check_registered(
+    uri: str, application_type: str, field: str = "redirect_uris", schemes: Collection[str] = ()
+) -> str:
+    """Return a URI that a client may register in a field; raise `invalid_redirect_uri` with the reason.
+
+    `schemes` are the private-use schemes that need no dot.
+    """
+    problem = _problem(uri) or _problem_of_form(uri, application_type, schemes)
     if problem is not None:
         raise OAuthError("invalid_redirect_uri", problem, field=field)
     return uri
@@ -50,14 +55,17 @@ def _problem(uri: str) -> str | None:
     return None
 
 
-def _problem_of_form(uri: str, application_type: str) -> str | None:
+def _problem_of_form(uri: str, application_type: str, schemes: Collection[str]) -> str | None:
     if (match := _HTTPS.fullmatch(uri)) or (match := _LOOPBACK.fullmatch(uri)):
         return "A redirect URI has a port that does not exist." if int(match["port"] or 1) > 65535 else None
-    if _PRIVATE.fullmatch(uri):  # RFC 8252 §7.1: a reversed domain name, so that the scheme has an owner
-        native = application_type == "native"
-        return None if native else "Only a native client may register a private-use scheme."
+    if private := _PRIVATE.fullmatch(uri):
+        if private["scheme"] in schemes:  # whatever it says that it is: Cursor calls itself a web application
+            return None
+        if "." in private["scheme"]:  # RFC 8252 §7.1: a reversed domain name, so that the scheme has an owner
+            native = application_type == "native"
+            return None if native else "Only a native client may register a private-use scheme."
     return (
-        "A redirect URI must be https, http on a loopback address, or for a native client a scheme with a dot; "
+        "A redirect URI must be https, http on a loopback address, or for a native client a scheme with a dot or one of private_schemes; "
         "without user information, wildcards, spaces or control characters."
     )
 

@@ -12,6 +12,10 @@ _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,
 
 # What the pages' own addresses can begin with, `/assets` among them.
 _PATH = re.compile(r"(?:/(?!\.{1,2}(?:/|\Z))[A-Za-z0-9._~-]{1,60}){0,7}")
+# Schemes that a browser answers itself, with a script or a file for example, instead of starting a program.
+_BROWSERS_OWN = re.compile(
+    "https?|wss?|ftp|file|filesystem|data|blob|about|javascript|vbscript|view-source|chrome|intent"
+)
 _HOST_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")  # RFC 9110 §5.6.2
 _ATOM = r"[!#$%&'*+/=?^_`{|}~A-Za-z0-9-]+"
@@ -77,11 +81,20 @@ def check(settings: Settings) -> Settings:
     _check_details(settings)
     _check_networks("trusted_proxies", settings.trusted_proxies)
     _check_hosts("client_document_hosts", settings.client_document_hosts)
+    _check_schemes(settings)
     if settings.device_poll_interval >= settings.device_code_lifetime:
         raise SettingsError(
             "device_poll_interval must be shorter than device_code_lifetime: otherwise a code expires before the second poll"
         )
     return settings
+
+
+def _check_schemes(settings: Settings) -> None:
+    for scheme in settings.private_schemes:
+        if _BROWSERS_OWN.fullmatch(scheme) or not re.fullmatch(r"[a-z][a-z0-9+-]{0,60}", scheme):
+            raise SettingsError(
+                f"private_schemes: {scheme!r} is not a scheme of a program, such as cursor, in lower case and without a colon"
+            )
 
 
 def _check_scopes(settings: Settings) -> None:

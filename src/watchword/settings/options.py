@@ -165,6 +165,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     device_poll_interval: Annotated[int, msgspec.Meta(ge=1, le=60)] = 5
     fetch_allow_loopback: bool = False
     revocation_streams: Annotated[int, msgspec.Meta(ge=0, le=10_000)] = 500
+    private_schemes: tuple[str, ...] = ("cursor",)
 
     # Clients that nobody registered by hand: by metadata document, or by dynamic registration
     client_documents: bool = True

@@ -3,6 +3,7 @@
 Owns what can be judged by the metadata alone. What depends on the running server is in `client_checks`; storing is in `client_registry`.
 """
 
+from collections.abc import Collection
 from typing import Annotated
 
 import msgspec
@@ -74,8 +75,13 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     token_exchange: ExchangeInput | None = None
 
 
-def to_client(given: ClientInput, client_id: str, *, origin: Origin = "registered") -> Client:
-    """Check metadata and return the client; raise `invalid_client_metadata`, `invalid_redirect_uri`, `invalid_scope` or `invalid_target`."""
+def to_client(
+    given: ClientInput, client_id: str, *, schemes: Collection[str] = (), origin: Origin = "registered"
+) -> Client:
+    """Check metadata and return the client; raise `invalid_client_metadata`, `invalid_redirect_uri`, `invalid_scope` or `invalid_target`.
+
+    `schemes` are the private-use schemes that redirect URIs may have although they have no dot.
+    """
     fapi = given.security_profile == "fapi2"
     chosen = fapi_rules.Binds(
         given.dpop_bound_access_tokens, given.tls_client_certificate_bound_access_tokens
@@ -87,7 +93,7 @@ def to_client(given: ClientInput, client_id: str, *, origin: Origin = "registere
     _check_method(given, fapi)
     for field in ("redirect_uris", "post_logout_redirect_uris"):
         for uri in getattr(given, field):
-            redirect_uri.check_registered(uri, given.application_type, field)
+            redirect_uri.check_registered(uri, given.application_type, field, schemes)
     _check_logout(given)
     return Client(
         client_id=client_id,

@@ -68,7 +68,8 @@ async def register(
             "invalid_request", "client_id must be 1 to 200 visible ASCII characters, not only dots."
         )
     now = runtime.now()
-    client = to_client(given, client_id or new_id("client"), origin=origin)
+    schemes = runtime.settings.private_schemes
+    client = to_client(given, client_id or new_id("client"), schemes=schemes, origin=origin)
     client = msgspec.structs.replace(client, created_at=now, disabled_at=now if disabled else None)
     if not disabled:
         await client_checks.check(runtime, client)
@@ -148,7 +149,8 @@ async def change(
     client, now = existing, runtime.now()
     is_disabled = existing.disabled_at is not None if disabled is None else disabled
     if not is_disabled or given != to_input(existing):  # today's rules keep nobody from disabling it
-        client = to_client(given, client_id, origin=existing.origin)
+        schemes = runtime.settings.private_schemes
+        client = to_client(given, client_id, schemes=schemes, origin=existing.origin)
     if not is_disabled:  # it can be disabled whatever its addresses answer
         await client_checks.check(runtime, client)
     changed = await runtime.database.write(

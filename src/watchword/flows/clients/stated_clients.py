@@ -145,7 +145,7 @@ def read(
         **fields_of(stated),
         **kept,
     )
-    client = to_client(given, client_id, origin=origin)
+    client = to_client(given, client_id, schemes=settings.private_schemes, origin=origin)
     algorithm = _id_token_algorithm(settings, stated, client.security_profile)
     return msgspec.structs.replace(client, id_token_signed_response_alg=algorithm)
 

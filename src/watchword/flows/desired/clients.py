@@ -45,7 +45,7 @@ async def step(runtime: Runtime, given: ClientState, *, keep: Keep | None, actor
             "A client with this identifier exists that no administrator registered: choose another identifier.",
             field="client_id",
         )
-    wanted = client_metadata.to_client(given, given.client_id)
+    wanted = client_metadata.to_client(given, given.client_id, schemes=runtime.settings.private_schemes)
     found = _differences(existing, wanted, given.disabled) if existing else Differences()
     lacks_secret = await _lacks_secret(runtime, wanted)
     keeps = keep if lacks_secret else None

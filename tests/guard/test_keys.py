@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from msgspec.structs import replace
 from tests.fixtures import certificates
+from tests.fixtures.loopback import LoopbackServer
 from tests.fixtures.other_issuer import OtherIssuer, ask, other, refusal
 
 from watchword.guard import Guard, keys
@@ -332,3 +333,19 @@ async def test_an_issuer_whose_tls_breaks_after_the_handshake_has_not_answered(
         assert await refusal(guard, other.token(iss=issuer)) == 503
         await guard.close()
         await answering
+
+
+async def test_why_there_is_no_connection_to_an_issuer_is_logged(
+    other: OtherIssuer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def nothing(_scope: Any, _receive: Any, _send: Any) -> None:
+        """Answer nobody: the certificate comes from an authority that nobody trusts."""
+
+    shown = certificates.make(tmp_path, "localhost", names=certificates.LOCALHOST)
+    with LoopbackServer(nothing, tls=certificates.serving(shown)) as server:
+        issuer = f"https://localhost:{server.port}"
+        guard = Guard(issuer, audience=API)
+        assert await refusal(guard, other.token(iss=issuer)) == 503
+        await guard.close()
+    assert f"no connection to {issuer}/" in caplog.text
+    assert "certificate verify failed" in caplog.text

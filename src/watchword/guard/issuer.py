@@ -185,6 +185,8 @@ class Issuer:
                     body += part
                     if len(body) > most:
                         raise IssuerUnavailable(f"{uri} answers more than {most} bytes")
+        except httpx.ConnectError as error:  # worded by this machine: the certificate is not trusted, the name has no address
+            raise IssuerUnavailable(f"no connection to {uri}: {error}") from None
         except NO_ANSWER as error:
             raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None
         headers = [pair for pair in answer.headers.multi_items() if pair[0] != "content-encoding"]

@@ -174,6 +174,24 @@ async def end_grant(tx: Transaction, grant_id: str, *, reason: str, actor: str, 
     return True
 
 
+async def end_grants(
+    tx: Transaction, which: str, *values: object, reason: str, actor: str, now: int
+) -> list[Row]:
+    """End the live grants for which a condition holds, whose first placeholder is $2, and return `id` and `session_id` of each.
+
+    One whose row is damaged ends as well; the log tells of it, and no event.
+    """
+    rows = await tx.all_as_kept(
+        f"UPDATE grants SET ended_at = $1 WHERE {which} AND ended_at IS NULL RETURNING id, session_id",  # noqa: S608 - literals
+        now,
+        *values,
+    )
+    faults.reach("grant.ended")
+    for row in unreadable.sound(rows, {"id": str}, "grants"):
+        await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason=reason)
+    return rows
+
+
 _LASTS = (
     "(' ' || scope || ' ' LIKE '% offline_access %' AND (code_digest IS NULL OR code_used_at IS NOT NULL))"
 )
@@ -186,17 +204,16 @@ async def end_grants_of_sessions(
 
     A grant with `offline_access` whose code was redeemed outlives its session, and is ended only with `lasting`.
     """
-    rows = await tx.all_as_kept(
-        "UPDATE grants SET ended_at = $1 WHERE user_id IN "  # noqa: S608 - literals
-        f"(SELECT user_id FROM sessions WHERE id IN ({places(3, sessions)})) AND session_id IN ({places(3, sessions)}) "
-        f"AND ended_at IS NULL AND ($2 = 1 OR NOT {_LASTS}) RETURNING id, session_id",
-        now,
+    of_these = f"SELECT user_id FROM sessions WHERE id IN ({places(3, sessions)})"  # noqa: S608 - literals
+    rows = await end_grants(
+        tx,
+        f"user_id IN ({of_these}) AND session_id IN ({places(3, sessions)}) AND ($2 = 1 OR NOT {_LASTS})",
         int(lasting),
         *padded(sessions),
+        reason="session ended",
+        actor=actor,
+        now=now,
     )
-    faults.reach("grant.ended")
-    for row in unreadable.sound(rows, {"id": str}, "grants"):
-        await tx.record("grant.ended", actor=actor, target=row["id"], at=now, reason="session ended")
     return Counter(row["session_id"] for row in rows)
 
 

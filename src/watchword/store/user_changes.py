@@ -1,12 +1,11 @@
 """Changes to an existing account: its address, its password with the sessions that end, disabling, deletion."""
 
 from watchword.credentials import names
-from watchword.store import unreadable
 from watchword.store.api_tokens import revoke_tokens_of
 from watchword.store.browsers import forget_trust
 from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
-from watchword.store.grants import end_grant, hold_session
+from watchword.store.grants import end_grants, hold_session
 from watchword.store.identities import revoke_identities_of
 from watchword.store.links import Link, create_link, forget_links, hold_link, use_link
 from watchword.store.liveness import live_session, live_token
@@ -166,11 +165,8 @@ async def end_elsewhere(tx: Transaction, user_id: str, *, but: str, actor: str, 
     """
     ended = await end_sessions_of(tx, user_id, but=but, actor=actor, now=now)
     await forget_links(tx, user_id, "verify_email")
-    rows = await tx.all_as_kept(
-        "SELECT id FROM grants WHERE user_id = $1 AND session_id <> $2 AND ended_at IS NULL", user_id, but
-    )
-    for row in unreadable.sound(rows, {"id": str}, "grants"):
-        await end_grant(tx, row["id"], reason="ended with other sessions", actor=actor, now=now)
+    elsewhere = "user_id = $2 AND session_id <> $3"
+    await end_grants(tx, elsewhere, user_id, but, reason="ended with other sessions", actor=actor, now=now)
     return ended
 
 
@@ -290,15 +286,8 @@ async def set_disabled(tx: Transaction, user_id: str, disabled: bool, *, actor: 
 async def _end_live_grants(
     tx: Transaction, user_id: str, client_id: str = "", *, reason: str, actor: str, now: int
 ) -> int:
-    kept = await tx.all_as_kept(
-        "SELECT id FROM grants WHERE user_id = $1 AND ($2 = '' OR client_id = $2) AND ended_at IS NULL",
-        user_id,
-        client_id,
-    )
-    rows = unreadable.sound(kept, {"id": str}, "grants")
-    for row in rows:
-        await end_grant(tx, row["id"], reason=reason, actor=actor, now=now)
-    return len(rows)
+    theirs = "user_id = $2 AND ($3 = '' OR client_id = $3)"
+    return len(await end_grants(tx, theirs, user_id, client_id, reason=reason, actor=actor, now=now))
 
 
 async def end_grants_of(

@@ -16,6 +16,7 @@ from watchword.store import keys, tokens
 from watchword.store.copying.opening import open_bulk
 from watchword.store.database import Database, StorageUnavailable, Transaction
 from watchword.store.postgres.database import PostgresDatabase
+from watchword.store.postgres.errors import unavailable
 
 __all__ = ["node"]
 
@@ -334,3 +335,9 @@ async def test_the_unix_socket_serves_as_well(postgres_store: Store) -> None:
     store = Store("postgres", address)
     await (await store.node()).write(keys.set_fact, "a", "b")
     await store.close()
+
+
+def test_what_the_driver_says_of_itself_is_told_as_what_happened() -> None:
+    broken = asyncpg.InternalClientError('cannot switch to state 15; protocol is in the "failed" state')
+    assert unavailable(broken).reason.startswith("the connection to the database server was lost (cannot")
+    assert unavailable(asyncpg.PostgresError("disk full")).reason == "disk full"

@@ -83,6 +83,10 @@ def unavailable(error: BaseException, *, unknown: bool = False) -> StorageUnavai
         reason = "the database server did not answer in time"
     elif isinstance(error, asyncpg.TargetServerAttributeNotMatched):
         reason = "no host of the address has the role that is wanted (target_session_attrs, primary unless it is named)"
+    elif isinstance(
+        error, asyncpg.InternalClientError
+    ):  # as "cannot switch to state 15", where a connection broke in the midst of use
+        reason = f"the connection to the database server was lost ({reason})"
     elif sqlstate(error) in _ANOTHER_SESSION:
         reason = POOLED
     return StorageUnavailable(reason, unknown=unknown)

@@ -9,7 +9,7 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.flows.test_api_tokens import DAY, bearer, reason
 
-from watchword.flows import api_tokens
+from watchword.flows import api_tokens, runtime
 from watchword.jobs import flush_usage
 from watchword.oauth.errors import OAuthError
 from watchword.store import faults
@@ -179,6 +179,16 @@ async def test_a_rate_limit_opens_again_after_a_minute(server: Server) -> None:
     assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
     server.clock.advance(60)
     assert await reason(server, token) == "active"
+
+
+async def test_a_limited_token_is_not_opened_by_how_many_others_are_used(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runtime, "MAX_CACHED", 2)
+    token, others = await server.token(rate_limit=2), [await server.token() for _ in range(3)]
+    assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
+    assert [await reason(server, other) for other in others] == ["active"] * 3
+    assert await reason(server, token) == "rate_limited"
 
 
 async def test_a_clock_that_is_set_back_makes_no_minute_longer(server: Server) -> None:

@@ -101,7 +101,7 @@ async def verify(runtime: Runtime, secret: str, use: Use) -> Verdict:
     ends = [end for end in (found.token.expires_at, found.secret_expires_at) if end is not None]
     reason = decide(runtime, found, use, now)
     if found.token.rate_limit is not None and reason == "active":
-        runtime.remember(("window", found.token.id), *_window(runtime, found, now))
+        runtime.usage.note_window(found.token.id, _window(runtime, found, now))
     verdict = Verdict(reason, found.token, found.secret_id, min(ends, default=FOREVER))
     runtime.usage.count(found.secret_id, found.token.id, verdict.reason, now, use.address or "")
     return verdict
@@ -160,16 +160,14 @@ def _within_limits(runtime: Runtime, found: FoundToken, now: int) -> str:
 
 def opens_in(runtime: Runtime, token: ApiToken, now: int) -> int:
     """Return after how many seconds a rate-limited token may be used again."""
-    started: int = runtime.cache.get(("window", token.id), (now, 0))[0]
+    started, _ = runtime.usage.window(token.id)
     return max(1, started + WINDOW - now)
 
 
 def _window(runtime: Runtime, found: FoundToken, now: int) -> tuple[int, int]:
     """Return when the window of a rate-limited token began, and how often it had been used by then."""
     # A window starts at the total of its first use; uses in other processes appear in the total once those have flushed them.
-    started: int
-    base: int
-    started, base = runtime.cache.get(("window", found.token.id), (0, 0))
+    started, base = runtime.usage.window(found.token.id)
     if started <= now < started + WINDOW:  # a clock that was set back makes no window longer
         return started, base
     return now, runtime.usage.total(found.token.id, found.used)

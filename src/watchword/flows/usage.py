@@ -31,6 +31,8 @@ class Usage:
         # How often each token with limits was accepted in all, as of its last use: since the last write began, and before that.
         self._totals: dict[str, int] = {}
         self._former_totals: dict[str, int] = {}
+        # When the present minute of each token with a rate limit began, and how often it had been used by then; in order of use.
+        self._windows: dict[str, tuple[int, int]] = {}
         self._secrets: dict[str, tuple[int, str]] = {}
         self._clients: dict[str, int] = {}
         self._issues: dict[str, int] = {}
@@ -63,6 +65,18 @@ class Usage:
             known = max(self._totals.get(token_id, 0), self._former_totals.get(token_id, 0))
             total = self._totals[token_id] = max(written + self._accepted.get(token_id, 0), known)
             return total
+
+    def window(self, token_id: str) -> tuple[int, int]:
+        """Return the window of a token with a rate limit as it was noted last: its beginning (Unix seconds), and the total by then."""
+        return self._windows.get(token_id, (0, 0))
+
+    def note_window(self, token_id: str, window: tuple[int, int]) -> None:
+        """Keep the window of a token that is used now; of too many, that of the token which has not been used for longest is forgotten."""
+        with self._lock:
+            self._windows.pop(token_id, None)
+            if len(self._windows) >= MAX_PENDING:
+                del self._windows[next(iter(self._windows))]
+            self._windows[token_id] = window
 
     def note_client(self, client_id: str, secret_id: str | None, now: int, address: str) -> None:
         """Note that a client authenticated, and with which of its secrets."""

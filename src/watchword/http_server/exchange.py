@@ -203,7 +203,8 @@ class Exchange:
         if self.phase:
             self.connection.transport.abort()  # half an answer must not pass for a whole one
         else:
-            self.connection.transport.write(plain_answer(self.connection, 500))
+            answer = plain_answer(self.connection, 500, method=self.scope["method"])
+            self.connection.transport.write(answer)
         self.end()
 
 
@@ -269,16 +270,20 @@ def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
     return lines
 
 
-def plain_answer(connection: Connection, reason: int, headers: bytes = b"") -> bytes:
-    """A complete answer with a fixed text that ends the connection, with what the application sends with every answer."""
+def plain_answer(connection: Connection, reason: int, headers: bytes = b"", *, method: str = "") -> bytes:
+    """A complete answer with a fixed text that ends the connection, with what the application sends with every answer.
+
+    `method` is that of a request that the application had; of one whose body is on its way in, the connection knows it.
+    """
+    if connection.head is not None:
+        method = connection.head.method
     status, code = _said(connection, reason)
     text = b'{"error":"%b","error_description":"%b."}' % (code, PHRASES[reason].encode())
     fields = connection.common_headers() + connection.security + headers
-    is_bare = connection.head is not None and connection.head.method == "HEAD"  # RFC 9110 §9.3.2
     return (
         b"%bcontent-type: application/json\r\ncache-control: no-store\r\n"
         b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
-        % (STATUS_LINES[status], len(text), fields, b"" if is_bare else text)
+        % (STATUS_LINES[status], len(text), fields, b"" if method == "HEAD" else text)  # RFC 9110 §9.3.2
     )
 
 

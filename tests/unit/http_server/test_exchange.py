@@ -164,6 +164,13 @@ def test_a_fault_is_answered_with_a_plain_500_and_logged_without_the_request(
 
 
 @both
+def test_a_fault_under_a_head_request_is_answered_without_content(server: LoopbackServer, kind: str) -> None:
+    raw = server.talk(get(f"/{kind}/fault", method="HEAD"))
+    assert raw.startswith(b"HTTP/1.1 500 Internal Server Error\r\n")
+    assert raw.endswith(b"\r\n\r\n"), "whoever reads on would take it for the next answer"
+
+
+@both
 def test_a_fault_in_the_middle_of_an_answer_breaks_the_connection(server: LoopbackServer, kind: str) -> None:
     try:
         raw = server.talk(get(f"/{kind}/late_fault"))

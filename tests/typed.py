@@ -11,6 +11,8 @@ import starlette.requests
 import starlette.responses
 import starlette.websockets
 
+import watchword.client
+import watchword.guard.mcp
 from watchword.flows.clients.client_registry import Registered
 from watchword.guard import Guard, Presented, Principal
 from watchword.guard import aiohttp as for_aiohttp
@@ -134,6 +136,13 @@ async def a_caller_may_be_missing_only_where_it_is_optional(
     assert_type(request[for_aiohttp.PRINCIPAL], Principal)
     assert_type(for_grpc.principal(), Principal)
     assert_type(for_grpc.optional_principal(), Principal | None)
+
+
+def names_that_are_elsewhere_are_errors() -> None:
+    watchword.Guard  # type: ignore[attr-defined]  # noqa: B018  it is in watchword.guard
+    Guard(ISSUER).require  # type: ignore[attr-defined]  # noqa: B018  a framework's Guard has it
+    watchword.guard.mcp.protected  # type: ignore[attr-defined]  # noqa: B018  it is in watchword.guard.mcp_sdk
+    watchword.client.RequestsAuth  # type: ignore[attr-defined]  # noqa: B018  it is in a module of its own
 
 
 def the_testing_kit_says_what_it_gives_and_takes(auth: Auth, mine: for_fastapi.Guard) -> None:

@@ -7,6 +7,8 @@
 Needs the base install only; `watchword.client.requests_auth` is for requests.
 """
 
+from typing import TYPE_CHECKING
+
 from watchword.client.credential import ApiToken
 from watchword.client.errors import ClientError, Refused, SignInNeeded, Unreachable, WrongAddress
 from watchword.client.grants import ClientCredentials, RefreshToken, TokenExchange
@@ -34,8 +36,9 @@ __all__ = [
     "WrongAddress",
 ]
 
+if not TYPE_CHECKING:  # type checkers would take every name for one that is there
 
-def __getattr__(name: str) -> object:
-    if name == "RequestsAuth":  # named here, it would make requests a need of the base install
-        raise ImportError("write: from watchword.client.requests_auth import RequestsAuth")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name == "RequestsAuth":  # named here, it would make requests a need of the base install
+            raise ImportError("write: from watchword.client.requests_auth import RequestsAuth")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -6,6 +6,7 @@ Python SDK and FastMCP expect are made by `watchword.guard.mcp_sdk` and `watchwo
 """
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from watchword.guard import asgi
@@ -24,13 +25,14 @@ CORS = (
 
 __all__ = ["McpGuard", "Principal", "resource_guard"]
 
+if not TYPE_CHECKING:  # type checkers would take every name for one that is there
 
-def __getattr__(name: str) -> object:
-    if name in ("protected", "mcp_auth"):  # they need the SDK, of which this module knows nothing
-        raise ImportError(
-            f"write: from watchword.guard.mcp_sdk import {name} (for FastMCP, watchword.guard.fastmcp has WatchwordAuth)"
-        )
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    def __getattr__(name: str) -> object:
+        if name in ("protected", "mcp_auth"):  # they need the SDK, of which this module knows nothing
+            raise ImportError(
+                f"write: from watchword.guard.mcp_sdk import {name} (for FastMCP, watchword.guard.fastmcp has WatchwordAuth)"
+            )
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def resource_guard(issuer: str | Local | Guard, resource: str) -> Guard:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, cast
 import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, WebSocket
+from fastapi.security import APIKeyHeader
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -307,6 +308,24 @@ def test_an_openapi_document_says_where_a_credential_is_optional(auth: Auth) -> 
         assert client.get(path, headers=auth.token("profile", audience=BASE).headers).status_code == 403
     assert paths["/both"]["get"]["security"] == [{"Watchword": ["orders:read", "reports:read"]}]
     assert app.openapi()["components"]["securitySchemes"].keys() == {"Watchword"}
+
+
+def test_an_operation_with_several_schemes_is_open_only_where_all_of_them_are_optional() -> None:
+    ours, partners, app = FastAPIGuard(ISSUER), FastAPIGuard("https://partners.example"), FastAPI()
+    partners.scheme = "Partners"
+    key = Depends(APIKeyHeader(name="x-key"))
+    for path, dependencies in (
+        ("/all", [Depends(ours.optional()), Depends(partners.optional())]),
+        ("/partners", [ours.require(), Depends(partners.optional())]),
+        ("/key", [key, Depends(ours.optional())]),
+    ):
+        app.add_api_route(path, lambda: "hello", dependencies=dependencies)
+    ours.document(app)
+    partners.document(app)
+    paths = app.openapi()["paths"]
+    assert paths["/all"]["get"]["security"] == [{"Watchword": []}, {"Partners": []}, {}]
+    assert {} not in paths["/partners"]["get"]["security"]
+    assert {} not in paths["/key"]["get"]["security"], "the key is needed in any case"
 
 
 def test_a_document_of_ninja_says_where_a_credential_is_optional() -> None:

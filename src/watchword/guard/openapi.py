@@ -7,16 +7,18 @@ scheme of its own, and in the finished document that becomes the usual scheme or
 from collections.abc import Iterator
 from typing import Any
 
+OPTIONAL = "Optional"
+
 
 def optional(scheme: str) -> str:
     """Return the name of a scheme where it is optional, before the document is finished."""
-    return f"{scheme}Optional"
+    return f"{scheme}{OPTIONAL}"
 
 
 def let_nobody_in(document: dict[str, Any], scheme: str) -> None:
     """Let the operations with an optional scheme be open to callers without a credential; idempotent.
 
-    An operation that requires the scheme as well, as by its router, stays closed.
+    An operation that requires this scheme as well, as by its router, or another one, stays closed.
     """
     schemes = document.get("components", {}).get("securitySchemes", {})
     if optional(scheme) not in schemes:
@@ -38,6 +40,6 @@ def _alternatives(security: list[dict[str, list[str]]], scheme: str) -> list[dic
     if optional(scheme) not in named:
         return security
     scopes = [*named.get(scheme, ()), *named.pop(optional(scheme))]
-    closed = scheme in named
-    others = [one for one in security if one.keys().isdisjoint({scheme, optional(scheme)})]
-    return [*others, {scheme: list(dict.fromkeys(scopes))}, *([] if closed else [{}])]
+    is_open = {} in security or all(name.endswith(OPTIONAL) for name in named)
+    others = [one for one in security if one and one.keys().isdisjoint({scheme, optional(scheme)})]
+    return [*others, {scheme: list(dict.fromkeys(scopes))}, *([{}] if is_open else [])]

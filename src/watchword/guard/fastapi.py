@@ -128,16 +128,17 @@ class _Uncalled(params.Depends):
     does not start.
     """
 
+    guard: "Guard"
+
     def __init__(self, guard: "Guard") -> None:
         super().__init__(_not_called)
         # A frozen dataclass in newer releases of FastAPI, a plain class in older ones.
         object.__setattr__(self, "guard", guard)
 
     def _called(self, wanted: Policy, *, optional: bool = False) -> Any:
-        guard: Guard = self.guard  # type: ignore[attr-defined]  # set above
         scopes_named = (*wanted.scopes, *map(_OneOf, wanted.any_scopes))
         # No caching: FastAPI's cache key cannot tell one of `any_scopes` from the same scope that is demanded.
-        return _Required(_Requirement(guard, wanted, optional), use_cache=False, scopes=scopes_named)
+        return _Required(_Requirement(self.guard, wanted, optional), use_cache=False, scopes=scopes_named)
 
 
 class _Require(_Uncalled):
@@ -199,7 +200,7 @@ class Guard(BaseGuard):
 
         def described() -> dict[str, Any]:
             document = made()
-            openapi.let_nobody_in(document, self.scheme)
+            openapi.state_optional(document, self.scheme)
             add_refusals(document, self.scheme)
             return document
 

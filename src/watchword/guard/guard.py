@@ -175,8 +175,8 @@ class Guard:
         not go on as an anonymous one. Any `Authorization` or `DPoP` header counts as presented.
 
         Cookies differ, since browsers add them by themselves. A session that has ended, and a cookie that is malformed or was sent twice,
-        leave the caller anonymous, or the public page would be closed to this browser. So does a live session if another site had the
-        page requested, as by a link. But if that request changes something or opens a WebSocket, it is refused as ever (CSRF).
+        leave the caller anonymous, or the public page would be closed to this browser. A live session does so as well where another site
+        had the page requested, as by a link; but a request that changes something or opens a WebSocket is then refused as ever (CSRF).
         """
         if presented.authorization or presented.dpop:
             return await self.authenticate(presented, policy)

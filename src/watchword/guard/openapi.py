@@ -15,8 +15,8 @@ def optional(scheme: str) -> str:
     return f"{scheme}{OPTIONAL}"
 
 
-def let_nobody_in(document: dict[str, Any], scheme: str) -> None:
-    """Let the operations with an optional scheme be open to callers without a credential; idempotent.
+def state_optional(document: dict[str, Any], scheme: str) -> None:
+    """State that the operations with an optional scheme are open to callers without a credential; idempotent.
 
     An operation that requires this scheme as well, as by its router, or another one, stays closed.
     """

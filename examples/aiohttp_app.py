@@ -47,6 +47,12 @@ async def transfer(request: web.Request) -> web.Response:
     return web.json_response({"sub": who.subject, "kind": who.kind})
 
 
+@guard.optional()
+async def refund(request: web.Request) -> web.Response:
+    who = guard.demand(request.get(PRINCIPAL), STEP_UP)  # for example above a certain amount
+    return web.json_response({"sub": who.subject, "kind": who.kind})
+
+
 def make_app() -> web.Application:
     made = web.Application()
     made.router.add_get("/public", public)
@@ -55,6 +61,7 @@ def make_app() -> web.Application:
     made.router.add_get("/orders", orders)
     made.router.add_view("/reports", Reports)
     made.router.add_get("/transfer", transfer)
+    made.router.add_get("/refund", refund)
     guard.publish(made, ("orders:read",))
     return made
 

@@ -3,8 +3,16 @@
 import json
 import os
 
-from watchword.guard import Guard, Policy, Principal
-from watchword.guard.asgi import Application, GuardMiddleware, MetadataMiddleware, Receive, Scope, Send
+from watchword.guard import Guard, Policy, Principal, Refused
+from watchword.guard.asgi import (
+    Application,
+    GuardMiddleware,
+    MetadataMiddleware,
+    Receive,
+    Scope,
+    Send,
+    answer,
+)
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
@@ -30,6 +38,15 @@ async def catalog(scope: Scope, receive: Receive, send: Send) -> None:
     await _answer(send, {"hello": who.subject if who else "world"})
 
 
+async def refund(scope: Scope, receive: Receive, send: Send) -> None:
+    try:
+        who = guard.demand(scope["principal"], STEP_UP)  # for example above a certain amount
+    except Refused as refused:
+        await answer(refused, scope, send)
+    else:
+        await _answer(send, {"sub": who.subject, "kind": who.kind})
+
+
 ROUTES: dict[str, Application] = {
     "/public": public,
     "/catalog": GuardMiddleware(catalog, guard, Policy(scopes=("orders:read",)), optional=True),
@@ -37,6 +54,7 @@ ROUTES: dict[str, Application] = {
     "/orders": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read",))),
     "/reports": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read", "reports:read"))),
     "/transfer": GuardMiddleware(whoami, guard, STEP_UP),
+    "/refund": GuardMiddleware(refund, guard, optional=True),
 }
 
 

@@ -60,6 +60,12 @@ async def transfer(request: Any) -> JsonResponse:
     return JsonResponse({"sub": request.principal.subject, "kind": request.principal.kind})
 
 
+@guard.optional()
+def refund(request: Any) -> JsonResponse:
+    who = guard.demand(request.principal, STEP_UP)  # for example above a certain amount
+    return JsonResponse({"sub": who.subject, "kind": who.kind})
+
+
 urlpatterns = [
     path("public", public),
     path("catalog", catalog),
@@ -67,6 +73,7 @@ urlpatterns = [
     path("orders", orders),
     path("reports", reports),
     path("transfer", transfer),
+    path("refund", refund),
     metadata_path(guard, ("orders:read",)),
 ]
 app = get_wsgi_application()

@@ -68,6 +68,14 @@ class Transfer(Whoami):
     permission_classes = (guard.require(policy=STEP_UP),)
 
 
+class Refund(APIView):
+    permission_classes = (guard.optional(),)
+
+    def get(self, request: Any) -> Response:
+        who = guard.demand(request.principal, STEP_UP)  # for example above a certain amount
+        return Response({"sub": who.subject, "kind": who.kind})
+
+
 urlpatterns = [
     path("public", Public.as_view()),
     path("catalog", Catalog.as_view()),
@@ -75,6 +83,7 @@ urlpatterns = [
     path("orders", Orders.as_view()),
     path("reports", Reports.as_view()),
     path("transfer", Transfer.as_view()),
+    path("refund", Refund.as_view()),
     metadata_path(guard, ("orders:read",)),
 ]
 app = get_wsgi_application()

@@ -57,6 +57,20 @@ class AsyncCatalog:
         resp.media = {"hello": who.subject if who else "world"}
 
 
+class Refund:
+    @falcon.before(guard.optional())
+    def on_get(self, req: Any, resp: Any) -> None:
+        who = guard.demand(req.context.principal, STEP_UP)  # for example above a certain amount
+        resp.media = {"sub": who.subject, "kind": who.kind}
+
+
+class AsyncRefund:
+    @falcon.before(guard.aoptional())
+    async def on_get(self, req: Any, resp: Any) -> None:
+        who = guard.demand(req.context.principal, STEP_UP)
+        resp.media = {"sub": who.subject, "kind": who.kind}
+
+
 class Public:
     def on_get(self, req: Any, resp: Any) -> None:
         resp.media = {"hello": "world"}
@@ -70,10 +84,12 @@ class AsyncPublic:
 app = falcon.App()
 app.add_route("/public", Public())
 app.add_route("/catalog", Catalog())
+app.add_route("/refund", Refund())
 guard.publish(app, ("orders:read",))
 async_app = falcon.asgi.App()
 async_app.add_route("/public", AsyncPublic())
 async_app.add_route("/catalog", AsyncCatalog())
+async_app.add_route("/refund", AsyncRefund())
 guard.publish(async_app, ("orders:read",))
 for path, needed in NEEDS.items():
     app.add_route(path, resource(needed))

@@ -44,6 +44,12 @@ async def transfer(who: Principal = guard.require(policy=STEP_UP)) -> dict[str, 
     return {"sub": who.subject, "kind": who.kind}
 
 
+@app.get("/refund")
+async def refund(caller: Principal | None = guard.optional()) -> dict[str, str]:
+    who = guard.demand(caller, STEP_UP)  # for example above a certain amount
+    return {"sub": who.subject, "kind": who.kind}
+
+
 @app.websocket("/feed")
 async def feed(websocket: WebSocket, who: Principal = guard.require("orders:read")) -> None:
     await websocket.accept()

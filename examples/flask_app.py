@@ -47,3 +47,10 @@ def reports() -> dict[str, str]:
 @guard.require(policy=STEP_UP)
 def transfer() -> dict[str, str]:
     return {"sub": g.principal.subject, "kind": g.principal.kind}
+
+
+@app.get("/refund")
+@guard.optional()
+def refund() -> dict[str, str]:
+    who = guard.demand(g.principal, STEP_UP)  # for example above a certain amount
+    return {"sub": who.subject, "kind": who.kind}

@@ -25,7 +25,7 @@ RULES: dict[str, Policy] = {
     "/shop.Shop/transfer": STEP_UP,
 }
 PUBLIC = ("/shop.Shop/public",)
-OPTIONAL = ("/shop.Shop/catalog",)
+OPTIONAL = ("/shop.Shop/catalog", "/shop.Shop/refund")
 
 
 def public(request: object, context: Any) -> object:
@@ -41,6 +41,11 @@ def whoami(request: object, context: Any) -> object:
     return {"sub": principal().subject, "kind": principal().kind}
 
 
+def refund(request: object, context: Any) -> object:
+    who = guard.demand(optional_principal(), STEP_UP)  # for example above a certain amount
+    return {"sub": who.subject, "kind": who.kind}
+
+
 async def async_public(request: object, context: Any) -> object:
     return public(request, context)
 
@@ -49,14 +54,16 @@ async def async_catalog(request: object, context: Any) -> object:
     return catalog(request, context)
 
 
+async def async_refund(request: object, context: Any) -> object:
+    return refund(request, context)
+
+
 async def async_whoami(request: object, context: Any) -> object:
     return whoami(request, context)
 
 
-def handlers(open_one: Any, optional: Any, guarded: Any) -> Any:
-    methods = {"public": open_one, "catalog": optional} | dict.fromkeys(
-        ("whoami", "orders", "reports", "transfer"), guarded
-    )
+def handlers(**methods: Any) -> Any:
+    methods |= dict.fromkeys(("orders", "reports", "transfer"), methods["whoami"])
     made = {
         name: grpc.unary_unary_rpc_method_handler(
             method, json.loads, lambda answer: json.dumps(answer).encode()
@@ -69,14 +76,16 @@ def handlers(open_one: Any, optional: Any, guarded: Any) -> Any:
 def make_server() -> Any:
     interceptor = GuardInterceptor(guard, RULES, exclude=PUBLIC, optional=OPTIONAL, origin=audience)
     server = grpc.server(ThreadPoolExecutor(8), interceptors=[interceptor])
-    server.add_generic_rpc_handlers([handlers(public, catalog, whoami)])
+    server.add_generic_rpc_handlers([handlers(public=public, catalog=catalog, refund=refund, whoami=whoami)])
     return server
 
 
 def make_async_server() -> Any:
     interceptor = AsyncGuardInterceptor(guard, RULES, exclude=PUBLIC, optional=OPTIONAL, origin=audience)
     server = grpc.aio.server(interceptors=[interceptor])
-    server.add_generic_rpc_handlers([handlers(async_public, async_catalog, async_whoami)])
+    server.add_generic_rpc_handlers(
+        [handlers(public=async_public, catalog=async_catalog, refund=async_refund, whoami=async_whoami)]
+    )
     return server
 
 

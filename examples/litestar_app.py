@@ -48,4 +48,12 @@ async def transfer(request: Request[Any, Any, Any]) -> dict[str, str]:
     return {"sub": who.subject, "kind": who.kind}
 
 
-app = Litestar([public, catalog, whoami, orders, reports, transfer, guard.metadata_handler(("orders:read",))])
+@get("/refund", guards=[guard.optional()])
+async def refund(request: Request[Any, Any, Any]) -> dict[str, str]:
+    who = guard.demand(request.state.principal, STEP_UP)  # for example above a certain amount
+    return {"sub": who.subject, "kind": who.kind}
+
+
+app = Litestar(
+    [public, catalog, whoami, orders, reports, transfer, refund, guard.metadata_handler(("orders:read",))]
+)

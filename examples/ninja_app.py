@@ -61,5 +61,11 @@ def transfer(request: Any) -> dict[str, str]:
     return {"sub": request.auth.subject, "kind": request.auth.kind}
 
 
+@api.get("/refund", auth=guard.optional())
+def refund(request: Any) -> dict[str, str]:
+    who = guard.demand(request.principal, STEP_UP)  # for example above a certain amount
+    return {"sub": who.subject, "kind": who.kind}
+
+
 urlpatterns = [path("", api.urls), metadata_path(guard, ("orders:read",))]
 app = get_asgi_application()

@@ -29,6 +29,11 @@ async def whoami(request: Request) -> JSONResponse:
     return JSONResponse({"sub": who.subject, "kind": who.kind})
 
 
+async def refund(request: Request) -> JSONResponse:
+    who = guard.demand(request.state.principal, STEP_UP)  # for example above a certain amount
+    return JSONResponse({"sub": who.subject, "kind": who.kind})
+
+
 app = Starlette(
     routes=[
         Route("/public", public),
@@ -37,6 +42,7 @@ app = Starlette(
         Route("/orders", guard.require("orders:read")(whoami)),
         Route("/reports", guard.require("orders:read", "reports:read")(whoami)),
         Route("/transfer", guard.require(policy=STEP_UP)(whoami)),
+        Route("/refund", guard.optional()(refund)),
         guard.metadata_route(("orders:read",)),
     ]
 )

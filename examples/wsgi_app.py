@@ -4,8 +4,15 @@ import json
 import os
 from collections.abc import Iterable
 
-from watchword.guard import Guard, Policy, Principal
-from watchword.guard.wsgi import Application, Environ, GuardMiddleware, MetadataMiddleware, StartResponse
+from watchword.guard import Guard, Policy, Principal, Refused
+from watchword.guard.wsgi import (
+    Application,
+    Environ,
+    GuardMiddleware,
+    MetadataMiddleware,
+    StartResponse,
+    answer,
+)
 
 issuer = os.environ.get("WATCHWORD_URL", "http://localhost:8000")
 audience = os.environ.get("API_URL", "http://localhost:8001")
@@ -31,6 +38,14 @@ def catalog(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     return _answer(start_response, {"hello": who.subject if who else "world"})
 
 
+def refund(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+    try:
+        who = guard.demand(environ["watchword.principal"], STEP_UP)  # for example above a certain amount
+    except Refused as refused:
+        return answer(refused, environ, start_response)
+    return _answer(start_response, {"sub": who.subject, "kind": who.kind})
+
+
 ROUTES: dict[str, Application] = {
     "/public": public,
     "/catalog": GuardMiddleware(catalog, guard, Policy(scopes=("orders:read",)), optional=True),
@@ -38,6 +53,7 @@ ROUTES: dict[str, Application] = {
     "/orders": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read",))),
     "/reports": GuardMiddleware(whoami, guard, Policy(scopes=("orders:read", "reports:read"))),
     "/transfer": GuardMiddleware(whoami, guard, STEP_UP),
+    "/refund": GuardMiddleware(refund, guard, optional=True),
 }
 
 

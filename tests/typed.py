@@ -14,7 +14,7 @@ import starlette.websockets
 import watchword.client
 import watchword.guard.mcp
 from watchword.flows.clients.client_registry import Registered
-from watchword.guard import Guard, Presented, Principal
+from watchword.guard import Guard, Policy, Presented, Principal
 from watchword.guard import aiohttp as for_aiohttp
 from watchword.guard import django as for_django
 from watchword.guard import fastapi as for_fastapi
@@ -133,6 +133,7 @@ async def a_caller_may_be_missing_only_where_it_is_optional(
     assert_type(await guard.authenticate_optional(Presented()), Principal | None)
     assert_type(guard.authenticate_sync(Presented()), Principal)
     assert_type(guard.authenticate_optional_sync(Presented()), Principal | None)
+    assert_type(guard.demand(guard.authenticate_optional_sync(Presented()), Policy()), Principal)
     assert_type(request[for_aiohttp.PRINCIPAL], Principal)
     assert_type(for_grpc.principal(), Principal)
     assert_type(for_grpc.optional_principal(), Principal | None)

@@ -155,6 +155,14 @@ CASES = (
         for cnf in ("jkt", ["jkt"], {"jkt": 5}, {"jkt": None}, {"jkt": ["a" * 43]}, {"x5t#S256": None}, {"x5t#S256": {}, "kid": "k"})
     ),
     Case("a weak sign-in", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 401, STEP_UP, path="/transfer"),
+    Case("a weak sign-in, found by the endpoint", lambda a, n: bearer(a.token(ORDERS, audience=BASE)), 401, STEP_UP, path="/refund"),
+    Case("nobody, found by the endpoint", lambda a, n: [], 401, f"Bearer {WHERE}", path="/refund"),
+    Case(
+        "a strong and recent sign-in, found by the endpoint",
+        lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "urn:watchword:aal2", "auth_time": int(a.clock())})),
+        200,
+        path="/refund",
+    ),
     Case(
         "an old sign-in",
         lambda a, n: bearer(a.token(audience=BASE, claims={"acr": "urn:watchword:aal2", "auth_time": int(a.clock()) - 301})),

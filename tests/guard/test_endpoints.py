@@ -199,6 +199,7 @@ def test_the_openapi_document_of_ninja_names_one_scheme(auth: Auth) -> None:
         document = example.api.get_openapi_schema()
     assert document["components"]["securitySchemes"] == {"Watchword": {"type": "http", "scheme": "bearer"}}
     assert document["paths"]["/orders"]["get"]["security"] == [{"Watchword": []}]
+    assert document["paths"]["/catalog"]["get"]["security"] == [{"Watchword": []}, {}], "optional"
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])

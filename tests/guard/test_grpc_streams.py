@@ -16,6 +16,7 @@ from watchword.testing.kit import Auth
 
 SHAPES = ("unary_unary", "unary_stream", "stream_unary", "stream_stream")
 READ = Policy(scopes=("orders:read",))
+ISSUED = Policy(kinds=("access_token",))
 
 Methods = dict[str, Callable[[Any, Any], Any]]
 Begin = Callable[[], None]
@@ -92,9 +93,9 @@ def test_a_method_of_any_shape_is_guarded(
 ) -> None:
     alice = auth.user("alice")
     callers: list[str] = []
-    method = make(lambda: callers.append(principal().subject))[shape]
-    handler = getattr(grpc, f"{shape}_rpc_method_handler")(method)
     guard = auth.guard(Guard, audience=BASE)
+    method = make(lambda: callers.append(guard.demand(principal(), ISSUED).subject))[shape]
+    handler = getattr(grpc, f"{shape}_rpc_method_handler")(method)
 
     async def outcomes() -> list[tuple[grpc.StatusCode, list[bytes]]]:
         server: Any = (
@@ -108,6 +109,7 @@ def test_a_method_of_any_shape_is_guarded(
         if asynchronous:
             await started
         tokens = [auth.token(scope, audience=BASE, user=alice) for scope in ("orders:read", "orders:write")]
+        tokens.append(auth.token("orders:read", audience=BASE, user=alice, kind="api_token"))
         told = [await asyncio.to_thread(_answer, port, shape, token) for token in (*tokens, None)]
         stopped = server.stop(None)
         if asynchronous:
@@ -120,6 +122,7 @@ def test_a_method_of_any_shape_is_guarded(
     assert asyncio.run(outcomes()) == [
         (grpc.StatusCode.OK, several.get(shape, [b"a", b"b"])),
         (grpc.StatusCode.PERMISSION_DENIED, []),
+        (grpc.StatusCode.PERMISSION_DENIED, []),  # by the method itself
         (grpc.StatusCode.UNAUTHENTICATED, []),
     ]
     assert callers == [alice.id], "what is refused reaches no method"

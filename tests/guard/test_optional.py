@@ -3,7 +3,6 @@
 `test_conformance` has the credentials that callers present, in every framework.
 """
 
-import json
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -18,6 +17,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocketDisconnect
 from tests.fixtures.rows import in_turn
 from tests.guard import example_apps
 from tests.guard.example_apps import BASE
@@ -197,6 +197,26 @@ def test_a_websocket_opens_without_a_credential_where_it_is_optional_and_with_no
         assert refused.value.status_code in (401, 403), headers
 
 
+def test_an_endpoint_that_demands_more_closes_a_websocket_that_it_accepted(auth: Auth) -> None:
+    guard: Guard = auth.guard(Guard)
+
+    @guard.optional()
+    async def feed(websocket: WebSocket) -> None:
+        await websocket.accept()
+        guard.demand(websocket.state.principal, Policy(scopes=("orders:read",)))
+        await websocket.send_text("orders")
+
+    client = TestClient(Starlette(routes=[WebSocketRoute("/feed", feed)]))
+    with client.websocket_connect("/feed", headers=auth.token("orders:read").headers) as socket:
+        assert socket.receive_text() == "orders"
+    with (
+        client.websocket_connect("/feed", headers=auth.token("profile").headers) as socket,
+        pytest.raises(WebSocketDisconnect) as refused,
+    ):
+        socket.receive_text()
+    assert (refused.value.code, refused.value.reason) == (1008, "insufficient_scope")
+
+
 async def test_a_whole_application_can_let_anybody_in_and_an_endpoint_of_it_demand_a_caller(
     auth: Auth,
 ) -> None:
@@ -328,16 +348,6 @@ def test_an_operation_with_several_schemes_is_open_only_where_all_of_them_are_op
     assert {} not in paths["/key"]["get"]["security"], "the key is needed in any case"
 
 
-def test_a_document_of_ninja_says_where_a_credential_is_optional() -> None:
-    _, opened = example_apps.APPLICATIONS["ninja"]
-    with opened() as call:
-        document = json.loads(call("GET", "/openapi.json", []).body)
-    told = {path: said["get"].get("security") for path, said in document["paths"].items()}
-    assert told["/catalog"] == [{"Watchword": []}, {}]
-    assert told["/orders"] == [{"Watchword": []}]
-    assert told["/public"] is None
-
-
 async def nothing(*_: Any) -> None:
     """An application that is never called."""
 
@@ -354,6 +364,7 @@ async def nothing(*_: Any) -> None:
         (lambda: Guard(ISSUER).optional(cast(Any, nothing)), ValueError, r"@guard.optional\(\), not @guard.optional above"),
         (lambda: Guard(ISSUER).optional(cast(Any, Policy())), ValueError, r"optional\(policy=…\)"),
         (lambda: Guard(ISSUER).optional(cast(Any, ["orders:read"])), ValueError, r'such as optional\("orders:read", "orders:write"\)'),
+        (lambda: TRUSTING.demand(None, cast(Any, "orders:read")), ValueError, "policy: a Policy"),
         (lambda: FastAPI().get("/")(_not_called), TypeError, "with the parentheses"),
     ],
     ids=lambda row: "",

@@ -74,11 +74,11 @@ class Guard(BaseGuard):
                     return _document(self.metadata)  # below a middleware of the whole application
                 try:
                     _keep(request, await check(presented(request), wanted))
+                    return await handler(*args, **named)
                 except Refused as refused:
                     return web.json_response(
                         refused.document(), status=refused.status, headers=dict(refused.fields())
                     )
-                return await handler(*args, **named)
 
             return cast(H, guarded)  # it takes what the handler takes
 

@@ -6,14 +6,24 @@ over it; no rule of browsers keeps other sites from opening one.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Protocol
 
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
 from watchword.guard.remembered import remember
 from watchword.guard.trusted import Local
+from watchword.guard.verified import Known
 from watchword.oauth.token_format import digest
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})  # RFC 9110 §9.2.1
+
+
+class Keeper(Protocol):
+    """An issuer that may keep sessions."""
+
+    async def session(self, cookies: str) -> Known | None:
+        """Return the session in a Cookie header."""
 
 
 def changes_something(presented: Presented) -> bool:
@@ -42,6 +52,18 @@ def own_session(presented: Presented, issuer: str, audience: str, scopes: frozen
     )
 
 
+async def kept_session(
+    presented: Presented, issuers: Iterable[Keeper], audience: str, scopes: frozenset[str]
+) -> Principal | None:
+    """Return the person of a session that an issuer keeps, None when nobody is signed in; raise IssuerUnavailable."""
+    for issuer in issuers:
+        found = await issuer.session("; ".join(presented.cookies))
+        if found is not None:
+            opened = scopes - _closed_to(found.principal)
+            return replace(found.principal, scopes=opened, audience=(audience,))
+    return None
+
+
 async def report_exposed(
     servers: Iterable[Local], presented: Presented, signed_in: Principal, reported: dict[bytes, bool]
 ) -> None:
@@ -57,7 +79,7 @@ async def report_exposed(
     remember(reported, whose, True)
 
 
-def closed_to(principal: Principal) -> frozenset[str]:
+def _closed_to(principal: Principal) -> frozenset[str]:
     """Return the scopes that the server has for members of groups alone, none of which this signed-in person is in."""
     closed = principal.claims.get("closed_scopes")
     return frozenset(closed if isinstance(closed, list) else ())

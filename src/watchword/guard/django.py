@@ -89,30 +89,30 @@ class Guard(BaseGuard):
         async def guarded_async(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if (document := self._asked_for(request)) is not None:
                 return document
-            if request.path_info not in exclude:
-                try:
+            try:
+                if request.path_info not in exclude:
                     request.principal = await admit(self, request, policy, optional)
-                except Refused as refused:
-                    return answer(refused)
-                if is_view and _may_be_forged(request):
-                    forged = await sync_to_async(_check_csrf)(request, view)
-                    if forged is not None:
-                        return forged
-            return await view(request, *args, **named)
+                    if is_view and _may_be_forged(request):
+                        forged = await sync_to_async(_check_csrf)(request, view)
+                        if forged is not None:
+                            return forged
+                return await view(request, *args, **named)
+            except Refused as refused:
+                return answer(refused)
 
         def guarded(request: HttpRequest, *args: object, **named: object) -> HttpResponseBase:
             if (document := self._asked_for(request)) is not None:
                 return document
-            if request.path_info not in exclude:
-                try:
+            try:
+                if request.path_info not in exclude:
                     request.principal = admit_sync(self, request, policy, optional)
-                except Refused as refused:
-                    return answer(refused)
-                if is_view and _may_be_forged(request):
-                    forged = _check_csrf(request, view)
-                    if forged is not None:
-                        return forged
-            return view(request, *args, **named)
+                    if is_view and _may_be_forged(request):
+                        forged = _check_csrf(request, view)
+                        if forged is not None:
+                            return forged
+                return view(request, *args, **named)
+            except Refused as refused:
+                return answer(refused)
 
         return guarded_async if _is_async(view) else guarded
 

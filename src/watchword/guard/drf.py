@@ -94,6 +94,13 @@ class Guard(BaseGuard):
 
         return Authentication
 
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of a view if it satisfies one more policy; raise APIException with the answer that `require` gives."""
+        try:
+            return super().demand(principal, policy)
+        except Refused as refused:
+            raise Refusal(refused) from None
+
     def require(self, *scopes: str, policy: Policy | None = None) -> type[BasePermission]:
         """Return a class for `permission_classes`; the caller is in `request.principal`."""
         return self._permission(demanded(scopes, policy))

@@ -98,6 +98,13 @@ class Guard(BaseGuard):
 
         return hook
 
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of a responder if it satisfies one more policy; raise HTTPError with the answer that `require` gives."""
+        try:
+            return super().demand(principal, policy)
+        except Refused as refused:
+            raise Refusal(refused) from None
+
     def publish(self, app: Any, scopes: Sequence[str] = (), name: str = "") -> None:
         """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         metadata = Metadata(self, scopes, name)

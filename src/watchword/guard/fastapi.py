@@ -81,7 +81,11 @@ class _Requirement(SecurityBase):
             extensions = connection.scope.get("extensions") or {}
             if connection.scope["type"] == "websocket" and "websocket.http.response" not in extensions:
                 raise WebSocketException(1008, refused.error or "unauthorized") from None
-            raise HTTPException(refused.status, refused.document(), dict(refused.fields())) from None
+            raise _refusal(refused) from None
+
+
+def _refusal(refused: Refused) -> HTTPException:
+    return HTTPException(refused.status, refused.document(), dict(refused.fields()))
 
 
 class _Required(params.Security):
@@ -181,6 +185,13 @@ class Guard(BaseGuard):
     def optional(self) -> _Optional:
         """Return a default as `require` does that also lets in requests without any credential: `who: Principal | None = guard.optional()`."""
         return _Optional(self)
+
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of an endpoint if it satisfies one more policy; raise HTTPException with the answer that `require` gives."""
+        try:
+            return super().demand(principal, policy)
+        except Refused as refused:
+            raise _refusal(refused) from None
 
     def publish(self, app: FastAPI, scopes: Sequence[str] = (), name: str = "") -> None:
         """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs.

@@ -52,9 +52,9 @@ class Guard(BaseGuard):
                     return _document(self.metadata)
                 try:
                     g.principal = wsgi.admit(self, request.environ, wanted, optional)
+                    return current_app.ensure_sync(view)(*args, **named)
                 except Refused as refused:
                     return _answer(refused)
-                return current_app.ensure_sync(view)(*args, **named)
 
             _around[guarded] = around
             return guarded

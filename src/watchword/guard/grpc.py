@@ -184,22 +184,23 @@ class _Rules:
 
         def admit(context: Any) -> None:
             _CALLER.set(())  # pool threads are reused, and with them their context
-            try:
-                if (policy := self.policy(method)) is None:
-                    return
+            if (policy := self.policy(method)) is not None:
                 check = guard.authenticate_optional_sync if optional else guard.authenticate_sync
                 _CALLER.set((check(self.presented(method, context), policy),))
-            except Refused as refused:
-                context.set_trailing_metadata(_trailer(refused))
-                context.abort(_CODES[refused.status], refused.description)
 
         def unary(request: Any, context: Any) -> Any:
-            admit(context)
-            return behavior(request, context)
+            try:
+                admit(context)
+                return behavior(request, context)
+            except Refused as refused:
+                return _abort(refused, context)
 
         def stream(request: Any, context: Any) -> Iterator[Any]:
-            admit(context)
-            yield from behavior(request, context)
+            try:
+                admit(context)
+                yield from behavior(request, context)
+            except Refused as refused:
+                _abort(refused, context)
 
         return stream if handler.response_streaming else unary
 
@@ -249,30 +250,27 @@ class AsyncGuardInterceptor(_Rules, grpc.aio.ServerInterceptor):
 
         async def admit(context: Any) -> None:
             _CALLER.set(())
-            try:
-                if (policy := self.policy(method)) is None:
-                    return
+            if (policy := self.policy(method)) is not None:
                 check = guard.authenticate_optional if optional else guard.authenticate
                 _CALLER.set((await check(self.presented(method, context), policy),))
+
+        # Also for a method that sends by `context.write`
+        async def unary(request: Any, context: Any) -> Any:
+            try:
+                await admit(context)
+                return await behavior(request, context)
             except Refused as refused:
                 await context.abort(_CODES[refused.status], refused.description, _trailer(refused))
 
-        async def unary(request: Any, context: Any) -> Any:
-            await admit(context)
-            return await behavior(request, context)
-
         async def stream(request: Any, context: Any) -> AsyncIterator[Any]:
-            await admit(context)
-            async for item in behavior(request, context):
-                yield item
+            try:
+                await admit(context)
+                async for item in behavior(request, context):
+                    yield item
+            except Refused as refused:
+                await context.abort(_CODES[refused.status], refused.description, _trailer(refused))
 
-        async def written(request: Any, context: Any) -> None:
-            await admit(context)
-            await behavior(request, context)  # it sends by `context.write`
-
-        if not handler.response_streaming:
-            return unary
-        return stream if inspect.isasyncgenfunction(behavior) else written
+        return stream if inspect.isasyncgenfunction(behavior) else unary
 
 
 def _service_of(method: str) -> str:
@@ -331,6 +329,11 @@ def _rebuilt(handler: Any, behavior: Callable[..., Any]) -> Any:
     }
     make = makers[handler.request_streaming, handler.response_streaming]
     return make(behavior, handler.request_deserializer, handler.response_serializer)
+
+
+def _abort(refused: Refused, context: Any) -> None:
+    context.set_trailing_metadata(_trailer(refused))
+    context.abort(_CODES[refused.status], refused.description)
 
 
 def _trailer(refused: Refused) -> tuple[tuple[str, str], ...]:

@@ -5,7 +5,6 @@ that is bound to a key or a certificate must come with proof of possession; then
 before is found by its whole Authorization header, and costs two look-ups and the check that it has not been revoked.
 """
 
-import dataclasses
 import logging
 import time
 from collections.abc import Callable, Collection, Sequence
@@ -15,7 +14,7 @@ from watchword.guard import background, cookies, once, transport
 from watchword.guard.local import LocalVerifier
 from watchword.guard.misuse import check_address, check_audience, check_choice, check_scopes
 from watchword.guard.outages import OutageLog
-from watchword.guard.policy import OPEN, Policy, Refused, check, refuse
+from watchword.guard.policy import OPEN, Policy, Refused, check, check_policy, refuse
 from watchword.guard.possession import NotProven, Possession, read_nonce_key, used_before
 from watchword.guard.presented import Presented
 from watchword.guard.principal import Principal
@@ -145,7 +144,7 @@ class Guard:
         """Return the caller of a request that satisfies the policy; raise Refused with the response to send."""
         known = self._recall(presented)
         if known is not None:
-            self.demand(known, policy)
+            self._check(known, policy)
             return known
         try:
             return await self._verify(presented, policy)
@@ -160,7 +159,7 @@ class Guard:
         """
         known = self._recall(presented)
         if known is not None:
-            self.demand(known, policy)
+            self._check(known, policy)
             return known
         try:
             settled = self._verify_now(presented, policy)
@@ -235,8 +234,18 @@ class Guard:
         self._prove(found, presented, known.principal)
         return self._admit(found, presented, verifier, known, policy)
 
-    def demand(self, principal: Principal, policy: Policy) -> None:
-        """Raise Refused if a caller that is already authenticated does not satisfy a policy."""
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of an endpoint if it satisfies one more policy; raise Refused, or the exception that its framework answers.
+
+        None, whom `optional` lets in, is asked for a credential.
+        """
+        check_policy("policy", policy)
+        if principal is None:
+            raise self._no_credential(Presented(), policy)
+        self._check(principal, policy)
+        return principal
+
+    def _check(self, principal: Principal, policy: Policy) -> None:
         if policy is not OPEN:
             scheme = "Bearer" if principal.jkt is None else "DPoP"
             check(
@@ -296,7 +305,7 @@ class Guard:
         # Possession of a bound token is proven with every request, and an answer about a limited one is good for one request.
         if principal.jkt is None and principal.x5t is None and not known.limited:
             remember(self._recognised, presented.authorization[0], (verifier, found.token, known))
-        self.demand(principal, policy)
+        self._check(principal, policy)
         return principal
 
     def _recall(self, presented: Presented) -> Principal | None:
@@ -317,18 +326,13 @@ class Guard:
         own = cookies.own_session(presented, self.issuer, self.audience, self.sessions)
         if own is not None or not presented.cookies:
             return own
-        for verifier in self._verifiers.values():
-            found = await verifier.session("; ".join(presented.cookies))
-            if found is not None:
-                opened = self.sessions - cookies.closed_to(found.principal)
-                return dataclasses.replace(found.principal, scopes=opened, audience=(self.audience,))
-        return None
+        return await cookies.kept_session(presented, self._verifiers.values(), self.audience, self.sessions)
 
     async def _admit_session(self, signed_in: Principal, presented: Presented, policy: Policy) -> Principal:
         if self._is_exposed(presented):
             await cookies.report_exposed(self._here, presented, signed_in, self._exposed)
             raise self._refuse(400, "invalid_request", transport.SESSION_EXPLANATION, "Bearer")
-        self.demand(signed_in, policy)
+        self._check(signed_in, policy)
         return signed_in
 
     def _is_exposed(self, presented: Presented) -> bool:

@@ -47,6 +47,13 @@ class Guard(BaseGuard):
 
         return guard
 
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of a handler if it satisfies one more policy; raise HTTPException with the answer that `require` gives."""
+        try:
+            return super().demand(principal, policy)
+        except Refused as refused:
+            raise _refusal(refused, websocket=False) from None
+
     def metadata_handler(self, scopes: Sequence[str] = (), name: str = "") -> HTTPRouteHandler:
         """Return a handler for the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
         metadata = Metadata(self, scopes, name)

@@ -108,6 +108,13 @@ class Guard(BaseGuard):
 
         api.get_openapi_schema = get_openapi_schema  # type: ignore[method-assign]  # Ninja asks the API for it
 
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of an operation if it satisfies one more policy; raise what `install` answers as `require` does."""
+        try:
+            return super().demand(principal, policy)
+        except Refused as refused:
+            raise Refusal(refused) from None
+
     def require(self, *scopes: str, policy: Policy | None = None) -> AuthBase:
         """Return a value for `auth=` of an operation; the caller is in `request.auth` and `request.principal`."""
         return _Requirement(self, demanded(scopes, policy))

@@ -20,7 +20,7 @@ with needing("starlette", "starlette"):
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
     from starlette.routing import Route, Router
-    from starlette.websockets import WebSocket
+    from starlette.websockets import WebSocket, WebSocketState
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -64,12 +64,12 @@ class Guard(BaseGuard):
                 connection: Request | WebSocket = args[-1]
                 try:
                     connection.state.principal = await asgi.admit(self, connection.scope, wanted, optional)
+                    if inspect.iscoroutinefunction(endpoint):
+                        return await endpoint(*args)
+                    found = await run_in_threadpool(endpoint, *args)
+                    return await found if inspect.isawaitable(found) else found
                 except Refused as refused:
                     return await _answer(refused, connection)
-                if inspect.iscoroutinefunction(endpoint):
-                    return await endpoint(*args)
-                found = await run_in_threadpool(endpoint, *args)
-                return await found if inspect.isawaitable(found) else found
 
             return guarded
 
@@ -101,5 +101,8 @@ def _check_order(endpoint: Endpoint, where: FrameType) -> None:
 async def _answer(refused: Refused, connection: Request | WebSocket) -> JSONResponse | None:
     if not isinstance(connection, WebSocket):
         return JSONResponse(refused.document(), refused.status, dict(refused.fields()))
+    if connection.application_state is WebSocketState.CONNECTED:  # refused by `demand`, after it was accepted
+        await connection.close(1008, refused.error or "unauthorized")
+        return None
     await asgi.answer(refused, connection.scope, connection.send)
     return None

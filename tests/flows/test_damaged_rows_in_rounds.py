@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from tests.fixtures.servers import Server, open_server
 from tests.store.made import count
 
 from watchword import jobs
+from watchword.flows import api_tokens as tokens_flow
 from watchword.flows import logout_delivery, mail
 from watchword.flows import sessions as flow
 from watchword.flows.mail import Message
-from watchword.store import api_tokens, sessions, user_changes
+from watchword.store import api_tokens, registrations, sessions, token_purge, user_changes
 from watchword.store.audit import events
 from watchword.store.database import Transaction
 
@@ -110,10 +112,25 @@ async def test_every_other_dead_token_is_forgotten(tmp_path: Path) -> None:
     async with open_server(tmp_path, mode="development") as server:
         for name in "bad", "sound":
             await server.token(name=name, expires_in=DAY)
-        damage(server, f"UPDATE api_tokens SET id = {NO_UTF8} WHERE name = 'bad'")
+        damage(server, f"UPDATE api_tokens SET id = {NO_UTF8}, expires_at = 1 WHERE name = 'bad'")
         server.clock.advance(92 * DAY)
-        await jobs.housekeeping(server.runtime)
+        purge = partial(server.runtime.database.write, token_purge.purge_dead_tokens, server.runtime.now())
+        await jobs.in_steps(partial(purge, limit=1))  # even where a page holds nothing but damaged rows
         assert await count(server.runtime.database, "api_tokens") == 1
+
+
+async def test_every_other_secret_that_was_rotated_out_is_forgotten(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        for name in "bad", "sound":
+            made = await server.token(name=name)
+            await tokens_flow.rotate(server.runtime, made.token.id, overlap=1, actor="test")
+        of = "(SELECT id FROM api_tokens WHERE name = 'bad')"
+        rotated = f"expires_at IS NOT NULL AND token_id = {of}"
+        damage(server, f"UPDATE api_token_secrets SET id = {NO_UTF8}, expires_at = 1 WHERE {rotated}")
+        server.clock.advance(DAY)
+        purge = partial(server.runtime.database.write, token_purge.purge_dead_tokens, server.runtime.now())
+        await jobs.in_steps(partial(purge, limit=1))
+        assert await count(server.runtime.database, "api_token_secrets") == 3
 
 
 async def test_every_other_unused_client_is_forgotten(tmp_path: Path) -> None:
@@ -125,11 +142,13 @@ async def test_every_other_unused_client_is_forgotten(tmp_path: Path) -> None:
             assert made.status_code == 201, made.text
         damage(
             server,
-            f"UPDATE clients SET client_id = {NO_UTF8} WHERE document LIKE '%bad id%'",
+            f"UPDATE clients SET client_id = {NO_UTF8}, created_at = 1 WHERE document LIKE '%bad id%'",
             "UPDATE clients SET document = x'00' WHERE document LIKE '%bad document%'",
         )
         server.clock.advance(3 * DAY)
-        await jobs.housekeeping(server.runtime)
+        now = server.runtime.now()
+        purge = partial(server.runtime.database.write, registrations.purge_unused_clients, now - DAY)
+        await jobs.in_steps(partial(purge, now=now, limit=1))
         assert await count(server.runtime.database, "clients") == 2
 
 

@@ -13,10 +13,7 @@ _IS_UNUSED = (
     "AND NOT EXISTS (SELECT 1 FROM api_tokens t WHERE t.owner_kind = 'client' AND t.owner_id = c.client_id "
     "AND t.revoked_at IS NULL)"
 )
-_UNUSED = (
-    f"SELECT c.client_id, c.created_at {_IS_UNUSED} AND (c.created_at, c.client_id) > ($3, $4) "
-    "ORDER BY c.created_at, c.client_id LIMIT $2"
-)
+_UNUSED = f"SELECT c.client_id {_IS_UNUSED} ORDER BY c.created_at, c.client_id LIMIT $2 OFFSET $3"
 _IS_STILL = f"SELECT c.origin, c.document {_IS_UNUSED} AND c.client_id = $2"
 _HOLD = "SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE"
 
@@ -91,13 +88,10 @@ async def purge_unused_clients(tx: Transaction, before: int, *, now: int, limit:
     One that an administrator disabled stays, and one with a document that an operator said something of, such as whom it is for: it could
     otherwise return with its next request, and as anybody's.
     """
-    deleted, place = 0, (0, "")
-    while not deleted and (kept := await tx.all_as_kept(_UNUSED, before, limit, *place)):
-        unused = unreadable.sound(kept, {"client_id": str, "created_at": int}, "clients")
-        if not unused:
-            break
-        place = unused[-1]["created_at"], unused[-1]["client_id"]
-        for row in unused:
+    deleted = passed = 0
+    while not deleted and (kept := await tx.all_as_kept(_UNUSED, before, limit, passed)):
+        passed += len(kept)
+        for row in unreadable.sound(kept, {"client_id": str}, "clients"):
             # Checked again under the lock: it may have been used, granted something, changed or disabled since.
             await tx.one(_HOLD, row["client_id"])
             try:

@@ -9,13 +9,11 @@ _USE: dict[str, type] = {"outcome": str, "count": int, "first_at": int, "last_at
 
 async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> int:
     """Forget tokens and secrets that ended before a moment, children first; return how many, 0 when none is left that can be read."""
-    kept = await tx.all_as_kept(
+    dead = (
         "SELECT id FROM api_tokens t WHERE (expires_at < $1 OR revoked_at < $1) "
-        "AND NOT EXISTS (SELECT 1 FROM api_tokens c WHERE c.parent_id = t.id) LIMIT $2",
-        before,
-        limit,
+        "AND NOT EXISTS (SELECT 1 FROM api_tokens c WHERE c.parent_id = t.id) LIMIT $2 OFFSET $3"
     )
-    rows = unreadable.sound(kept, {"id": str}, "api_tokens")
+    rows = await unreadable.first_page(tx, dead, before, limit=limit, kinds={"id": str}, table="api_tokens")
     for row in rows:
         await tx.run("DELETE FROM token_usage WHERE token_id = $1", row["id"])
         await tx.run("DELETE FROM api_tokens WHERE id = $1", row["id"])
@@ -24,12 +22,11 @@ async def purge_dead_tokens(tx: Transaction, before: int, limit: int = 200) -> i
 
 async def _forget_secrets(tx: Transaction, before: int, limit: int) -> int:
     """Forget secrets that were rotated out; their use is added to the token's own counts, where its quota still sees it."""
-    kept = await tx.all_as_kept(
-        "SELECT id, token_id FROM api_token_secrets WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2",
-        before,
-        limit,
+    rotated = "SELECT id, token_id FROM api_token_secrets WHERE expires_at < $1 ORDER BY expires_at, id LIMIT $2 OFFSET $3"
+    kinds: dict[str, type] = {"id": str, "token_id": str}
+    ended = await unreadable.first_page(
+        tx, rotated, before, limit=limit, kinds=kinds, table="api_token_secrets"
     )
-    ended = unreadable.sound(kept, {"id": str, "token_id": str}, "api_token_secrets")
     for row in ended:
         uses = await tx.all_as_kept(
             "DELETE FROM token_usage WHERE secret_id = $1 RETURNING outcome, count, first_at, last_at, last_address",

@@ -5,10 +5,11 @@ shown with whatever is damaged in it; a round over many rows leaves the damaged 
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
-from watchword.store.database import Row, StorageUnavailable
+from watchword.store.database import Row, StorageUnavailable, Transaction
 from watchword.telemetry import log
 
 T = TypeVar("T")
@@ -34,16 +35,30 @@ def columns(row: Row, among: Iterable[str] = tuple(KINDS)) -> list[str]:
 
 
 def sound(rows: Iterable[Row], kinds: Mapping[str, type], table: str) -> list[Row]:
-    """Return the rows, read as they are kept, that can be read in these columns; the log tells of each other, which keeps none of these
+    """Return the rows, read as they are kept, that can be read in these columns; the log tells of the others, which keep none of these
     from what is done with all."""
-    found = []
+    found, others = [], Counter[str]()
     for row in rows:
         damaged = [name for name, kind in kinds.items() if not is_readable(row[name], kind)]
         if damaged:  # only where it is: what is in it is somebody's data
-            log.error("row.unreadable", table=table, columns=" ".join(damaged))
+            others[" ".join(damaged)] += 1
         else:
             found.append(row)
+    for columns, number in others.items():
+        log.error("row.unreadable", table=table, columns=columns, rows=number)
     return found
+
+
+async def first_page(
+    tx: Transaction, query: str, *values: object, limit: int, kinds: Mapping[str, type], table: str
+) -> list[Row]:
+    """Return the sound rows of the first page that has any; the last two parameters of the query are its LIMIT and its OFFSET."""
+    passed = 0
+    while kept := await tx.all_as_kept(query, *values, limit, passed):
+        if found := sound(kept, kinds, table):
+            return found
+        passed += len(kept)
+    return []
 
 
 def built(rows: Iterable[Row], build: Callable[[Row], T], table: str) -> list[T]:

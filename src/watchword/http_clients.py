@@ -1,7 +1,7 @@
-"""What the package's HTTP clients (httpx) share: which content codings they accept, and errors of their environment in words.
+"""What the package's HTTP clients (httpx) share: accepted content codings, and plain words for errors of their environment.
 
-RFC 9110 §8.4: an HTTP client undoes all codings that an answer names before anybody can look at its length. Two layers of gzip make
-gigabytes of three kilobytes; one makes a thousand times what came.
+RFC 9110 §8.4: an HTTP client undoes all codings of a response before anybody can check its length. One layer of gzip can expand a
+response a thousand times; with two, three kilobytes become gigabytes.
 """
 
 import contextlib

@@ -1,4 +1,4 @@
-"""The place of a validation error in full: msgspec writes `[...]` where a table's key stands, and this finds the key.
+"""The full path of a validation error: msgspec writes `[...]` in place of a table's key, and this module finds the key.
 
 It converts the table again with one member at a time, until one fails with the same message.
 """

@@ -1,7 +1,7 @@
-"""Finding the route of a request: by its path below the issuer's, wherever the application is mounted.
+"""Finding the route of a request by its path below the issuer's, wherever the application is mounted.
 
-By ASGI a path is whole, and `root_path` is what of it belongs to a mount. Some servers and frameworks leave what follows alone; where
-the whole path names no route, the one that they must have taken it from is tried.
+In ASGI, `path` is the whole path and `root_path` the part that belongs to a mount. Some servers and frameworks put only the rest
+into `path`. So if the path as it is names no route, the path that results from the mount is tried.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""The JSON API for credentials that turned up: what a text is, and its end. Never for deciding whether to let a request in."""
+"""The JSON API for leaked credentials: identify a text, and revoke it. Not for deciding whether to let a request in."""
 
 from collections.abc import Mapping
 from typing import Annotated

@@ -1,8 +1,8 @@
 """The JSON API of people and their sessions.
 
-The right to manage people must not be a way to become an administrator: changes to an administrator's account, and making somebody one,
-need `watchword:admin`; a token that is limited makes nobody an administrator and opens no administrator's account, since whoever signs in
-to that is free of the limits (AP-05).
+The right to manage people must not be a way to become an administrator. So changes to an administrator's account, and making
+somebody an administrator, need `watchword:admin`. A limited token can do neither, and opens no administrator's account: the person
+who signs in to that would be free of the token's limits (AP-05).
 """
 
 from typing import Annotated

@@ -1,8 +1,8 @@
 """Whether this process's clock may be trusted with purging, which cannot be undone (F-10).
 
-If a clock that is thirty days ahead purged the row of a revoked token as expired, nobody would know that it was revoked once the clock
-is right again. So nothing is purged for an hour after the clock jumped, and nothing while it is ahead of the database's. A machine
-that woke from sleep looks as if its clock had jumped, and waits for nothing once.
+If a clock that is thirty days ahead purged the row of a revoked token as expired, nobody would know of the revocation once the
+clock is right again. So nothing is purged for an hour after the clock has jumped, nor while it is ahead of the database's. After
+sleep, a machine's clock seems to have jumped too; then purging waits without need.
 """
 
 import time

@@ -1,7 +1,7 @@
-"""A credential that others may have is ended by those who run the service, by its text alone.
+"""Operators revoke a leaked credential by its text alone.
 
-An API token ends with everything that was narrowed from it, an access token with those exchanged for it, a refresh token with its whole
-grant. An API token's secret that a newer one has replaced, and what has ended already, is left as it is.
+An API token is revoked with everything narrowed from it, an access token with those exchanged for it, a refresh token with its
+whole grant. An API token's secret that was replaced by a newer one, and what has ended already, stay as they are.
 """
 
 from watchword.flows import api_tokens, examination, revocation

@@ -1,10 +1,10 @@
-"""What people are told by mail of their API tokens: that they end soon, and that others may have one.
+"""Mails about API tokens: they expire soon, or may have leaked.
 
-That tokens end soon is told once, with the note that it was. That others may have one is told after the change that ends it: nothing
-that stands in the way of a mail may stand in the way of that.
+That tokens expire soon is told once; the same transaction records that. A leak is told after the change that revokes the token,
+because a failing mail must not prevent the revocation.
 
-A holder narrows a token as often as it likes, names what it made, and can report that as leaked. So that nobody sends an owner whatever
-they please, or fills the outbox, a narrowed token is told of by the name of the one that it comes from, and once a day.
+A holder can narrow a token as often as they like, name the results, and report them as leaked. So that nobody can send an owner
+arbitrary text, or fill the outbox, a narrowed token is announced under the name of its origin, and once a day.
 """
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence

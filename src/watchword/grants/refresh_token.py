@@ -1,7 +1,7 @@
 """RFC 6749 §6 and RFC 9700 §4.14: the refresh token grant, with rotation at every use unless the client's profile forbids it.
 
-The state machine is in `oauth.refresh`. The successor of a token is derived from it and from the root secret, so that the loser of an
-honest race gets the very same one, and nobody can compute it who lacks either.
+The state machine is in `oauth.refresh`. The successor of a token is derived from the token and the root secret. So the loser of an
+honest race gets the same successor, and nobody can compute it with only one of the two.
 """
 
 from collections.abc import Awaitable, Mapping

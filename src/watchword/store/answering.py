@@ -1,6 +1,6 @@
-"""The answer to an authorization request that was kept while a person signed in and agreed: all that comes of it, in one transaction.
+"""Answering an authorization request that was stored while a person signed in and agreed: everything in one transaction.
 
-Where the database fails, the request is still there, so that the person can send the same form, or load the same page, again.
+If the database fails, the request is still stored, and the person can send the same form or load the same page again.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,8 +1,8 @@
-"""The dates of tokens that are issued right after what they depend on was enabled again.
+"""The dates of tokens that are issued right after the client or account they depend on was enabled again.
 
-Theory of operation. The end of a client or an account is a limit: what was issued before it has ended. Dates are whole seconds and nodes
-learn of an end late, so that the limit lies ahead, and what is issued anew meanwhile is dated at it. A second end has to go beyond that:
-dates ahead are noted in a transaction that holds everything the token depends on, as an end does.
+Theory of operation. The end of a client or account is a limit: everything dated before it has ended. Dates are whole seconds and
+nodes learn of an end late, so the limit lies ahead, and tokens issued in the meantime are dated at the limit. A second end must lie
+beyond these dates. So a date ahead is recorded in a transaction that locks everything the token depends on, as an end does.
 """
 
 from collections.abc import Sequence

@@ -1,14 +1,15 @@
-"""The condition on a change that the holder of a token asks for: the token is alive when the change commits.
+"""The condition on a change that the holder of a token requests: the token is alive when the change commits.
 
-Theory of operation. The rows on which the token depends are locked before the change: an end that was committed before is seen, and one
-that comes later waits. The owner's row is locked first, as wherever an owner's tokens end.
+Theory of operation. The rows on which the token depends are locked before the change. An end that was committed before is seen, and
+a later one waits. The owner's row is locked first, as everywhere that an owner's tokens end.
 
-The locks are exclusive, so the calls of one owner come one after another. With shared locks, two calls that go on to change the row that
-they share would be a deadlock, as when a person's token makes tokens of that person; and whoever calls without a pause could keep the end
-waiting for ever.
+The locks are exclusive, so the calls of one owner run one after another. With shared locks, two calls that go on to change the
+shared row would deadlock, as when a person's token creates tokens of that person. And a caller who never pauses could make an end
+wait for ever.
 
-A self-contained token has no row. Its identifier is put among the revoked ones and taken out again: whoever revokes it waits for that.
-People grant nobody power over this server, so an access token is a client's; what one was exchanged from is checked with the request only.
+A self-contained token has no row. Its identifier is inserted among the revoked ones and removed again, and a revocation waits for
+that. People cannot grant power over this server, so an access token belongs to a client. The token that it was exchanged from is
+checked only with the request.
 """
 
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""API tokens that ended long ago are forgotten, in small steps; what was used of a secret is kept as long as its token."""
+"""API tokens that ended long ago are deleted in small steps. The usage of a secret is kept as long as its token."""
 
 from watchword.store import unreadable
 from watchword.store.database import Row, Transaction

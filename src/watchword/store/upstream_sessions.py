@@ -1,8 +1,8 @@
-"""Sessions at upstream providers that sessions here came from, so that ending the one ends the other.
+"""The sessions at upstream providers from which sessions here came: if one ends there, its sessions here end.
 
-Theory of operation. A provider may end a session while somebody who came from it is not yet signed in here, as before their second
-factor. So its end is kept for longer than a sign-in takes, and a session begins only if what it came from has not ended since the
-provider's answer. Both lock the same row first, before any account: of two at the same time, the later one sees the earlier.
+Theory of operation. A provider may end a session before the person is fully signed in here, for example before the second factor.
+So the end is kept for longer than a sign-in takes, and a session begins only if its origin has not ended since the provider's
+answer. Both lock the same row first, before any account, so of two at the same time, the later one sees the earlier.
 """
 
 import hashlib

@@ -1,6 +1,6 @@
-"""A database that has its tables and nothing in them: to make those takes longer than all else that a server does to open it.
+"""A database that has its tables and nothing in them: creating these takes longer than everything else in opening a server.
 
-Made once in a process, and copied for each test without waiting for the disk: whatever a test makes is thrown away.
+It is created once per process and copied for each test, without waiting for the disk, because tests discard their databases.
 """
 
 import contextlib

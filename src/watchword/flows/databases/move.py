@@ -7,7 +7,8 @@ Theory of operation.
 4. Changes are carried over until few are left. Then the switch: all other writers of the source wait, the last changes and the facts
    are carried over, the row counts compared, and the target is committed, still marked. Then a fence is committed in the source:
    from now on it refuses every change, and every start of a server. Then the mark is removed from the target, and the triggers of
-   step 1 from the source: to drop one takes more of a lock than whoever reads a table and then writes to it lets through.
+   step 1 from the source. They are dropped last, because dropping one needs a stronger lock than transactions that read and write
+   the table allow.
 If the process is killed, what was committed says where to go on. At no time do both sides accept writes. Only one process fills a
 target: a second would overwrite rows with what it had read earlier.
 """

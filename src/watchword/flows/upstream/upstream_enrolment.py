@@ -1,10 +1,12 @@
 """Accepting an invitation, or the owner's link of the first start, with another provider.
 
-Theory of operation. The page behind a live link gives its browser a ticket for each provider: the link, encrypted for that browser. It
-begins an attempt that carries the link, encrypted again, through the provider; nothing is stored before the provider has answered. Then
-creating the account, linking the identity and using the link up are one transaction. A browser that is sent here without its own ticket
-begins at most an ordinary sign-in, and an answer counts only for the browser and the attempt that asked for it: so nobody's identity is
-linked to an account of somebody else's invitation unless they press the button on the page that names it.
+Theory of operation. The page behind a live link gives its browser a ticket per provider: the link, encrypted for that browser. The
+ticket begins an attempt, which carries the link, encrypted again, through the provider. Nothing is stored before the provider has
+answered. Then one transaction creates the account, links the identity and uses up the link.
+
+A browser that is sent here without its own ticket begins an ordinary sign-in at most, and an answer counts only for the browser and
+attempt that asked for it. So an identity is linked to the account of an invitation only if its owner pressed the button on the page
+that names it.
 """
 
 from watchword.credentials.upstream import Identity

@@ -1,8 +1,8 @@
 """People of another product: their accounts are read from its export and created here, with the passwords that they have.
 
-All of an export is checked before anything is stored, and read again then: however long it is, the accounts of one transaction are all that
-is held of it. An account whose name or address exists here is left alone, so that an import that was interrupted can be repeated. That a
-name only looks like one that exists shows when it is stored: the line is refused, and no other.
+The whole export is checked before anything is stored. Then it is read again, so that only the accounts of one transaction are in
+memory, however long the export is. An account whose name or address exists here is left alone, so an interrupted import can be
+repeated. Whether a name only looks like an existing one is found when it is stored; then only that line is refused.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,6 +1,6 @@
-"""The steps of the playground: each a request as an application would send it, what answered it, and both as people read them.
+"""The steps of the playground: each is a request as an application would send it, its response, and both in readable form.
 
-The grants and endpoints' own rules answer. Only the authentication of the client is left out, whose secret nobody has.
+The rules of the real grants and endpoints apply. Only the client is not authenticated, since nobody has its secret.
 """
 
 from collections.abc import Awaitable, Callable, Mapping

@@ -1,7 +1,7 @@
 """Stored rights compared with the audit events that granted them: the trail is chained under a key outside the database.
 
-Owns which columns are rights, and which events record them. Whoever alters a row would have to forge an event as well. An event of an
-earlier release records less and a purged one nothing: what no event records cannot be checked.
+Owns which columns are rights, and which events record them. Somebody who alters a row would have to forge an event too. An event of
+an earlier release records less, and a purged one nothing; what no event records cannot be checked.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
-"""What is wrong with the audit trail, found event by event: a trail may be larger than the memory of whoever checks it.
+"""What is wrong with the audit trail, found event by event, because a trail may be larger than memory.
 
-Theory of operation. The events come by chain and in order. What follows from an event and the one before it is checked at once. Where a
-chain begins depends on what was purged, also while the events were read, and a link on an event that may have come before: both are kept,
-a link or two for each `LINK_EVERY` events, and compared when all have come, for which the hashes are read once more.
+Theory of operation. The events arrive by chain and in order. What follows from an event and its predecessor is checked at once. Two
+things must wait: where a chain may begin depends on what was purged, also while reading; and a link may point to an event that
+arrives later. Both are kept, a link or two for each `LINK_EVERY` events, and compared when all events have arrived. For that the
+hashes are read once more.
 """
 
 import hmac

@@ -232,7 +232,8 @@ def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any)
     except NO_ANSWER as error:
         if deadline.passed:
             raise ZeroError("server", f"the answer of {http.base_url}{path} takes too long") from None
-        raise ZeroError("server", f"{http.base_url} does not answer ({type(error).__name__})") from None
+        reason = str(error) if isinstance(error, httpx.ConnectError) else type(error).__name__
+        raise ZeroError("server", f"{http.base_url} does not answer ({reason})") from None
     if answer.status_code != expected:
         raise _refusal(answer)
     return answer

@@ -148,7 +148,9 @@ async def _request(order: _Order, target: Target, address: Address) -> Fetched:
             network.left = MAX_HEAD + order.max_bytes  # leaves room for chunk framing and trailers
             return await _read(answer, order)
     except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
-        raise _NotConnectedError(f"no connection ({type(error).__name__})") from None
+        is_untrusted = "CERTIFICATE_VERIFY_FAILED" in str(error)
+        reason = "its certificate is not trusted" if is_untrusted else type(error).__name__
+        raise _NotConnectedError(f"no connection ({reason})") from None
     # OSError covers `ssl.SSLError`, which httpcore does not wrap after the handshake.
     except (
         httpcore.TimeoutException,

@@ -181,6 +181,21 @@ REFUSALS: dict[str, tuple[tuple[str, ...], int, str]] = {
     "no channel": ((*VERIFY, "--channel", "tls"), 2, "A channel is"),
     "the key of an issuer that is not named": ((*VERIFY, "--issuer-key", "registry.jwk.pub"), 2, "give both"),
     "no attribute": (("create", "--secret", "x", "-a", "age"), 2, "age: an attribute is"),
+    "the name of no attribute": (
+        ("create", "--secret", "x", "-a", "my age=33"),
+        1,
+        "my age: an attribute's name",
+    ),
+    "an attribute that is not JSON": (
+        ("create", "--secret", "x", "-a", "age:=33x"),
+        1,
+        "age: not well-formed",
+    ),
+    "no value of an attribute": (
+        ("create", "--secret", "x", "-a", "age:=[]"),
+        1,
+        "age: an attribute's value",
+    ),
     "a secret on a stream": (("create", "--secret", "-"), 2, "--secret': this has to be a file"),
     "a derived secret on a stream": (
         ("derive", "--secret", "ada.secret", "--verifier", "v", "--purpose", "p", "--new-secret", "-"),

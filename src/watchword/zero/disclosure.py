@@ -99,7 +99,10 @@ def check_opened(disclosures: Iterable[str], committed: Collection[str]) -> dict
 def check_name(name: object) -> str:
     """Return a usable attribute name (1 to 64 letters, digits, `_.:/-`); raise ZeroError `attribute` otherwise."""
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name in RESERVED:
-        raise ZeroError("attribute", "not a usable attribute name")
+        raise ZeroError(
+            "attribute",
+            "an attribute's name has up to 64 letters, digits and _.:/-, a letter or digit first, and no meaning of its own in a JWT",
+        )
     return name
 
 

@@ -13,7 +13,7 @@ from watchword.zero import credentials, presentation
 from watchword.zero import identity as identities
 from watchword.zero import revocation as revocations
 from watchword.zero.derivation import derive as derive_secret
-from watchword.zero.disclosure import Value, pack_attributes, select
+from watchword.zero.disclosure import Value, check_name, check_value, pack_attributes, select
 from watchword.zero.files import STREAM, append_revocation, named, read_record, read_sealed, write_record
 from watchword.zero.options import (
     AgentSocket,
@@ -262,13 +262,17 @@ def _fulfil(
     return agents.fulfil(holder, order, now_seconds(), os.urandom(32))
 
 
-def _attributes(texts: list[str]) -> dict[str, Value | object]:
-    attributes: dict[str, Value | object] = {}
+def _attributes(texts: list[str]) -> dict[str, Value]:
+    attributes: dict[str, Value] = {}
     for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name.removesuffix(":") in attributes:
+        given, equals, value = text.partition("=")
+        name = given.removesuffix(":")
+        if not equals or name in attributes:
             raise typer.BadParameter(f"{text}: an attribute is NAME=TEXT or NAME:=JSON, each name once")
-        attributes[name.removesuffix(":")] = parse_json(value) if name.endswith(":") else value
+        try:
+            attributes[check_name(name)] = check_value(parse_json(value) if given.endswith(":") else value)
+        except ZeroError as error:
+            raise ZeroError(error.reason, f"{name}: {error}") from None
     return attributes
 
 

@@ -182,7 +182,7 @@ def test_a_database_that_was_not_made_is_not_said_to_be(tmp_path: Path) -> None:
 
 
 def test_that_a_reset_link_waits_for_the_account_to_be_enabled_is_said(tmp_path: Path) -> None:
-    assert run_cli(tmp_path, "user", "create", "ada").returncode == 0
+    assert "`watchword user reset-link ada`" in run_cli(tmp_path, "user", "create", "ada").stderr
     assert "enable" not in run_cli(tmp_path, "user", "reset-link", "ada").stderr
     assert run_cli(tmp_path, "user", "disable", "ada").returncode == 0
     made = run_cli(tmp_path, "user", "reset-link", "ada", "--json")
@@ -236,6 +236,7 @@ def test_what_is_not_so_is_said(tmp_path: Path) -> None:
         tmp_path, "user", "create", "ada", "--password-stdin", stdin="correct horse battery staple\n"
     )
     assert re.search(r"^admin +no$", made.stdout, re.MULTILINE), made.stdout
+    assert "reset-link" not in made.stderr
     boss = run_cli(
         tmp_path,
         "user",
@@ -246,6 +247,12 @@ def test_what_is_not_so_is_said(tmp_path: Path) -> None:
         stdin="another battery, another staple\n",
     )
     assert re.search(r"^admin +yes$", boss.stdout, re.MULTILINE), boss.stdout
+
+
+def test_scopes_with_commas_between_them_are_taken_for_one_and_that_is_said(tmp_path: Path) -> None:
+    command = ("token", "create", "script", "--owner", "me", "--scope")
+    assert "commas" not in run_cli(tmp_path, *command, "orders:read orders:write").stderr
+    assert "the commas are part of a scope" in run_cli(tmp_path, *command, "orders:read,orders:write").stderr
 
 
 @pytest.mark.parametrize("scanner", ["github", "gitleaks", "trufflehog"])

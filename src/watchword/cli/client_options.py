@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from watchword.cli import session
+
 Many = list[str] | None
 RedirectUri = Annotated[Many, typer.Option(help="Where authorization codes are sent; repeatable.")]
 Grant = Annotated[
@@ -21,7 +23,9 @@ Auth = Annotated[
         help="Authentication method at the token endpoint; changing to one without secrets revokes the client's secrets."
     ),
 ]
-Scope = Annotated[str | None, typer.Option(help="Scopes it may be granted, separated by spaces.")]
+Scope = Annotated[
+    str | None, typer.Option(callback=session.scopes, help="Scopes it may be granted, separated by spaces.")
+]
 PostLogoutRedirectUri = Annotated[
     Many, typer.Option(help="Where people may return to after signing out; repeatable.")
 ]

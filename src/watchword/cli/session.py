@@ -306,6 +306,13 @@ def when(moment: int | None) -> str:
         return str(moment)
 
 
+def scopes(text: str | None) -> str | None:
+    """Return what an option for scopes was given; say so where commas separate them, which may be part of a scope (RFC 6749 §3.3)."""
+    if text and "," in text:
+        err.print("scopes are separated by spaces: the commas are part of a scope", style="yellow")
+    return text
+
+
 def duration(text: str | None, option: str, *, least: int = 0) -> int | None:
     """Return the seconds of a text such as 90d, 24h, 30m, 45s or 3600; exit with 2 when it is not a duration, or less than `least`."""
     if text is None:

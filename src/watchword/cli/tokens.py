@@ -32,7 +32,7 @@ def create(
         str,
         typer.Option(help="User name, verified address, client identifier, or the name of an application."),
     ],
-    scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")],
+    scope: Annotated[str, typer.Option(callback=session.scopes, help="Scopes, separated by spaces.")],
     expires: Annotated[
         str | None, typer.Option(help="Lifetime, such as 90d or 12h; 'never' if the settings allow it.")
     ] = None,

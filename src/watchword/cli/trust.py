@@ -53,7 +53,9 @@ def _jwks(value: str | None) -> dict[str, object]:
 def create(
     name: Annotated[str, typer.Argument(help="Name of the rule.")],
     issuer: Annotated[str, typer.Option(help="The issuer to trust: the exact `iss` of its assertions.")],
-    scope: Annotated[str, typer.Option(help="Scopes that may be granted, separated by spaces.")],
+    scope: Annotated[
+        str, typer.Option(callback=session.scopes, help="Scopes that may be granted, separated by spaces.")
+    ],
     claim: Annotated[
         list[str] | None,
         typer.Option(help="name=pattern that a claim must match; * is any text but /, ** any; repeatable."),

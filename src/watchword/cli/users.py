@@ -72,6 +72,9 @@ def create(
                 ("admin", user.is_admin),
             ]
         )
+        if password is None:
+            told = f"nobody can sign in with it yet: `watchword user reset-link {user.username}` makes a link that sets it up"
+            session.err.print(told, style="dim", markup=False)
 
 
 def _password(as_json: bool) -> str:

@@ -185,7 +185,7 @@ class Issuer:
                     body += part
                     if len(body) > most:
                         raise IssuerUnavailable(f"{uri} answers more than {most} bytes")
-        except httpx.ConnectError as error:  # worded by this machine: the certificate is not trusted, the name has no address
+        except httpx.ConnectError as error:  # worded by this machine, unlike those below
             raise IssuerUnavailable(f"no connection to {uri}: {error}") from None
         except NO_ANSWER as error:
             raise IssuerUnavailable(f"{uri} does not answer ({type(error).__name__})") from None

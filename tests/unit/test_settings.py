@@ -88,6 +88,8 @@ REFUSED: dict[str, tuple[str, object, str]] = {
     "another address with half of brackets": ("mtls_address", "https://][", "^mtls_address must be an https address"),
     "another address without a host": ("mtls_address", "https://:1", "^mtls_address must be an https address"),
     "another address at no port": ("mtls_address", "https://m.example:99999", "^mtls_address must be an https address"),
+    "a duration with its unit": ("session_idle", "12h", "^session_idle is not valid: .*`str`: write a number; durations are in seconds$"),
+    "a list of one as a text": ("sign_in_methods", "passkey", "^sign_in_methods is not valid: .*`str`: write a list"),
     "a wait for the database that SQLite takes for none": ("database_timeout", 2_592_000, "database_timeout is not valid: .* <= 86400"),
 }  # fmt: skip
 

@@ -29,6 +29,11 @@ _FILES = frozenset(
         "tls_client_ca", "breach_list", "place_database",
     }
 )  # fmt: skip
+# How to write what was given as a text.
+_WRITTEN = {
+    "Expected `int`, got `str`": ": write a number; durations are in seconds",
+    "Expected `array`, got `str`": ': write a list, such as ["one", "two"]',
+}
 # Variables of the same prefix that belong to the guard, the client, the tests or the command line itself.
 FOREIGN = frozenset(
     {
@@ -117,9 +122,9 @@ def _convert(merged: dict[str, object]) -> Settings:
 
 
 def _instead(name: str, what: str) -> str:
-    """Return the words that an option accepts, for a message about another one."""
+    """Return the words that an option accepts, for a message about another one, or how to write another kind of value."""
     if not what.startswith("Invalid enum value"):
-        return ""
+        return _WRITTEN.get(what, "")
     kinds: list[inspect.Type] = [inspect.type_info(Settings)]
     for field in re.sub(r"\[[^]]*\]", "", name).split("."):
         members = [one for kind in kinds if isinstance(kind, inspect.StructType) for one in kind.fields]

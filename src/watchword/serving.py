@@ -244,6 +244,16 @@ def configuration(settings: Settings) -> uvicorn.Config:
 class Alone(uvicorn.Server):
     """The only worker, which finishes what is under way when its terminal is closed, as when it is told to stop."""
 
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self.announce = announce
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and announce it."""
+        await super().startup(sockets)
+        if self.started:
+            self.announce()
+
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Stop, at once when it is interrupted again; told to stop it has done so and succeeds, as several workers do.
 
@@ -265,18 +275,21 @@ class Alone(uvicorn.Server):
                 signal.signal(signal.SIGHUP, before)
 
 
-def run(settings: Settings) -> None:
-    """Serve until told to stop."""
+def run(settings: Settings, announce: Callable[[], None]) -> None:
+    """Serve until told to stop; call `announce` as soon as nobody who connects is refused."""
     config = configuration(settings)
     if settings.workers == 1:
-        server = Alone(config)
+        server = Alone(config, announce)
         server.run()
         if not server.started:
             raise SystemExit(1)
         return
     with workers.folder() as shared:
         os.environ[PREFIX + "WORKERS_FOLDER"] = shared
-        supervisor = Supervisor(config, sockets=[config.bind_socket()])
+        listening = config.bind_socket()
+        listening.listen(config.backlog)  # who comes before the first worker is ready waits for it
+        announce()
+        supervisor = Supervisor(config, sockets=[listening])
         supervisor.run()
         if any(process.exitcode == STARTUP_FAILURE for process in supervisor.processes):
             raise SystemExit(1)

@@ -9,7 +9,8 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import msgspec
 
@@ -86,13 +87,16 @@ def serve(options: Mapping[str, object]) -> int:
         return _failed(2, str(error), "wrong_usage" if as_json else None)
     except StorageUnavailable as error:
         return _failed(1, error.reason, "temporarily_unavailable" if as_json else None)
+    return run(settings, partial(_announce, settings.issuer, link, as_json=as_json))
+
+
+def _announce(issuer: str, link: str | None, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"issuer": settings.issuer, "setup_link": link})
-        return run(settings)
+        _print_json({"issuer": issuer, "setup_link": link})
+        return
     if link:
         say(f"No owner yet. Open this link within a day to make the first account:\n  {link}")
-    say(f"watchword serves {settings.issuer}")
-    return run(settings)
+    say(f"watchword serves {issuer}")
 
 
 def prepare(settings: Settings) -> str | None:
@@ -115,13 +119,13 @@ def prepare(settings: Settings) -> str | None:
     return asyncio.run(opened())
 
 
-def run(settings: Settings) -> int:
-    """Serve until told to stop; return the exit code."""
+def run(settings: Settings, announce: Callable[[], None]) -> int:
+    """Serve until told to stop, and `announce` it as soon as that is so; return the exit code."""
     from watchword import serving
 
     os.environ |= _environment(settings)
     try:
-        serving.run(settings)
+        serving.run(settings, announce)
     except KeyboardInterrupt:
         return 130
     return 0

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -106,12 +107,8 @@ def dev(
         session.usage(str(error))
     link = _prepare(settings)
     token = asyncio.run(_dev_token(settings))
-    if as_json:
-        mail = f"{settings.issuer}/dev/mail"
-        session.print_json({"issuer": settings.issuer, "setup_link": link, "token": token, "mail": mail})
-    else:
-        _greet(settings, link, token)
-    raise typer.Exit(launch.run(settings))
+    greet = _print_document if as_json else _greet
+    raise typer.Exit(launch.run(settings, partial(greet, settings, link, token)))
 
 
 def _stated(config: str | None) -> dict[str, object]:
@@ -153,6 +150,11 @@ async def _new_dev_token(runtime: Runtime) -> api_tokens.Issued:
         name=DEV_TOKEN, scope="orders:read orders:write watchword:admin introspect", expires_in=86_400
     )
     return await api_tokens.create(runtime, given, owner=owner, actor=ACTOR, may_reserve=True)
+
+
+def _print_document(settings: Settings, link: str | None, token: str) -> None:
+    mail = f"{settings.issuer}/dev/mail"
+    session.print_json({"issuer": settings.issuer, "setup_link": link, "token": token, "mail": mail})
 
 
 def _greet(settings: Settings, link: str | None, token: str) -> None:

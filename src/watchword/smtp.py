@@ -87,7 +87,7 @@ async def send(url: str, letter: Letter) -> None:
             await server.send_message(compose(letter))
     except (aiosmtplib.SMTPException, OSError) as error:
         raise MailError(type(error).__name__) from None
-    else:  # it was taken, however the server takes leave: it must not be sent again for that
+    else:  # the mail was accepted: an error while closing must not cause another attempt
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):
             await server.quit(timeout=GOODBYE)
     finally:

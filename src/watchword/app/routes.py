@@ -191,7 +191,7 @@ ROUTES: dict[str, dict[str, Route]] = {
     "/console/clients/{id}/edit": _console("client_forms", "show_edit", "edit"),
     "/console/clients/{id}/protocol": _console("client_protocol", "show", "change"),
     "/console/clients/{id}/delete": _console("clients", "show_delete", "delete"),
-    # Two segments, and listed after those of a client, so that a client called "new" has pages as well.
+    # Two segments, and after the routes of a client, so that a client named "new" has pages too.
     "/console/clients/new/{kind}": _console("client_forms", "show_new", "create"),
     "/console/events": _console("events", "show"),
     "/console/events/file": _console("events", "file"),

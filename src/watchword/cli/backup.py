@@ -108,7 +108,7 @@ def restore(
 
 
 def _named(file: Path) -> None:
-    # Elsewhere `-` is a stream. A file of that name beside a pipe full of the report would be found out when a restore is due.
+    # Elsewhere `-` is a stream. A file named `-`, and the report in the pipe, would be noticed only when a restore is needed.
     if not file.name or str(file) == "-":
         session.usage("give a file name: a backup cannot be a stream")
 

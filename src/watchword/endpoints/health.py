@@ -22,7 +22,7 @@ async def readyz(request: Request) -> Response:
         await runtime.database.write(keys.touch, os.urandom(8).hex())
         await runtime.keyring.signing_key(runtime.settings.signing_algorithms[0])
     except (StorageUnavailable, ValueError) as error:
-        # Log and metrics tell of it even where nobody but the balancer asks: it sends a node like this nothing else.
+        # Recorded here too, because a balancer sends such a node nothing but health checks.
         count("storage_unavailable")
         log.error("storage.unavailable", path=request.path, reason=str(error))
         return json_response(503, {"status": "unavailable"}, RETRY)

@@ -29,11 +29,11 @@ _REFUSALS: Mapping[str, str] = {
     "not yet valid": "too_early",
     "issued in the future": "too_early",
 }
-# What may stand beside a credential where it is copied from: quotes, and characters that nobody sees
+# What may be copied along with a credential: quotes, and invisible characters
 _AROUND = "\"'`,;<>\u200b\u2060\ufeff"
 # JWTs of which nothing shows that they are access tokens of this server
 _NO_ACCESS_TOKEN = ("foreign", "other_type", "malformed", "signature")
-# Kinds that are looked up nowhere here: they are of use once, or at one endpoint.
+# Kinds that are not looked up here, because they work once, or at one endpoint.
 _ELSEWHERE = "elsewhere"
 _FAMILY: Mapping[refresh.Outcome, str] = {
     "rotate": "active",
@@ -120,7 +120,7 @@ async def _api_token(runtime: Runtime, credential: str) -> Finding:
     found = await token_verification.lookup(runtime, credential)
     if found is None:
         return Finding("a", "unknown")
-    # Its limits are told beside the answer: what is asked is whether it works where it is meant to.
+    # The question is whether the token works where it is meant to. Its limits are shown next to the answer.
     first = found.token.addresses[0].partition("/")[0] if found.token.addresses else None
     use = Use(address=first, any_path=True)
     reason = token_verification.decide(runtime, found, use, runtime.now())

@@ -43,7 +43,7 @@ async def _api_token(runtime: Runtime, token: str) -> None:
     found = await token_verification.lookup(runtime, token)
     if found is None:
         return
-    # Where and for what the token may be used is not asked: it is as exposed on a path that it does not reach.
+    # The token's limits do not matter: it is exposed even on a path where it does not work.
     if token_verification.decide(runtime, found, Use(), runtime.now()) in token_verification.SPENT:
         return
     is_first = await _note(runtime, found.token.id)

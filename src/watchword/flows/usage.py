@@ -28,7 +28,7 @@ class Usage:
     def __init__(self) -> None:
         self._tokens: dict[tuple[str, str], _Count] = {}
         self._accepted: dict[str, int] = {}  # the accepted uses among them, by token
-        # How often each token with limits was accepted in all, as of its last use: since the last write began, and before that.
+        # How often each token with limits has been accepted in total, as of its last use: since the last write began, and before.
         self._totals: dict[str, int] = {}
         self._former_totals: dict[str, int] = {}
         # When the present minute of each token with a rate limit began, and how often it had been used by then; in order of use.

@@ -47,7 +47,7 @@ async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object
     authorized = authorization.read_stored(found.request)
     decide(request, found.grant, authorized)
     if found.code_used_at is not None or found.grant.ended_at is not None or _is_late(found, now):
-        # Before what is asked for is read: whatever that is, such a code is used up, and who presented it is on record.
+        # Before the requested scope and resource are read: in any case such a code is used up, and the attempt recorded.
         raise await _refusal(runtime, digest)
     issued = await issuing.make(runtime, request, found, nonce=authorized.nonce)
     refresh_token, bought = issuing.buy(runtime, request, found.grant)

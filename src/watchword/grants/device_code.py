@@ -35,7 +35,7 @@ async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object
     digest = token_format.digest(request.form.require("device_code"))
     code = decide(request, await runtime.database.read(store.find_device_code, digest))
     if code.status == "redeemed":
-        # Before what is asked for is read: a resource too much must not hide a replay.
+        # Before the requested scope and resource are read: an error in them must not hide a replay.
         error = await runtime.database.write(
             store.redeem_device_code, digest, code.client_id, Bought(), runtime.now()
         )

@@ -48,7 +48,7 @@ async def handle(runtime: Runtime, request: TokenRequest) -> Mapping[str, object
         store.family_of(standing.grant), generation, refresh_tokens.limits(runtime), runtime.now()
     )
     if outcome not in ("rotate", "replay"):
-        # Before what is asked for is read: a scope or resource too much must not hide a reuse (RFC 9700 §4.14.2).
+        # Before the requested scope and resource are read: an error in them must not hide a reuse (RFC 9700 §4.14.2).
         await _settle(runtime, presented, request.has_left)
         outcome = "replay"  # a concurrent refresh has revived the family
     issued = await issuing.make(runtime, request, standing, scope=request.form.get("scope"))

@@ -13,7 +13,7 @@ MAX_NAME = 256  # characters of a parameter's name; the longest that a specifica
 MAX_VALUE = 65_536  # bytes of a parameter's value
 NAME_TOO_LONG = "The name of a parameter is too long."
 REPEATABLE = frozenset({"resource", "audience"})
-# RFC 7521 §4.1.1, §4.2.1: one that is not valid "for any reason" is refused so, hence also one that is no text or too long.
+# RFC 7521 §4.1.1, §4.2.1: these errors are for an assertion that is invalid "for any reason", also if it is no text or too long.
 ASSERTIONS = {"client_assertion": "invalid_client", "assertion": "invalid_grant"}
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,39}")

@@ -23,9 +23,9 @@ Scope = MutableMapping[str, Any]
 Application = Callable[
     [Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]
 ]
-# From the body of a request to status, header lines (see `field_lines`) and body of its answer.
+# Takes the body of a request; returns status, header lines (see `field_lines`) and body of the response.
 Respond = Callable[[bytes], Awaitable[tuple[int, bytes, bytes]]]
-# From the scope of requests, and a function that tells whether their client has left by now, to how they are answered.
+# Takes the scope of requests, and a function that tells whether their client has left; returns how they are answered.
 Prepare = Callable[[Scope, Callable[[], bool]], Respond | None]
 
 LOGGER: Final = logging.getLogger("watchword.http")

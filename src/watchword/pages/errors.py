@@ -35,7 +35,7 @@ def problem_of(error: OAuthError) -> str:
         return "unreadable"
     if error.field == "csrf":  # the person may well be allowed to: only the form is not this browser's
         return "form"
-    # So here: the session, or what proved it, ended while the request was served.
+    # The session, or the proof behind it, ended while the request was served.
     if error.field == "session":
         return "signed_out"
     return PROBLEMS.get(error.code, "general")

@@ -69,7 +69,7 @@ async def _form(
         "values": values,
         "errors": problems or {},
     }
-    # The authenticator is given the service's name for the account until one is typed, which the page then puts in its place.
+    # Until a user name is typed, the authenticator gets the service's name. The page then replaces it.
     name = values.get("username") or request.runtime.settings.service_name
     owner = enrolment.newcomer(request, link, name)
     return await enrolment.page(request, "setup", context, owner, link, status=400 if problems else 200)

@@ -68,7 +68,7 @@ async def submit(request: Request) -> Response:
         return _signed_out(request, asked, decided, [])
     everywhere = form.get("everywhere") == "yes"
     if everywhere and form.get("account") != session.user_id:
-        # Left open since somebody else was signed in: it is about that person's devices, while this browser is here either way.
+        # Left open since another person was signed in: "everywhere" means that person's devices.
         raise OAuthError(
             "access_denied", "This form was shown to somebody else: open the page again.", field="csrf"
         )

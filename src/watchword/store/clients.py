@@ -202,8 +202,8 @@ async def update_client(
         return before
     forgets = client.is_recognized and not before.is_recognized
     if kill or forgets:
-        # Whatever is being granted right now is committed first, and ended below; see `hold_client`. By consents, too: whoever does that
-        # has locked the client before them.
+        # Grants under way are committed first, and ended below; see `hold_client`. So are grants by consent, which lock the client
+        # before the consents.
         await tx.one("SELECT client_id FROM clients WHERE client_id = $1 FOR UPDATE", client.client_id)
     row = await tx.one(
         "UPDATE clients SET document = $1, name = $2, disabled_at = $3, updated_at = $4, version = version + 1 "
@@ -239,7 +239,9 @@ async def begin_after_ends(tx: Transaction, client_id: str, *, is_new: bool = Fa
     held already: whoever was just ending that is done, as it is not before the row is inserted."""
     ends = await ended.ended_before(tx, "client", client_id)
     await tx.run("UPDATE clients SET valid_from = $1 WHERE client_id = $2", ends, client_id)
-    if is_new:  # otherwise it may be as old as what had its identifier, and be given that one's status list
+    if (
+        is_new
+    ):  # otherwise it could be as old as a former client of this identifier, and get that one's status list
         later = "UPDATE clients SET created_at = $1 WHERE client_id = $2 AND created_at < $1"
         await tx.run(later, ends, client_id)
 

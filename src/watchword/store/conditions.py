@@ -94,7 +94,7 @@ class SentBefore(msgspec.Struct, frozen=True):
     """Nothing was done: the form that asks for it was sent before."""
 
 
-# The outcomes of what forms ask for that say that nothing was made, as for a name that is taken.
+# Outcomes that say that a form created nothing, for example because a name is taken.
 NOTHING_DONE = (False, "owner", "groups", "parent")
 
 

@@ -28,7 +28,7 @@ _REFILLED = (
     "buckets.level + CAST($3 AS DOUBLE PRECISION) * "
     "CASE WHEN $4 > buckets.updated_at THEN $4 - buckets.updated_at ELSE 0 END"
 )
-# Seconds by which a bucket may be ahead of whoever takes from it. One further ahead was written by a clock that has been corrected since:
+# Seconds by which a bucket may be ahead of the clock of its taker. One further ahead was written by a clock that has been corrected since:
 # it would regain nothing until that time comes, so it counts as full.
 AHEAD = 86_400
 _LEFT_BEHIND = f"buckets.updated_at - {AHEAD} > $4"

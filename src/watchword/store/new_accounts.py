@@ -66,8 +66,8 @@ async def create_by_link(
     Return "created", or what prevented it: the "link" is gone, the names are "taken", or the "way" in belongs to somebody already.
     """
     found = await peek_link(tx, link, purpose, user.created_at)
-    # Locks the inviter, before the link as whoever invites again: losing the right to invite comes either before this, and then there is
-    # no account, or after it.
+    # Locks the inviter before the link, the same order as for a repeated invitation. If the inviter loses the right to invite, that
+    # comes either before this, and then there is no account, or after it.
     if (inviter := inviter_of(found)) is not None and not await hold_user(tx, inviter):
         return "link"
     if not await hold_link(tx, link, purpose, user.created_at):

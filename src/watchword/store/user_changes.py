@@ -301,7 +301,7 @@ async def end_grants_of(
     withdrawn = await tx.run(
         "DELETE FROM consents WHERE user_id = $1 AND ($2 = '' OR client_id = $2)", user_id, client_id
     )
-    # What was being granted by the consent has held it: it was not there to be seen before.
+    # Again: a grant under way held the consent's row, and became visible only now.
     ended += await _end_live_grants(tx, user_id, client_id, reason=reason, actor=actor, now=now)
     if client_id and withdrawn:
         await tx.record("consent.withdrawn", actor=actor, target=client_id, at=now)

@@ -23,10 +23,10 @@ STALE = 86_400  # seconds after that for which they are used while the address c
 UNREAD = "The client's keys cannot be read."
 MAX_BYTES = 64 * 1024
 MAX_KEYS = 20  # all may have to be tried for an unauthenticated assertion without a `kid`
-# In all keys of a client: strangers register keys, and nested lists take twenty times the memory of their text.
+# In all keys of a client together: strangers register keys, and nested lists take twenty times the memory of their text.
 MAX_VALUES = 500
 MAX_KEPT = 1000
-# Of what was fetched: read, it may take twenty times as much, and strangers name the addresses.
+# Of fetched text: parsed, it may take twenty times as much, and strangers name the addresses.
 MAX_KEPT_BYTES = 4 * 1024 * 1024
 
 

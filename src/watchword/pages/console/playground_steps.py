@@ -20,7 +20,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 from watchword.store.sessions import Session
 
-# Of what is still good for something, a request shows the beginning alone.
+# Of a credential that still works, a request shows only the beginning.
 SECRET = frozenset({"code", "code_verifier", "refresh_token", "device_code", "token"})
 SHOWN = 12
 Pairs = tuple[tuple[str, str], ...]
@@ -82,7 +82,7 @@ async def act(asked: Asked) -> Exchange:
 
     async def answer() -> Mapping[str, object]:
         told = await _granted(asked, fields)
-        # Nobody agrees to such a token, and taking one is nothing that a client's own are recorded for.
+        # The only record of it: nobody consents to such a token, and tokens that a client gets for itself are not audited.
         await asked.runtime.database.write(
             tokens.record_taken,
             asked.client.client_id,

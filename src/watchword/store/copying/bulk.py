@@ -16,8 +16,8 @@ from watchword.store.database import StorageUnavailable, Transaction
 from watchword.store.schema import Table
 
 BATCH = 1000
-# The notes of what changes while a database is moved away (`capture`), and which move that is. The triggers that write them go with the tables
-# that they are on: notes that stayed behind would be those of a move that misses every further change.
+# What changed while a database is moved away (`capture`), and which move that is. The triggers that record changes are dropped with their
+# tables. If these two tables stayed behind, they would belong to a move that misses every further change.
 CHANGES = "moving_changes"
 IDENTITY = "moving_identity"
 OTHERS = (

@@ -3,6 +3,7 @@
 Owns the translation of the decoder's message into a sentence that names the field, in the characters that a description may have.
 """
 
+import difflib
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -39,19 +40,28 @@ def explain(error: Exception, wanted: type, given: object = None) -> Malformed:
     if path and what.startswith("Invalid enum value"):
         choices = ", ".join(_choices(_kind_of(wanted, path)))
         what = f"Expected one of {choices}" if choices else "Invalid enum value"
+    if unknown := _UNKNOWN.search(message):
+        what += _meant(unknown[1], _kind_of(wanted, path.rpartition(".")[0]))
     if "[...]" in path:
         path = validation_paths.named(path, given, message, partial(msgspec.convert, type=wanted))
     return Malformed(printable(f"{path}: {what}" if path else what), printable(field) or None)
 
 
+def _meant(unknown: str, kind: Any) -> str:
+    """Return a hint at the field of a type that an unknown one resembles."""
+    known = next(_structs(kind), None)
+    near = difflib.get_close_matches(unknown, known.__struct_fields__, n=1) if known else None
+    return f"; did you mean {near[0]}?" if near else ""
+
+
 def _kind_of(wanted: Any, path: str) -> Any:
     """Return the type of a member by its path, also through optional types, unions and lists."""
-    for name in _INDEX.sub("", path).split("."):
+    for name in filter(None, _INDEX.sub("", path).split(".")):
         wanted = get_type_hints(next(_structs(wanted), object)).get(name)
     return wanted
 
 
-def _structs(kind: Any) -> Iterator[type]:
+def _structs(kind: Any) -> Iterator[type[msgspec.Struct]]:
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
         yield kind
     for part in get_args(kind):

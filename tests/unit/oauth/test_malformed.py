@@ -53,6 +53,12 @@ class Wanted(msgspec.Struct, forbid_unknown_fields=True):
         ({"level": 0}, "level", "level: Expected int >= 1"),
         ({"level": "SENT"}, "level", "level: Expected int, got str"),
         ({"other": 1}, "other", "other: Object contains unknown field other"),
+        ({"levels": 1}, "levels", "levels: Object contains unknown field levels; did you mean level?"),
+        (
+            {"listed": [{"kinds": 1}]},
+            "listed",
+            "listed[0].kinds: Object contains unknown field kinds; did you mean kind?",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -3,7 +3,6 @@
 A section that the file does not have is left as it is, and a run that was interrupted is finished by the next.
 """
 
-import difflib
 from collections import Counter
 from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, TypeVar
@@ -19,6 +18,8 @@ from watchword.oauth import malformed
 from watchword.oauth.errors import OAuthError
 
 T = TypeVar("T")
+
+NO_SECRETS = "client_secret: the server generates secrets, they are not part of a description"
 
 SECTIONS: dict[str, tuple[type[msgspec.Struct], str]] = {
     "clients": (ClientState, "client_id"),
@@ -60,18 +61,9 @@ def _entries(section: str, given: object) -> tuple[Any, ...]:
             wrong = malformed.explain(error, kind, entry)
             name = entry.get(key) if isinstance(entry, dict) else None
             where = f"{section}, entry {number}" + (f" ({name})" if name else "")
-            raise _wrong(f"{where}: {wrong.description}{_hint(wrong.field, kind)}", wrong.field) from None
+            said = NO_SECRETS if wrong.field == "client_secret" else wrong.description
+            raise _wrong(f"{where}: {said}", wrong.field) from None
     return tuple(entries)
-
-
-def _hint(field: str | None, kind: type[msgspec.Struct]) -> str:
-    """Return a hint for an unknown field."""
-    if field is None or field in kind.__struct_fields__:
-        return ""
-    if field == "client_secret":
-        return "; the server generates secrets, they are not part of a description"
-    meant = difflib.get_close_matches(field, kind.__struct_fields__, n=1)
-    return f"; did you mean {meant[0]}?" if meant else ""
 
 
 def _wrong(description: str, field: str | None) -> OAuthError:

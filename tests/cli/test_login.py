@@ -23,7 +23,7 @@ from watchword.client.callback import Callback
 from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer
 from watchword.client.sign_in import Wanted, by_browser, by_device
-from watchword.jose import jwk
+from watchword.jose import jwk, jwt
 
 ROOT = Path(__file__).resolve().parents[2]
 GRANTS = ["authorization_code", "refresh_token", "device_code"]
@@ -375,6 +375,18 @@ def test_the_request_is_as_rfc_8252_wants_it(live: Live) -> None:
     assert len(query["state"]) > 40
     assert query["scope"] == "orders:read offline_access"
     assert query["resource"] == "https://api.example.com"
+
+
+def test_who_names_no_scope_gets_what_the_server_gives_by_default(
+    live: Live, run: Run, tmp_path: Path
+) -> None:
+    live.user("ada")
+    done = run("login", live.issuer, "--client-id", program(live), "--file-store")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for _ in range(2):
+        token = run("token", "print").stdout.strip()
+        assert jwt.peek(token)["scope"] == "orders:read offline_access"
+        age(tmp_path, in_file=True)
 
 
 def test_a_file_of_secrets_is_not_followed_elsewhere(tmp_path: Path) -> None:

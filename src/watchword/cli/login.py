@@ -34,7 +34,9 @@ def login(
     client_id: Annotated[
         str, typer.Option(envvar="WATCHWORD_CLIENT_ID", help="A public client registered there.")
     ],
-    scope: Annotated[str, typer.Option(help="Scopes, separated by spaces.")] = "",
+    scope: Annotated[
+        str, typer.Option(help="Scopes, separated by spaces (default: what the server gives this client).")
+    ] = "",
     resource: Annotated[str, typer.Option(help="The API that the tokens are for.")] = "",
     device: Annotated[bool, typer.Option("--device", help="Sign in on another device.")] = False,
     dpop: Annotated[

@@ -37,10 +37,15 @@ class Wanted:
 
 
 def full_scope(server: AuthorizationServer, scope: str) -> str:
-    """Return the scopes to ask for, with `offline_access` where the server supports it: otherwise there would be no refresh token."""
+    """Return the scopes to ask for, with `offline_access` where the server supports it: otherwise there would be no refresh token.
+
+    Who names no scope asks for none, and gets the client's default (RFC 6749 §3.3): with `offline_access` alone it would be that alone.
+    """
+    if not scope:
+        return ""
     supported = server.metadata().get("scopes_supported")
     offered = isinstance(supported, list) and OFFLINE in supported
-    return scope if OFFLINE in scope.split() or not offered else f"{scope} {OFFLINE}".strip()
+    return scope if OFFLINE in scope.split() or not offered else f"{scope} {OFFLINE}"
 
 
 def has_browser() -> bool:

@@ -121,6 +121,14 @@ NO_ACTOR = {"actor": None, "request": structs.replace(REQUEST, actor_token_type=
             id="TK-13 by an actor token of others",
         ),
         pytest.param(
+            {
+                "actor": structs.replace(ACTOR, client_id="other"),
+                "policy": structs.replace(POLICY, may_impersonate=True),
+            },
+            "invalid_request",
+            id="TK-13 by an actor token of others, for a client that may impersonate",
+        ),
+        pytest.param(
             {"actor": structs.replace(ACTOR, client_id="other", audience=(API,))},
             "invalid_request",
             id="TK-13 by the token of another caller as actor",

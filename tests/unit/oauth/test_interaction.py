@@ -147,6 +147,11 @@ def asks(name: str, *values: str, essential: bool = False) -> ClaimsRequest:
         pytest.param({"acr_values": ("password", "mfa")}, "answer", id="one of the acr values is there"),
         pytest.param({"acr_values": ("gold",)}, "answer", id="AZ-57 a voluntary acr that nobody has"),
         pytest.param(
+            {"acr_values": ("gold",), "claims": asks("acr", essential=True)},
+            "answer",
+            id="AZ-57 and which one it is must be told",
+        ),
+        pytest.param(
             {"acr_values": ("mfa",), "prompt": ("none",)}, "answer", id="AZ-57 voluntary and silent"
         ),
         pytest.param(

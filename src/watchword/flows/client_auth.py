@@ -16,7 +16,7 @@ from watchword.credentials.zkproof import ZeroError
 from watchword.flows import identities
 from watchword.flows.clients import client_documents, client_keys
 from watchword.flows.runtime import Runtime
-from watchword.jose import jws
+from watchword.jose import jws, jwt
 from watchword.oauth import assertion, dpop, mtls, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
@@ -261,7 +261,7 @@ async def _check_assertion(runtime: Runtime, client: Client, presented: Presente
         now=now,
     )
     used = hashlib.sha256(f"client assertion\n{client.client_id}\n{checked.jti}".encode()).digest()
-    until = checked.expires_at + 60
+    until = checked.expires_at + jwt.AHEAD  # by the clock of another node it is valid for so much longer
     if not await runtime.database.write(tokens.use_identifier, used, until, checked.earliest):
         # RFC 7523 §3 (7)
         raise refused("the assertion was used before, or may have been before a restore", basic=False)

@@ -19,6 +19,9 @@ from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 
 
+REMEMBERED = 600  # seconds from a proof's `iat`: longer than any node accepts it, by whatever clock
+
+
 async def prove(runtime: Runtime, client: Client, credentials: Credentials, path: str) -> Binding:
     """Check the proofs that came with a token request and return the thumbprints that they prove; raise as `check`."""
     if credentials.dpop is None and credentials.certificate is None:
@@ -68,7 +71,7 @@ async def check(
     used = hashlib.sha256(f"dpop\n{checked.jkt}\n{checked.jti}".encode()).digest()
     earliest = checked.iat - dpop.LEEWAY
     # RFC 9449 §11.1
-    if not await runtime.database.write(tokens.use_identifier, used, checked.iat + 600, earliest):
+    if not await runtime.database.write(tokens.use_identifier, used, checked.iat + REMEMBERED, earliest):
         raise OAuthError("invalid_dpop_proof", "The DPoP proof was used before.")
     return checked
 

@@ -79,7 +79,7 @@ def test_what_is_possible_and_probably_not_meant_is_told(tmp_path: Path) -> None
     assert told["web"][0] in said.replace("\n", " ")
     assert told["deploy"][0] in said
     options = ["--issuer", "https://b.example", "--scope", "b", "--subject", "b:{r}", "--claim", "r=b/*"]
-    named = ["--client", "billing", "--client", "bling"]
+    named = ["--client", "billing", "--client", "bling", "--audience", "https://auth.example.com"]
     made = run_cli(tmp_path, "trust", "create", "b", *options, *named, "--json")
     assert made.returncode == 0
     assert made.stderr.strip() == "the rule names a client that is not there: bling"

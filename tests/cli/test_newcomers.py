@@ -89,11 +89,12 @@ def test_what_was_not_meant_is_refused_with_the_remedy_and_makes_nothing(
 
 
 def test_what_is_made_for_an_address_that_nobody_has_named_says_so(tmp_path: Path) -> None:
-    token, named = ["token", "create", "ci", "--owner", "builds", "--scope", "a"], "https://auth.example.com"
-    for command in (token, ["user", "invite", "a@b.example"]):
+    token, named = ["token", "create", "ci", "--owner", "builds", "--scope", "a"], "https://ci.example.com"
+    rule = ["trust", "create", "ci", "--issuer", named, "--scope", "a", "--subject", "i:ci", "--claim", "a=b"]
+    for command in (token, ["user", "invite", "a@b.example"], rule):
         told = run_cli(tmp_path, *command).stderr
         assert "no issuer is set: this is for http://localhost:8000" in told
-        known = run_cli(tmp_path, *command, variables={"WATCHWORD_ISSUER": named})
+        known = run_cli(tmp_path, *command, variables={"WATCHWORD_ISSUER": "https://auth.example.com"})
         assert "no issuer" not in known.stderr
     assert "no issuer" not in run_cli(tmp_path, *token, "--resource", named).stderr
 

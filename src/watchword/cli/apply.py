@@ -86,6 +86,8 @@ def apply(
             session.out.print(f"secret in {made[-1]}", markup=False)
 
     async def work(runtime: Runtime) -> Plan:
+        if any(rule.audience is None for rule in wanted.trust or ()):
+            await session.tell_assumed_issuer(runtime, config)
         kept = partial(keep, folder) if folder is not None else None
         planned = await state.plan(runtime, wanted, prune=prune, keep=kept, actor=ACTOR)
         if not as_json:

@@ -106,7 +106,7 @@ def create(
         **_jwks(jwks),
     }
 
-    work = partial(_create, given)
+    work = partial(_create, given, config)
     rule, unknown = session.run(work, database=database, config=config, as_json=as_json, makes=True)
     warnings = [trust_rules.UNKNOWN.format(one) for one in unknown]
     _print(rule, as_json, warnings)
@@ -114,7 +114,9 @@ def create(
         session.err.print(warning, style="yellow", markup=False)
 
 
-async def _create(given: dict[str, object], runtime: Runtime) -> tuple[Rule, list[str]]:
+async def _create(given: dict[str, object], config: str | None, runtime: Runtime) -> tuple[Rule, list[str]]:
+    if given["audience"] is None:
+        await session.tell_assumed_issuer(runtime, config)
     made = await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
     return made, await trust_rules.unknown_clients(runtime, made)
 

@@ -40,7 +40,7 @@ def check_key(field: str, given: object) -> None:
     """Raise ValueError for what is no private key as `watchword.jose.jwk` reads one."""
     if not isinstance(given, Key):
         raise ValueError(
-            f"{field}: such as watchword.jose.jwk.parse(…) makes of a JWK, not something of {type(given)}"
+            f"{field}: such as watchword.jose.jwk.parse(…) makes of a JWK, or parse_pem(…) of PEM, not something of {type(given)}"
         )
     if given.private is None:
         raise ValueError(f"{field}: this one is public, and cannot sign: give the private key")

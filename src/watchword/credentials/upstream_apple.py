@@ -4,14 +4,11 @@ Owns Apple's issuer and scopes; the client secret, a JWT that we sign with a key
 in the form of the first answer only: it is shown, and proves nothing. All else is as for every provider.
 """
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 from msgspec import structs
 
 from watchword.credentials.upstream import Identity, UpstreamRefused, read_json, shown_name
-from watchword.jose import jwk, jwt
-from watchword.jose.jwk import Key, b64encode
+from watchword.jose import JoseError, jwk, jwt
+from watchword.jose.jwk import Key
 
 ISSUER = "https://appleid.apple.com"
 SCOPES = ("openid", "name", "email")
@@ -21,16 +18,12 @@ SECRET_LIFETIME = 300  # seconds; Apple takes up to half a year
 def read_key(pem: bytes, key_id: str) -> Key:
     """Return the private key in a file from Apple (PKCS #8, P-256); raise ValueError."""
     try:
-        private = serialization.load_pem_private_key(pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+        key = jwk.parse_pem(pem, kid=key_id)
+    except JoseError:
         raise ValueError("not a private key in PEM without a passphrase") from None
-    if not isinstance(private, ec.EllipticCurvePrivateKey) or not isinstance(private.curve, ec.SECP256R1):
+    if key.alg != "ES256":
         raise ValueError("not a key for ES256")
-    numbers = private.private_numbers()
-    point = numbers.public_numbers
-    members = {"x": point.x, "y": point.y, "d": numbers.private_value}
-    texts = {name: b64encode(number.to_bytes(32)) for name, number in members.items()}
-    return jwk.parse({"kty": "EC", "crv": "P-256", "kid": key_id, **texts})
+    return key
 
 
 def client_secret(key: Key, *, team_id: str, client_id: str, audience: str, now: int) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec.structs import replace
 
 from watchword.jose import weak_keys
@@ -153,6 +154,23 @@ def parse_public(document: Mapping[str, object], alg: str | None = None) -> Key:
     Checking the private numbers of the largest RSA keys takes a quarter of a minute.
     """
     return parse({name: value for name, value in document.items() if name != "d"}, alg)
+
+
+def parse_pem(pem: str | bytes, alg: str | None = None, *, kid: str | None = None) -> Key:
+    """Read a private key from PEM without a passphrase, under the rules of `parse`; `kid` is how others name it. Raise JoseError."""
+    try:
+        private = load_pem_private_key(pem.encode() if isinstance(pem, str) else pem, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise JoseError("key") from None
+    curve = private.curve.name if isinstance(private, ec.EllipticCurvePrivateKey) else None
+    if not isinstance(private, PrivateKey) or curve not in (
+        None,
+        *(one.name for one, _, _ in CURVES.values()),
+    ):
+        raise JoseError("key type")
+    document = private_document(_make(private.public_key(), private, "", kid))
+    del document["alg"]
+    return parse(document, alg, is_own=True)  # its numbers were just checked
 
 
 def _is_for_signatures(document: Mapping[str, object]) -> bool:

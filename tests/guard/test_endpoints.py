@@ -254,3 +254,26 @@ def test_ninjas_own_test_client_meets_the_guard_that_callers_meet(auth: Auth) ->
     assert client.get("/orders", headers=token.headers).status_code == 200
     assert client.get("/orders", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     assert client.get("/orders").status_code == 401
+
+
+def test_a_whole_application_is_no_endpoint_and_its_guard_says_what_to_guard() -> None:
+    from aiohttp import web
+    from fastapi import FastAPI
+    from flask import Flask
+    from starlette.applications import Starlette
+    from starlette.routing import Router
+
+    from watchword.guard.aiohttp import Guard as AiohttpGuard
+    from watchword.guard.flask import Guard as FlaskGuard
+    from watchword.guard.starlette import Guard as StarletteGuard
+
+    made: tuple[tuple[Any, Any, str], ...] = (
+        (FlaskGuard, Flask("orders"), "under @app.before_request"),
+        (StarletteGuard, Starlette(), "in GuardMiddleware"),
+        (StarletteGuard, FastAPI(), "in GuardMiddleware"),
+        (StarletteGuard, Router(), "in GuardMiddleware"),
+        (AiohttpGuard, web.Application(), "@web.middleware"),
+    )
+    for guard, app, words in made:
+        with pytest.raises(TypeError, match=f"{type(app).__name__} is a whole application: .*{words}"):
+            guard("https://auth.example.com").require("orders:read")(app)

@@ -11,7 +11,7 @@ from watchword.extras import needing
 from watchword.guard import order, resource
 from watchword.guard.guard import Guard as BaseGuard
 from watchword.guard.guard import Presented
-from watchword.guard.misuse import check_view
+from watchword.guard.misuse import check_no_application, check_view
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -64,6 +64,11 @@ class Guard(BaseGuard):
         check = self.authenticate_optional if optional else self.authenticate
 
         def guard(handler: H) -> H:
+            check_no_application(
+                handler,
+                (web.Application,),
+                "guard one of its middlewares (@web.middleware)",
+            )
             check_view(handler)
             _check_order(handler, sys._getframe(1))
 

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary, WeakValueDictionary
 from watchword.extras import needing
 from watchword.guard import resource, wsgi
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.misuse import check_function
+from watchword.guard.misuse import check_function, check_no_application
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
@@ -60,6 +60,7 @@ class Guard(BaseGuard):
             return guarded
 
         def guard(view: V) -> V:
+            check_no_application(view, (Flask,), "guard an empty function under @app.before_request")
             check_function(view, "by `decorators = [guard.require(…)]` the views of")
             guarded = around(view)
             made_of: View | None = view

@@ -88,6 +88,12 @@ def check_view(view: object) -> None:
         raise TypeError(f"put @guard.require below what registers the view: above, it was given {view!r}")
 
 
+def check_no_application(view: object, kinds: tuple[type, ...], instead: str) -> None:
+    """Raise TypeError for an application, which can be called as well: what is registered in it would stay unguarded."""
+    if isinstance(view, kinds):
+        raise TypeError(f"{type(view).__name__} is a whole application: {instead}")
+
+
 def check_function(view: object, instead: str) -> None:
     """Raise TypeError for a class as well: the framework does not call the class; `instead` says what to guard."""
     check_view(view)

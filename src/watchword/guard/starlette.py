@@ -10,12 +10,13 @@ from typing import Any, ParamSpec, Protocol, TypeVar, overload
 from watchword.extras import needing
 from watchword.guard import asgi, order, resource
 from watchword.guard.guard import Guard as BaseGuard
-from watchword.guard.misuse import check_function
+from watchword.guard.misuse import check_function, check_no_application
 from watchword.guard.policy import Policy, Refused, demanded
 from watchword.guard.principal import Principal
 from watchword.guard.resource import Metadata
 
 with needing("starlette", "starlette"):
+    from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
     from starlette.requests import Request
     from starlette.responses import JSONResponse, Response
@@ -56,6 +57,11 @@ class Guard(BaseGuard):
 
     def _decorator(self, wanted: Policy, *, optional: bool = False) -> Decorator:
         def guard(endpoint: Endpoint, /) -> Endpoint:
+            check_no_application(
+                endpoint,
+                (Starlette, Router),
+                "wrap it in GuardMiddleware of watchword.guard.asgi",
+            )
             check_function(endpoint, "the methods of")
             _check_order(endpoint, sys._getframe(1))
 

@@ -192,7 +192,9 @@ def test_the_bar_leads_to_the_same_places_on_a_narrow_page(browser: Browser) -> 
             page.set_viewport_size({"width": width, "height": height})
             leads[view] = page.get_by_role("banner").get_by_role("link").all_text_contents()
             # The service's name is shown whole or not at all.
-            wide, room = page.locator(".topbar .brand-name").evaluate("it => [it.scrollWidth, it.clientWidth]")
+            wide, room = page.locator(".topbar .brand-name").evaluate(
+                "it => [it.scrollWidth, it.clientWidth]"
+            )
             assert room <= 1 or wide <= room, (name, view)
         assert len(leads["desktop"]) == 3
         assert leads["narrow"] == leads["phone"] == leads["desktop"]

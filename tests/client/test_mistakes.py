@@ -26,6 +26,7 @@ from watchword.client import (
 )
 from watchword.client.requests_auth import RequestsAuth
 from watchword.jose import jwk
+from watchword.zero.client import ZeroProof
 
 KEY = jwk.generate("ES256")
 WHERE = "https://api.example.com"
@@ -108,6 +109,11 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "a key as text": (lambda: PrivateKey("orders-sync", cast(Any, "hunter2")), "key: such as watchword.jose.jwk.parse"),
     "a public key": (lambda: PrivateKey("orders-sync", jwk.parse(jwk.public_document(KEY))), "key: this one is public"),
     "a key as text for an API token": (lambda: ApiToken("wwa_hunter2", WHERE, cast(Any, "hunter2")), "key: such as"),
+    "an identity without a key for its tokens": (lambda: source(client=ZeroProof("orders-sync", agent="hunter2")), "dpop: True"),
+    "an identity in two places": (lambda: ZeroProof("orders-sync", "a.zero", passphrase="hunter2", agent="a.sock"), "or the socket"),
+    "an identity nowhere": (lambda: ZeroProof("orders-sync"), "or the socket of an agent"),
+    "a secret without what opens it": (lambda: ZeroProof("orders-sync", "a.zero"), "passphrase: opens the file"),
+    "one of several identities in a file": (lambda: ZeroProof("orders-sync", "a.zero", passphrase="hunter2", identity="b"), "identity: names one"),
     "an exchange's audience as a parameter": (lambda: TokenExchange(str, parameters={"audience": "a"}), "audience has a place"),
 }  # fmt: skip
 

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import time
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,8 +26,8 @@ from watchword.jose import JoseError, jwk
 from watchword.jose.jwk import Key
 from watchword.oauth.errors import OAuthError
 from watchword.store.identities import RegisteredIdentity
-from watchword.zero import agent as agents
 from watchword.zero import files
+from watchword.zero.client import CLIENT_ASSERTION_TYPE, Holder
 from watchword.zero.commands import zero_app
 from watchword.zero.identity import identity_id as identity_id_of
 from watchword.zero.options import (
@@ -58,25 +56,7 @@ from watchword.zero.terminal import exits, one_holder, passphrase, secret_path, 
 app: typer.Typer = zero_app
 
 GRANT_TYPE = "urn:watchword:params:oauth:grant-type:zero-proof"
-CLIENT_ASSERTION_TYPE = "urn:watchword:params:oauth:client-assertion-type:zero-proof"
 TIMEOUT = 15.0
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The prover: an opened secret, or an agent that holds one."""
-
-    secret: Secret | None
-    agent: str | None
-    identity_id: str | None
-    derive_for: str | None
-
-    def prove(self, challenge: Challenge, channel: bytes) -> Proof:
-        """Answer a challenge over a channel."""
-        order = agents.Order(challenge, channel, (), self.derive_for)
-        if self.secret is not None:
-            return agents.fulfil(self.secret, order, int(time.time()), os.urandom(32))
-        return agents.ask_proof(self.agent or "", order, self.identity_id)
 
 
 Server = Annotated[str, typer.Argument(help="The server's address, such as https://auth.example.com.")]
@@ -215,7 +195,7 @@ def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:
     challenge = from_json(given, Challenge)
     if challenge.verifier != str(http.base_url).rstrip("/") or challenge.purpose != purpose:
         raise ZeroError("verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}")
-    return holder.prove(challenge, dpop_channel(key.thumbprint))
+    return holder.prove(challenge, dpop_channel(key.thumbprint), int(time.time()))
 
 
 def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any) -> httpx.Response:

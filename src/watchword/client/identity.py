@@ -2,6 +2,7 @@
 
 import base64
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 from urllib.parse import quote_plus
@@ -15,15 +16,29 @@ ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ASSERTION_LIFETIME = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The request that a client is to authenticate.
+
+    `issuer` is the server's, `now` the time there in Unix seconds, `jkt` the RFC 7638 thumbprint of the key that the token will be bound
+    to, if it will be. `challenge` gets a challenge of the server for a purpose, for a proof that answers one.
+    """
+
+    issuer: str
+    now: int
+    jkt: str | None
+    challenge: Callable[[str], object]
+
+
 class Identity(Protocol):
-    """A client and its proof; a value."""
+    """A client and its proof."""
 
     @property
     def client_id(self) -> str:
         """The client's identifier."""
 
-    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
-        """Add the proof to a request."""
+    def prove(self, form: dict[str, str], headers: dict[str, str], asked: Asked) -> None:
+        """Add the proof to a request; raise ValueError where there can be none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class ClientSecret:
         if self.method not in ("basic", "post"):
             raise ValueError(f'method: "basic" or "post", not {self.method!r}')
 
-    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+    def prove(self, form: dict[str, str], headers: dict[str, str], asked: Asked) -> None:
         """Add the secret."""
         if self.method == "post":
             form |= {"client_id": self.client_id, "client_secret": self.secret}
@@ -61,15 +76,15 @@ class PrivateKey:
         """Raise ValueError for what cannot sign."""
         check_key("key", self.key)
 
-    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+    def prove(self, form: dict[str, str], headers: dict[str, str], asked: Asked) -> None:
         """Add a fresh assertion for this issuer alone."""
         claims: dict[str, object] = {
             "iss": self.client_id,
             "sub": self.client_id,
-            "aud": issuer,
+            "aud": asked.issuer,
             "jti": os.urandom(16).hex(),
-            "iat": now,
-            "exp": now + ASSERTION_LIFETIME,
+            "iat": asked.now,
+            "exp": asked.now + ASSERTION_LIFETIME,
         }
         form |= {
             "client_id": self.client_id,
@@ -84,6 +99,6 @@ class PublicClient:
 
     client_id: str
 
-    def prove(self, form: dict[str, str], headers: dict[str, str], *, issuer: str, now: int) -> None:
+    def prove(self, form: dict[str, str], headers: dict[str, str], asked: Asked) -> None:
         """Name the client."""
         form["client_id"] = self.client_id

@@ -15,7 +15,7 @@ from watchword import __version__
 from watchword.client.addresses import origin_of
 from watchword.client.deadline import FRESH, Deadline
 from watchword.client.errors import AnswerLost, Refused, Unreachable, WrongAddress
-from watchword.client.identity import Identity
+from watchword.client.identity import Asked, Identity
 from watchword.client.proofs import Clocks, Prover
 from watchword.http_clients import ACCEPTED, is_readable, unusable_environment_as
 from watchword.jose.strict_json import StrictJSONError, loads
@@ -110,10 +110,10 @@ class AuthorizationServer:
         for last in (False, True):
             headers: dict[str, str] = {}
             sent = dict(form)
-            identity.prove(sent, headers, issuer=self.issuer, now=self._clocks.at(origin))
+            self._authenticate(identity, sent, headers, self._clocks.at(origin), prover)
             if prover is not None:
                 headers["dpop"] = prover.proof("POST", address)
-            status, answered, document = self._send("POST", address, sent, headers)
+            status, answered, document = self._send("POST", address, headers, data=sent)
             fresh_nonce = prover is not None and prover.heard(origin, answered)
             fresh_clock = self._clocks.heard(origin, answered)
             if status in (200, 201):  # RFC 9126 §2.2: a pushed request is created
@@ -127,13 +127,35 @@ class AuthorizationServer:
                 raise _refusal(status, answered, document)
         raise AssertionError("unreachable")
 
+    def _authenticate(
+        self,
+        identity: Identity,
+        form: dict[str, str],
+        headers: dict[str, str],
+        now: int,
+        prover: Prover | None,
+    ) -> None:
+        asked = Asked(self.issuer, now, prover.key.thumbprint if prover else None, self._challenge)
+        try:
+            identity.prove(form, headers, asked)
+        except ValueError as error:
+            raise Unreachable(f"the client cannot prove who it is: {error}") from None
+
+    def _challenge(self, purpose: str) -> Document:
+        """Get a challenge for a zero-knowledge proof (docs/zero.md §12)."""
+        address = f"{self.issuer}/zero/challenge"
+        status, answered, document = self._send("POST", address, json={"purpose": purpose})
+        if status != 200 or document is None:
+            raise _refusal(status, answered, document)
+        return document
+
     def _send(
-        self, method: str, address: str, form: Form | None = None, headers: Mapping[str, str] | None = None
+        self, method: str, address: str, headers: Mapping[str, str] | None = None, **content: Any
     ) -> tuple[int, Mapping[str, str], Document | None]:
         end, deadline = self._clocks() + PATIENCE, Deadline(PATIENCE)
         # A client that the program supplied may follow redirects, send credentials of its own, or ask for what is not read here.
         asked = {**ACCEPTED, **(headers or {})}
-        sent: dict[str, Any] = {"data": form, "headers": asked, "auth": None, "follow_redirects": False}
+        sent: dict[str, Any] = {"headers": asked, "auth": None, "follow_redirects": False, **content}
         try:
             with deadline, self._http().stream(method, address, **sent, **deadline.sent) as answer:
                 if not is_readable(answer.headers):

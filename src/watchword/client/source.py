@@ -52,7 +52,8 @@ class TokenSource:
     """Fetches and renews a client's tokens for one API.
 
     - `issuer`: the authorization server's issuer identifier.
-    - `client`: who the client is and how it authenticates (`ClientSecret`, `PrivateKey`, `PublicClient`).
+    - `client`: who the client is and how it authenticates (`ClientSecret`, `PrivateKey`, `PublicClient`, or `ZeroProof` from
+      `watchword.zero.client`).
     - `grant`: how it obtains tokens (`ClientCredentials`, `RefreshToken`, `TokenExchange`).
     - `api`: the API's address, the only origin that tokens are sent to.
     - `dpop`: bind tokens to a key, which the store keeps.
@@ -80,6 +81,8 @@ class TokenSource:
             check_part("store", store, "lock", 'FileStore("tokens.json")')
         if not isinstance(dpop, bool):
             raise ValueError(f"dpop is True or False, not {dpop!r}")
+        if getattr(client, "needs_dpop", False) and not dpop:
+            raise ValueError("dpop: True, since the client's proof is bound to a key")
         if isinstance(http, httpx.AsyncClient):
             raise ValueError("http: give a synchronous httpx.Client, not an AsyncClient")
         self._clocks = Clocks(clock)

@@ -22,6 +22,11 @@ app = typer.Typer(
     help="Trust the assertions of outside issuers, such as CI systems (RFC 7523).", no_args_is_help=True
 )
 
+Claims = Annotated[
+    list[str] | None,
+    typer.Option(help="name=pattern that a claim must match; * is any text but /, ** any; repeatable."),
+]
+Resources = Annotated[list[str] | None, typer.Option(help="An API that the tokens may be for; repeatable.")]
 Domains = Annotated[
     list[str] | None,
     typer.Option(help="Domain of the addresses by which people are matched to accounts; repeatable."),
@@ -56,19 +61,14 @@ def create(
     scope: Annotated[
         str, typer.Option(callback=session.scopes, help="Scopes that may be granted, separated by spaces.")
     ],
-    claim: Annotated[
-        list[str] | None,
-        typer.Option(help="name=pattern that a claim must match; * is any text but /, ** any; repeatable."),
-    ] = None,
+    claim: Claims = None,
     subject: Annotated[
         str | None, typer.Option(help="Subject of the tokens, such as ci:{repository}.")
     ] = None,
     audience: Annotated[
         str | None, typer.Option(help="The `aud` of the assertions (default: this issuer).")
     ] = None,
-    resource: Annotated[
-        list[str] | None, typer.Option(help="An API that the tokens may be for; repeatable.")
-    ] = None,
+    resource: Resources = None,
     client: Annotated[
         list[str] | None, typer.Option(help="A client that may use the rule; repeatable (default: any).")
     ] = None,

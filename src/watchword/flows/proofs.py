@@ -18,7 +18,6 @@ from watchword.oauth.dpop import DPoPProof
 from watchword.oauth.errors import OAuthError
 from watchword.store import tokens
 
-
 REMEMBERED = 600  # seconds from a proof's `iat`: longer than any node accepts it, by whatever clock
 
 

@@ -190,6 +190,7 @@ LOOPBACK_CASES = [
     ("http://127.0.0.1/cb", "http://127.0.0.1:51004/cb\n", False, "a trailing line feed"),
     ("http://127.0.0.1/cb", "http://127.0.0.1:٣/cb", False, "a port in other digits"),
     ("https://127.0.0.1/cb", "https://127.0.0.1:51004/cb", False, "a port where https was registered"),
+    ("https://127.0.0.1/cb", "http://127.0.0.1:51004/cb", False, "http where https was registered"),
 ]
 
 

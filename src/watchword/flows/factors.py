@@ -139,7 +139,7 @@ async def check_totp(runtime: Runtime, user_id: str, code: str) -> Checked:
     found = await runtime.database.read(store.find_totp, user_id)
     if found is None:
         raise FactorRefused("code_wrong")
-    key = runtime.root.open_row(KEY_PURPOSE, user_id, found.sealed_key)
+    key = runtime.root.open_kept(KEY_PURPOSE, user_id, found.sealed_key)
     now = runtime.now()
     step = totp.verify(key, code, now=now)
     if step is None:

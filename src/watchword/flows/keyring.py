@@ -65,7 +65,7 @@ class Keyring:
         if sealed is None:
             fresh = self._root.seal(SECRET_PURPOSE, name, os.urandom(SECRET_BYTES))
             sealed = await self._database.write(store.keep_secret, name, fresh, int(self._clock()))
-        return self._root.open_row(SECRET_PURPOSE, name, sealed)
+        return self._root.open_kept(SECRET_PURPOSE, name, sealed)
 
     def secret(self, name: str) -> bytes:
         """Return one of the server's own secrets."""
@@ -112,7 +112,7 @@ class Keyring:
 
     def _unseal(self, stored: StoredKey) -> Key:
         try:
-            document = json.loads(self._root.open_row(SIGNING, stored.kid, stored.sealed_private))
+            document = json.loads(self._root.open_kept(SIGNING, stored.kid, stored.sealed_private))
             return jwk.parse({**document, "kid": stored.kid}, stored.algorithm, is_own=True)
         except JoseError as error:
             raise StorageUnavailable(UNREADABLE.format("a signing key was kept")) from error

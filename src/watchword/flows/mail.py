@@ -84,7 +84,7 @@ def seal(runtime: Runtime, mail_id: str, message: Message) -> bytes:
 
 def read(runtime: Runtime, outgoing: Outgoing) -> Message:
     """Open a mail of the outbox; raise StorageUnavailable for a damaged one."""
-    return _decode(runtime.root.open_row(PURPOSE, outgoing.id, outgoing.sealed))
+    return _decode(runtime.root.open_kept(PURPOSE, outgoing.id, outgoing.sealed))
 
 
 def notice(

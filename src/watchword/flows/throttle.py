@@ -101,7 +101,7 @@ def _account_bucket(account: str, source: Source, *, known: bool) -> Bucket:
 
 
 async def refused(runtime: Runtime, source: Source, user_id: str | None) -> None:
-    """Record a failed proof: in the deployment's bucket, and in the audit trail when it concerns an account."""
+    """Record a password that was not accepted: in the deployment's bucket, and in the audit trail when it concerns an account."""
     count("sign_ins", "password", "refused")
     log.info("sign_in.refused", user=user_id, address=source.address)
     await runtime.database.write(attempts.note_refused, OVERALL, user_id, source.address, now=runtime.clock())

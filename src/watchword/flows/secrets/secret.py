@@ -54,7 +54,7 @@ class Secret:
         except (InvalidTag, ValueError):
             raise NotSealed("not sealed by this key") from None
 
-    def open_row(self, purpose: str, context: str, sealed: bytes) -> bytes:
+    def open_kept(self, purpose: str, context: str, sealed: bytes) -> bytes:
         """Decrypt what a row keeps under the root secret; raise StorageUnavailable for a damaged one."""
         try:
             return self.open(purpose, context, sealed)

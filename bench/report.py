@@ -27,11 +27,11 @@ METHOD = """## What was measured
 
 **Servers**
 
-| Server                                             | Set-up |
-|----------------------------------------------------|--------|
-| Watchword                                          | `watchword serve` as installed. Durable: SQLite with WAL and `synchronous=FULL`; concurrent writes share one fsync, and the response leaves after it. Security headers, audit, counters and all checks are on. |
-| Watchword on PostgreSQL                            | The database is on the same machine, with `fsync` on. Its own CPU time is not counted; the goal is for the Watchword process. |
-| npm `oidc-provider` (Node.js)                      | One process, the same kind of clients, `client_secret_basic` over loopback HTTP. Measured with ES256 JWTs, with opaque tokens in memory (lost at a restart; kept in maps, because its own adapter keeps only the last thousand), and with opaque tokens in SQLite, durable before the response. |
+| Server | Set-up |
+|---|---|
+| Watchword | `watchword serve` as installed. Durable: SQLite with WAL and `synchronous=FULL`; concurrent writes share one fsync, and the response leaves after it. Security headers, audit, counters and all checks are on. |
+| Watchword on PostgreSQL | The database is on the same machine, with `fsync` on. Its own CPU time is not counted; the goal is for the Watchword process. |
+| npm `oidc-provider` (Node.js) | One process, the same kind of clients, `client_secret_basic` over loopback HTTP. Measured with ES256 JWTs, with opaque tokens in memory (lost at a restart; kept in maps, because its own adapter keeps only the last thousand), and with opaque tokens in SQLite, durable before the response. |
 | `django-oauth-toolkit`, Authlib (Flask, SQLAlchemy) | gunicorn with one worker process of four threads, SQLite with WAL and `synchronous=FULL`. Two things favour them: no middleware is on that these endpoints do not need, and client secrets are stored in plain text. Hashed, as django-oauth-toolkit does by default, they would cost more than everything else. |
 
 **Operations**
@@ -59,9 +59,9 @@ METHOD = """## What was measured
 - *Until a guard elsewhere refuses* is the time from the response to a revocation, by either of two workers, until a guard in
   another process refuses the JWT. That guard only follows the revocation feed.
 - *Testing kit* is the CPU time until a test has its own server, after the first test of a run.
-- {people} people sign in through the form, each with their own browser and address. Each sign-in costs one hash ({hash}). One
-  thread of low priority hashes, so that many sign-ins wait for each other and do not slow down other endpoints. Here the server
-  and the load generator share the cores.
+- {people} people sign in through the form, each with their own browser and address. Each sign-in costs one hash
+  ({hash}). One low-priority thread computes the hashes, so that many sign-ins wait for each
+  other and do not slow down other endpoints. Here the server and the load generator share the cores.
 - *First token* is the time from the start of `watchword serve` on an existing database until a client has a token.
 - *Resident memory* is that of the one worker after all the load of the run.
 

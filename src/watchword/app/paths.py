@@ -46,7 +46,7 @@ class Paths:
         is_escaped = b"%2f" in raw.lower()
         if not is_escaped and not scope.get("root_path") and "route_handler" not in scope:
             return self._below(path)
-        # Of what Litestar mounts, `path` is the rest and a slash.
+        # Under a mount of Litestar, `path` is only the rest, with a slash.
         if is_escaped or ("route_handler" in scope and raw):
             try:
                 # An escaped slash is part of its segment and separates none, as a proxy sees it.

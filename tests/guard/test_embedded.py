@@ -25,6 +25,7 @@ from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
 
 from watchword.app import App
+from watchword.flows.databases.start import close_runtime, open_runtime
 from watchword.guard import Guard, Presented, Refused, background
 from watchword.guard.trusted import IssuerUnavailable
 from watchword.store import keys
@@ -54,6 +55,19 @@ async def test_a_server_is_opened_once_and_may_be_opened_again_when_it_is_closed
     await app.close()
     both = await asyncio.gather(app.open(), app.open(), return_exceptions=True)
     assert sorted(type(one).__name__ for one in both) == ["Runtime", "RuntimeError"]
+
+
+async def test_commands_are_for_the_issuer_of_whichever_server_opened_the_database_last(
+    server: Server,
+) -> None:
+    unnamed = msgspec.structs.replace(server.settings, issuer="")
+    for issuer in (server.settings.issuer, "https://moved.example.com"):
+        app = App(msgspec.structs.replace(server.settings, issuer=issuer))
+        await app.open()
+        command = await open_runtime(unnamed)
+        assert command.settings.issuer == issuer
+        await close_runtime(command)
+        await app.close()
 
 
 async def test_a_server_that_is_closed_while_it_opens_is_closed_then(server: Server, tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ class App:
             if self.settings.tracing:
                 tracing.start(__version__)
             async with self._opening:
-                runtime = await start.open_runtime(self.settings, self._clock, durable=self._durable)
+                runtime = await start.open_server(self.settings, self._clock, durable=self._durable)
         except BaseException:
             self._home = None
             _opened.discard(self)

@@ -94,6 +94,21 @@ async def open_runtime(
     return runtime
 
 
+async def open_server(settings: Settings, clock: Callable[[], float], *, durable: bool = True) -> Runtime:
+    """Open everything as `open_runtime` does, for a server: commands on its database are for its issuer from then on."""
+    runtime = await open_runtime(settings, clock, durable=durable)
+    try:
+        known = await runtime.database.read(keys.get_fact, ISSUER)
+        if known != settings.issuer:  # under `watchword serve` and `dev` it is known by now
+            await runtime.database.write(keys.set_fact, ISSUER, settings.issuer)
+    except BaseException:
+        await close_runtime(runtime)
+        raise
+    if known not in (None, settings.issuer):
+        log.warning("issuer.changed", former=known, issuer=settings.issuer)
+    return runtime
+
+
 async def remember_issuer(runtime: Runtime) -> str | None:
     """Store the issuer, so that commands without the option make tokens for the same issuer; return the one before, if it was another.
 

@@ -38,6 +38,10 @@ LOOPBACK_WARNING = (
     "fetch_allow_loopback is set: anyone who can name an address to fetch can reach this machine. "
     "Never use it outside tests."
 )
+PLAIN_WARNING = (
+    "the issuer is an https address, and this is plain HTTP: every request that carries a secret is refused. "
+    "Give --behind-tls-proxy if a proxy terminates TLS, otherwise --tls-cert and --tls-key."
+)
 FAULT_WARNING = "WATCHWORD_FAULT is set: the server will fail on purpose. Never use it outside drills."
 
 
@@ -74,10 +78,8 @@ def serve(options: Mapping[str, object]) -> int:
             )
         check_exposure(settings)
         settings = with_issuer(settings)
-        if settings.fetch_allow_loopback:
-            say(f"{_red('WARNING:')} {LOOPBACK_WARNING}")
-        if faults.parse(os.environ.get(PREFIX + "FAULT")):
-            say(f"{_red('WARNING:')} {FAULT_WARNING}")
+        for warning in warnings(settings):
+            say(f"{_red('WARNING:')} {warning}")
         serving.check_startable(settings)
         link = prepare(settings)
     except serving.AddressUnavailable as error:
@@ -97,6 +99,19 @@ def _announce(issuer: str, link: str | None, *, as_json: bool) -> None:
     if link:
         say(f"No owner yet. Open this link within a day to make the first account:\n  {link}")
     say(f"watchword serves {issuer}")
+
+
+def warnings(settings: Settings) -> list[str]:
+    """Return what to say of options that are allowed, but seldom meant; raise ValueError for unknown fail-points."""
+    plain = settings.secure and not (
+        settings.tls_cert or settings.behind_tls_proxy or settings.trusted_proxies
+    )
+    said = {
+        LOOPBACK_WARNING: settings.fetch_allow_loopback,
+        FAULT_WARNING: faults.parse(os.environ.get(PREFIX + "FAULT")),
+        PLAIN_WARNING: plain,
+    }
+    return [warning for warning, applies in said.items() if applies]
 
 
 def prepare(settings: Settings) -> str | None:

@@ -95,3 +95,20 @@ def test_no_file_adds_to_the_settings_that_worker_processes_are_given(
     with pytest.raises(settings.SettingsError, match="misspelt"):
         settings.load({}, {})  # it would be read
     assert settings.load({}, launch._environment(started)) == started
+
+
+@pytest.mark.parametrize(
+    "served",
+    [
+        {"issuer": "http://localhost:8000"},
+        {"issuer": "https://auth.example.com", "behind_tls_proxy": True},
+        {"issuer": "https://auth.example.com", "trusted_proxies": ["127.0.0.1"]},
+        {"issuer": "https://auth.example.com", "tls_cert": "cert.pem", "tls_key": "key.pem"},
+    ],
+)
+def test_a_start_where_whatever_carries_a_secret_would_be_refused_is_warned_of(
+    served: dict[str, object],
+) -> None:
+    (warning,) = launch.warnings(settings.load({"issuer": "https://auth.example.com"}, {}))
+    assert "--behind-tls-proxy" in warning
+    assert launch.warnings(settings.load(served, {})) == []

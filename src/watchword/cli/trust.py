@@ -43,6 +43,9 @@ Algorithms = Annotated[
         help="A signature algorithm that its assertions may use; repeatable (default: all supported)."
     ),
 ]
+Scope = Annotated[
+    str, typer.Option(callback=session.scopes, help="Scopes that may be granted, separated by spaces.")
+]
 RuleName = Annotated[str, typer.Argument(help="The rule's identifier or name.")]
 
 

@@ -27,6 +27,15 @@ def test_a_token_that_turned_up_is_explained_and_never_repeated(tmp_path: Path) 
     assert made["token"][:-2] not in cut.stdout + cut.stderr + read.stdout
 
 
+def test_who_gives_a_token_in_place_of_its_identifier_is_told_how_to_find_that(tmp_path: Path) -> None:
+    made = document(tmp_path, "token", "create", "ci", "--owner", "builds", "--scope", "orders:read")
+    for command in ("show", "rotate", "revoke"):
+        told = document(tmp_path, "token", command, made["token"], code=2)["error_description"]
+        assert "token explain" in told, command
+        assert made["token"] not in told
+        assert document(tmp_path, "token", command, "token_x", code=1)["error"] == "not_found"
+
+
 def test_ones_own_token_is_not_ended_in_place_of_one_that_was_not_named(tmp_path: Path) -> None:
     own, leaked = [
         document(tmp_path, "token", "create", name, "--owner", "builds", "--scope", "orders:read")["token"]

@@ -1,6 +1,7 @@
 """`watchword token …`: API tokens."""
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,6 +24,20 @@ from watchword.pages import languages
 from watchword.store import api_tokens as store
 
 app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args_is_help=True)
+
+_SECRET = re.compile(r"(?!token_)[A-Za-z0-9]+_[A-Za-z0-9]{30,}")
+
+
+def _no_secret(given: str | None) -> str | None:
+    if given is not None and _SECRET.fullmatch(given):
+        session.usage(
+            "this command takes a token's identifier, not the token: `watchword token explain -` reads the token "
+            "and says its identifier, or ends it with --revoke"
+        )
+    return given
+
+
+TokenId = Annotated[str, typer.Argument(help="The token's identifier.", callback=_no_secret)]
 
 
 @app.command()
@@ -153,7 +168,7 @@ def list_(
 
 @app.command()
 def show(
-    token_id: Annotated[str, typer.Argument(help="The token's identifier.")],
+    token_id: TokenId,
     database: Database = None,
     config: Config = None,
     as_json: Json = False,
@@ -279,7 +294,7 @@ def _read_secret(token: str | None) -> str:
 
 @app.command()
 def rotate(
-    token_id: Annotated[str, typer.Argument(help="The token's identifier.")],
+    token_id: TokenId,
     overlap: Annotated[str, typer.Option(help="How long the older secrets keep working.")] = "24h",
     database: Database = None,
     config: Config = None,
@@ -296,7 +311,9 @@ def rotate(
 
 @app.command()
 def revoke(
-    token_id: Annotated[str | None, typer.Argument(help="The token's identifier.")] = None,
+    token_id: Annotated[
+        str | None, typer.Argument(help="The token's identifier.", callback=_no_secret)
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Revoke every token of this owner instead.")] = None,
     compromised: Annotated[
         bool, typer.Option("--compromised", help="Record that the token has leaked.")

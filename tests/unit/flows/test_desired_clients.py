@@ -140,11 +140,11 @@ def test_an_entry_without_an_identifier_is_named_by_its_number() -> None:
     assert caught.value.description.startswith("clients, entry 2: client_id: ")
 
 
-def test_a_public_client_that_left_its_grants_out_is_told_to_name_them() -> None:
-    public = {"name": "a", "redirect_uris": ["https://app.example/cb"], "token_endpoint_auth_method": "none"}
-    named = msgspec.convert(public | {"client_id": "a", "grant_types": ["authorization_code"]}, ClientState)
-    assert client_metadata.to_client(named, "a").grant_types == ("authorization_code",)
+def test_a_public_client_without_redirect_uris_that_left_its_grants_out_is_told_to_name_them() -> None:
+    public = {"client_id": "a", "name": "a", "token_endpoint_auth_method": "none"}
+    signs_in = msgspec.convert(public | {"redirect_uris": ["https://app.example/cb"]}, ClientState)
+    assert client_metadata.to_client(signs_in, "a").grant_types == ("authorization_code", "refresh_token")
     with pytest.raises(OAuthError) as caught:
-        client_metadata.to_client(msgspec.convert(public | {"client_id": "a"}, ClientState), "a")
+        client_metadata.to_client(msgspec.convert(public, ClientState), "a")
     assert (caught.value.field, caught.value.code) == ("grant_types", "invalid_client_metadata")
     assert caught.value.description.endswith("other grants than client_credentials: name them.")

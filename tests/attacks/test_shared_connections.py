@@ -13,6 +13,7 @@ from tests.fixtures.servers import basic
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
+from watchword.flows.giving import OPERATOR
 from watchword.testing.worker import Worker
 
 INSIDE, OUTSIDE = "198.51.100.1", "203.0.113.11"  # as long, so that heads are
@@ -84,7 +85,7 @@ def test_nobody_gets_a_token_by_the_credentials_that_came_before(live: Live, pro
 def test_a_token_for_one_network_is_worth_nothing_from_another(live: Live, proxy: Proxy) -> None:
     given = TokenInput(name="a job", owner="reports", scope="introspect", addresses=[f"{INSIDE}/32"])
     owner = ("application", "application:reports")
-    made = api_tokens.create(live.runtime, given, owner=owner, actor="test", may_reserve=True)
+    made = api_tokens.create(live.runtime, given, owner=owner, actor="test", giver=OPERATOR)
     caller = "Bearer " + live.run(made).secret
     asked = {"token": "wwa_unknown"}
     for _ in range(2):

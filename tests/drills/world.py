@@ -25,6 +25,7 @@ from watchword.flows.api_tokens import TokenInput
 from watchword.flows.clients import client_registry
 from watchword.flows.clients.client_metadata import ClientInput
 from watchword.flows.databases import start
+from watchword.flows.giving import OPERATOR
 from watchword.flows.runtime import Runtime
 from watchword.flows.users import accounts
 from watchword.settings import Settings
@@ -193,7 +194,7 @@ class World:
             self.client_secret = registered.client_secret or ""
             owner = await api_tokens.resolve_owner(runtime, "operations")
             given = TokenInput(name="admin", scope="watchword:admin introspect")
-            issued = await api_tokens.create(runtime, given, owner=owner, actor="test", may_reserve=True)
+            issued = await api_tokens.create(runtime, given, owner=owner, actor="test", giver=OPERATOR)
             self.admin_token = issued.secret
         finally:
             await start.close_runtime(runtime)

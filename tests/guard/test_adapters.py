@@ -10,6 +10,7 @@ from tests.guard.example_apps import BASE, Call
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
+from watchword.flows.giving import OPERATOR
 from watchword.guard import Guard as PlainGuard
 from watchword.guard import Policy
 from watchword.guard.asgi import GuardMiddleware as AsgiMiddleware
@@ -205,7 +206,7 @@ def test_a_limited_token_is_counted_once_with_each_request(auth: Auth, guards: i
     drive, app = _fastapi(auth, guards)
     wanted = TokenInput(name="twice", scope="orders:read", resource=BASE, quota=2)
     made = api_tokens.create(
-        auth.runtime, wanted, owner=("user", auth.user().id), actor="test", may_reserve=True
+        auth.runtime, wanted, owner=("user", auth.user().id), actor="test", giver=OPERATOR
     )
     token = auth.worker.run(made).secret
     with drive(app) as call:

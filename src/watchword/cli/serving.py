@@ -13,6 +13,7 @@ from watchword.cli.session import ACTOR, Config, Database, Json
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
 from watchword.flows.databases import start
+from watchword.flows.giving import OPERATOR
 from watchword.flows.runtime import Runtime
 from watchword.networks import is_loopback
 from watchword.settings import Settings, SettingsError, with_issuer
@@ -149,7 +150,7 @@ async def _new_dev_token(runtime: Runtime) -> api_tokens.Issued:
     given = TokenInput(
         name=DEV_TOKEN, scope="orders:read orders:write watchword:admin introspect", expires_in=86_400
     )
-    return await api_tokens.create(runtime, given, owner=owner, actor=ACTOR, may_reserve=True)
+    return await api_tokens.create(runtime, given, owner=owner, actor=ACTOR, giver=OPERATOR)
 
 
 def _print_document(settings: Settings, link: str | None, token: str) -> None:

@@ -16,6 +16,7 @@ from watchword.endpoints import admin_leaks, admin_tokens
 from watchword.flows import api_tokens, examination, leaks, scanner, token_verification
 from watchword.flows.api_tokens import Issued, TokenInput
 from watchword.flows.examination import Finding
+from watchword.flows.giving import OPERATOR
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import Use
 from watchword.http.operation import convert
@@ -93,7 +94,7 @@ def create(
         who = await api_tokens.resolve_owner(runtime, owner)
         if resource is None and runtime.settings.default_resource is None:
             await session.tell_assumed_issuer(runtime, config)
-        return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, may_reserve=True)
+        return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, giver=OPERATOR)
 
     _print_issued(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)
 

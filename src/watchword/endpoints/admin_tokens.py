@@ -178,7 +178,7 @@ async def create_token(call: Call) -> TokenIssued:
         given,
         owner=owner,
         actor=call.caller.actor,
-        may_reserve=call.caller.giver,
+        giver=call.caller.giver,
     )
     return issued(new)
 

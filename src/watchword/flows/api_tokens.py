@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from watchword.flows import membership, sessions, token_limits, token_notices
-from watchword.flows.giving import NOBODY, OPERATOR, Giver
+from watchword.flows.giving import NOBODY, Giver
 from watchword.flows.identifiers import LONGEST, new_id
 from watchword.flows.inputs import Text, check_resource, check_text
 from watchword.flows.runtime import Runtime
@@ -95,11 +95,11 @@ async def create(
     *,
     owner: tuple[str, str],
     actor: str,
-    may_reserve: bool | Giver = False,
+    giver: Giver = NOBODY,
     session: Session | None = None,
 ) -> Issued:
-    """Create a token. `may_reserve` says who gives the scopes over this server that it holds (True: an operator, who may give all), and so
-    bounds its life (AP-05); `session` is that of a person who asks for it on a page.
+    """Create a token. `giver` is who gives the scopes over this server that it holds, and so bounds its life (AP-05); `session` is that of
+    a person who asks for it on a page.
 
     Raises as `sessions.act`, or an error that names what is wrong with the input.
     """
@@ -112,7 +112,6 @@ async def create(
             "invalid_request", "The name of an application has 200 characters at most.", field="owner"
         )
     expires_at = _expiry(runtime, given.expires_in, now)
-    giver = may_reserve if isinstance(may_reserve, Giver) else OPERATOR if may_reserve else NOBODY
     giver.check(scope)
     if giver.outlives(scope, expires_at):
         if given.expires_in is not None:

@@ -20,6 +20,7 @@ from watchword.flows.api_tokens import TokenInput
 from watchword.flows.clients import client_registry
 from watchword.flows.clients.client_metadata import ClientInput
 from watchword.flows.clients.client_registry import Registered
+from watchword.flows.giving import OPERATOR
 from watchword.flows.minting import AccessGrant
 from watchword.flows.runtime import Runtime
 from watchword.flows.users import accounts
@@ -245,7 +246,7 @@ class Auth:
             jkt=key.thumbprint if key else None,
         )
         owner = ("user", subject.id) if subject else ("client", client)
-        issued = await api_tokens.create(runtime, given, owner=owner, actor="test", may_reserve=True)
+        issued = await api_tokens.create(runtime, given, owner=owner, actor="test", giver=OPERATOR)
         return Token.make(issued.secret, issued.token.id, key, self.clock)
 
     async def _client(self, wanted: "Wanted") -> Client:

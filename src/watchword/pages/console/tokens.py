@@ -2,6 +2,7 @@
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import NEVER, Issued, TokenInput
+from watchword.flows.giving import OPERATOR
 from watchword.http import Request, Response
 from watchword.http.forms import Form
 from watchword.http.operation import convert
@@ -224,7 +225,7 @@ async def create(request: Request) -> Response:
         owner = await api_tokens.resolve_owner(runtime, given.owner)
         place = await _owner(request, owner[1])
         inside = once.runtime_for(frame.acting(request, found), session, form)
-        issued = await api_tokens.create(inside, given, owner=owner, actor=user.id, may_reserve=True)
+        issued = await api_tokens.create(inside, given, owner=owner, actor=user.id, giver=OPERATOR)
     except once.SentBefore:
         return frame.done(request, "token_once", "tokens")
     except OAuthError as error:

@@ -86,9 +86,21 @@ async def send(url: str, letter: Letter) -> None:
             await server.connect()
             await server.send_message(compose(letter))
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise MailError(type(error).__name__) from None
+        raise MailError(_reason(error)) from None
     else:  # the mail was accepted: an error while closing must not cause another attempt
         with contextlib.suppress(aiosmtplib.SMTPException, OSError):
             await server.quit(timeout=GOODBYE)
     finally:
         server.close()
+
+
+def _reason(error: Exception) -> str:
+    """Return what failed in this machine's words: those of the server may name who the mail is for."""
+    import aiosmtplib  # as above
+
+    kind = type(error).__name__
+    if isinstance(error, aiosmtplib.SMTPResponseException):
+        return f"{kind} {error.code}"
+    if isinstance(error, aiosmtplib.SMTPRecipientsRefused):
+        return kind
+    return f"{kind}: {error}"[:200]

@@ -1,6 +1,7 @@
 """Limits of API tokens: from which addresses, how often, and how many uses in all."""
 
 import asyncio
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server
 from tests.flows.test_api_tokens import DAY, bearer, reason
 
-from watchword.flows import api_tokens, runtime
+from watchword.flows import api_tokens, runtime, usage
 from watchword.jobs import flush_usage
 from watchword.oauth.errors import OAuthError
 from watchword.store import faults
@@ -181,14 +182,19 @@ async def test_a_rate_limit_opens_again_after_a_minute(server: Server) -> None:
     assert await reason(server, token) == "active"
 
 
+@pytest.mark.parametrize("limit", [{"quota": 2}, {"rate_limit": 2}], ids=["quota", "rate"])
+@pytest.mark.parametrize(("where", "bound"), [(runtime, "MAX_CACHED"), (usage, "MAX_PENDING")])
 async def test_a_limited_token_is_not_opened_by_how_many_others_are_used(
-    server: Server, monkeypatch: pytest.MonkeyPatch
+    server: Server, monkeypatch: pytest.MonkeyPatch, where: ModuleType, bound: str, limit: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(runtime, "MAX_CACHED", 2)
-    token, others = await server.token(rate_limit=2), [await server.token() for _ in range(3)]
-    assert [await reason(server, token) for _ in range(3)] == ["active", "active", "rate_limited"]
+    monkeypatch.setattr(where, bound, 2)
+    token, others = await server.token(**limit), [await server.token() for _ in range(3)]
     assert [await reason(server, other) for other in others] == ["active"] * 3
-    assert await reason(server, token) == "rate_limited"
+    used = [await reason(server, token) for _ in range(3)]
+    assert used[:2] == ["active"] * 2
+    assert used[2] in ("quota_exhausted", "rate_limited")
+    assert [await reason(server, other) for other in others] == ["active"] * 3
+    assert await reason(server, token) == used[2]
 
 
 async def test_a_clock_that_is_set_back_makes_no_minute_longer(server: Server) -> None:

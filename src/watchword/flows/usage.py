@@ -47,7 +47,7 @@ class Usage:
                 found.count += 1
                 found.last_at = now
                 found.address = address
-            elif len(self._tokens) < MAX_PENDING:
+            elif len(self._tokens) < MAX_PENDING or token_id in self._totals:  # limits hold in any crowd
                 self._tokens[secret_id, outcome] = _Count(token_id, 1, now, now, address)
             else:
                 return

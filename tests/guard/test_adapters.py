@@ -10,7 +10,6 @@ from tests.guard.example_apps import BASE, Call
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.giving import OPERATOR
 from watchword.guard import Guard as PlainGuard
 from watchword.guard import Policy
 from watchword.guard.asgi import GuardMiddleware as AsgiMiddleware
@@ -205,9 +204,7 @@ def test_what_one_guard_let_in_is_nothing_to_another(auth: Auth) -> None:
 def test_a_limited_token_is_counted_once_with_each_request(auth: Auth, guards: int) -> None:
     drive, app = _fastapi(auth, guards)
     wanted = TokenInput(name="twice", scope="orders:read", resource=BASE, quota=2)
-    made = api_tokens.create(
-        auth.runtime, wanted, owner=("user", auth.user().id), actor="test", giver=OPERATOR
-    )
+    made = api_tokens.create(auth.runtime, wanted, owner=("user", auth.user().id), actor="test")
     token = auth.worker.run(made).secret
     with drive(app) as call:
         headers = [("authorization", f"Bearer {token}")]

@@ -22,7 +22,6 @@ from tests.guard.mcp_servers import by_fastmcp, by_sdk_hooks, by_wrapping
 
 from watchword.flows import api_tokens
 from watchword.flows.api_tokens import TokenInput
-from watchword.flows.giving import OPERATOR
 from watchword.guard import Guard
 from watchword.guard.asgi import Scope, Send
 from watchword.guard.fastmcp import WatchwordAuth
@@ -150,7 +149,7 @@ def test_an_issuer_out_of_reach_never_looks_like_a_bad_token() -> None:
 def test_a_token_that_is_used_too_often_never_looks_like_a_bad_one(live: Live, mcp_server: str) -> None:
     given = TokenInput(name="a script", scope="weather:read", resource=mcp_server, rate_limit=2)
     owner = ("user", live.user("ada").id)
-    made = live.run(api_tokens.create(live.runtime, given, owner=owner, actor="test", giver=OPERATOR))
+    made = live.run(api_tokens.create(live.runtime, given, owner=owner, actor="test"))
     answers = [call(mcp_server, made.secret).status_code for _ in range(4)]
     assert not {401, 403, 429, 500, 503}.intersection(answers[:2])
     assert {429, 500, 503}.issuperset(answers[2:]), "a client throws a token away when it reads 401"

@@ -164,6 +164,15 @@ def test_hp_02_a_malformed_request_is_refused_at_once(server: LoopbackServer, at
     assert b"server:" not in raw.lower()
 
 
+def test_hp_02_a_head_that_cannot_become_a_good_one_is_not_waited_for() -> None:
+    begun = b"GET / HTTP/1.1\r\nHost: a\r\nX: b"
+    with LoopbackServer(echo, Brisk) as server:
+        assert status(server.talk(begun)) == 408, "the honest beginning"
+        for end in (b"\n", b"\r", b"\x00", b"\n\n"):
+            for pieces in ([begun + end + b"Y: "], [begun, end, b"Y: "], in_pieces(begun + end + b"Y: ")):
+                assert status(server.talk(*pieces)) == 400, end
+
+
 # RFC 9110 §15.5.6: what an address answers a method with that nothing here serves.
 METHODS_OF_PATHS = {
     "/token": (405, {"OPTIONS", "POST"}),

@@ -42,6 +42,7 @@ class Connection(Protocol):
 
     app: Application
     head: Head | None  # of a request whose body is on its way in
+    raw: bytes  # the head of a request that the application has not got yet, as it arrived
     transport: asyncio.Transport
     loop: asyncio.AbstractEventLoop
     writable: asyncio.Event | None  # None: write at will
@@ -273,17 +274,16 @@ def field_lines(fields: Sequence[tuple[bytes, bytes]]) -> bytes:
 def plain_answer(connection: Connection, reason: int, headers: bytes = b"", *, method: str = "") -> bytes:
     """A complete answer with a fixed text that ends the connection, with what the application sends with every answer.
 
-    `method` is that of a request that the application had; of one whose body is on its way in, the connection knows it.
+    `method` is that of a request that the application has; of any other, the connection knows it.
     """
-    if connection.head is not None:
-        method = connection.head.method
+    is_bare = method == "HEAD" or connection.raw.startswith(b"HEAD ")  # RFC 9110 §9.3.2
     status, code = _said(connection, reason)
     text = b'{"error":"%b","error_description":"%b."}' % (code, PHRASES[reason].encode())
     fields = connection.common_headers() + connection.security + headers
     return (
         b"%bcontent-type: application/json\r\ncache-control: no-store\r\n"
         b"content-length: %d\r\n%bconnection: close\r\n\r\n%b"
-        % (STATUS_LINES[status], len(text), fields, b"" if method == "HEAD" else text)  # RFC 9110 §9.3.2
+        % (STATUS_LINES[status], len(text), fields, b"" if is_bare else text)
     )
 
 

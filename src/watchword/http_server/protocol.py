@@ -93,7 +93,7 @@ class LeanProtocol(asyncio.Protocol):
         self.buffer = bytearray()
         self.scanned = self.unsent = self.kept = 0
         self.head: Head | None = None
-        self.raw = b""  # the present head, as it arrived
+        self.raw = b""  # the head of a request that the application has not got yet, as it arrived
         self.hot_raw = b""  # the last head that was hot
         self.hot_head: Head | None = None
         self.chunked: ChunkedBody | None = None
@@ -279,11 +279,10 @@ class LeanProtocol(asyncio.Protocol):
             return None
         raw = bytes(buffer[:end])
         del buffer[:end]
-        self.scanned = 0
+        self.scanned, self.raw = 0, raw
         # Clients repeat the heads of hot requests byte for byte.
         head = self.hot_head if raw == self.hot_raw else None
         head = self.head = head or parse_head(raw)
-        self.raw = raw
         self.await_body(head)
         return head
 

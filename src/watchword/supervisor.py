@@ -35,10 +35,14 @@ class Supervisor(Multiprocess):
             # The worker has its own. With this one open, nobody would hear that a worker was killed while it starts, before it can answer:
             # the supervisor would wait for HEALTHCHECK, and replace no other meanwhile.
             process.child_conn.close()
+        before = tuple(self.processes)
         try:
             super().keep_subprocess_alive()
         except OSError as error:  # it comes again in half a second
             _note_unstarted(error)
+        for old, new in zip(before, self.processes, strict=True):
+            if new is not old:  # a negative code is the signal that ended it, such as -9 for lack of memory
+                log.warning("worker.replaced", pid=old.pid, exitcode=old.exitcode, by=new.pid)
 
     def restart_all(self) -> None:
         """Replace one worker after the other, each once another has come into its place; stop where none does."""

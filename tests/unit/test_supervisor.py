@@ -45,7 +45,9 @@ def unread(connection: int) -> int:
 
 @pytest.mark.timeout(60)
 @pytest.mark.usefixtures("_own_signals")
-def test_a_worker_that_is_killed_while_it_starts_is_replaced_at_once() -> None:
+def test_a_worker_that_is_killed_while_it_starts_is_replaced_at_once_and_the_log_says_so(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     config = configuration(Settings(workers=1))
     config.timeout_worker_healthcheck = 3600
     supervisor = Supervisor(config, sockets=[])
@@ -67,6 +69,8 @@ def test_a_worker_that_is_killed_while_it_starts_is_replaced_at_once() -> None:
         (second,) = supervisor.processes
         assert second.pid not in (None, first.pid)
         assert second.process.is_alive()
+        said = json.loads(capfd.readouterr().err)
+        assert (said["event"], said["pid"], said["exitcode"]) == ("worker.replaced", first.pid, -9)
     finally:
         for one in supervisor.processes:
             one.kill()

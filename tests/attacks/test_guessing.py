@@ -10,8 +10,9 @@ from tests.fixtures.people import PASSWORD, Person, letters, link_in
 from tests.fixtures.servers import Server, open_server
 
 from watchword.credentials import password as passwords
-from watchword.flows import sign_in
+from watchword.flows import hashing, sign_in
 from watchword.flows.throttle import Throttled
+from watchword.oauth.errors import OAuthError
 
 __all__ = ["server"]
 
@@ -159,6 +160,20 @@ async def test_lg_03_who_confirms_with_the_right_password_is_not_slowed(server: 
         assert not await sign_in.confirm_password(server.runtime, user, WRONG)
     with pytest.raises(Throttled):
         await sign_in.confirm_password(server.runtime, user, PASSWORD)
+
+
+async def test_lg_03_an_attempt_that_nobody_had_time_to_check_takes_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    user = await user_of(server)
+    with monkeypatch.context() as patch:
+        patch.setattr(hashing, "MAX_WAITING", 0)
+        for _ in range(12):
+            assert await guess(at(server, "192.0.2.1"), "ada", PASSWORD) == 503
+            with pytest.raises(OAuthError, match="temporarily_unavailable"):
+                await sign_in.confirm_password(server.runtime, user, PASSWORD)
+    assert await guess(at(server, "192.0.2.1"), "ada", PASSWORD) == 200
+    assert await sign_in.confirm_password(server.runtime, user, PASSWORD)
 
 
 @pytest.mark.parametrize("way", ["password", "step-up"])

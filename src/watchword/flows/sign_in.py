@@ -13,7 +13,6 @@ from watchword.credentials.names import NameRefused
 from watchword.flows import hashing, throttle
 from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import Source
-from watchword.store import attempts
 from watchword.store import users as store
 from watchword.store.attempts import Bucket
 from watchword.store.users import User
@@ -31,7 +30,7 @@ async def by_password(runtime: Runtime, identifier: str, password: str, source: 
     # By account where there is one, so that its name and its address share one counter (LG-04).
     account = user.id if user is not None else throttle.stranger(runtime, name)
     taken = await throttle.admit(runtime, source, account)
-    right = await hashing.run(passwords.verify_password, stored or passwords.DUMMY_HASH, password)
+    right = await _verify(runtime, stored or passwords.DUMMY_HASH, password, taken)
     if user is None or stored is None or not right or user.disabled_at is not None:
         await throttle.refused(runtime, source, user.id if user is not None else None)
         raise SignInRefused
@@ -51,10 +50,19 @@ async def confirm_password(runtime: Runtime, user: User, password: str) -> bool:
     bucket = Bucket(f"confirm password {user.id}", *throttle.ACCOUNT)
     await throttle.throttle(runtime, *msgspec.structs.astuple(bucket))
     stored = await runtime.database.read(store.find_password, user.id)
-    right = stored is not None and await hashing.run(passwords.verify_password, stored, password)
+    right = stored is not None and await _verify(runtime, stored, password, (bucket,))
     if right:
-        await runtime.database.write(attempts.give_back, bucket)
+        await throttle.give_back(runtime, (bucket,))
     return right
+
+
+async def _verify(runtime: Runtime, stored: str, password: str, taken: tuple[Bucket, ...]) -> bool:
+    """Whether a password is right; where there is no time or no memory to find out, give back what the attempt took."""
+    try:
+        return await hashing.run(passwords.verify_password, stored, password)
+    except Exception:
+        await throttle.give_back(runtime, taken)
+        raise
 
 
 def canonical(identifier: str) -> tuple[str, str | None]:

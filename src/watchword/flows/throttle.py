@@ -4,12 +4,13 @@ Theory of operation. An attempt takes from the bucket of its source and from tha
 signed in before has a bucket of its own, so that an attacker who exhausts the account's bucket does not lock the owner out (LG-02).
 Failures also take from one bucket for the whole deployment; while that is empty, somebody is trying many names from many places, and
 every source gets less. A correct proof gives back what it took from source and account, and nothing more (LG-03): many people behind
-one address can sign in at the same time, and frequent sign-ins are not throttled.
+one address can sign in at the same time, and frequent sign-ins are not throttled. So does an attempt that could not be checked.
 """
 
 import hashlib
 import hmac
 import ipaddress
+from collections.abc import Iterable
 from functools import lru_cache
 
 import msgspec
@@ -110,5 +111,10 @@ async def refused(runtime: Runtime, source: Source, user_id: str | None) -> None
 async def accepted(runtime: Runtime, method: str, taken: tuple[Bucket, ...]) -> None:
     """Give back what a correct proof, a "password" or a "passkey", took."""
     count("sign_ins", method, "accepted")
+    await give_back(runtime, taken)
+
+
+async def give_back(runtime: Runtime, taken: Iterable[Bucket]) -> None:
+    """Give back what an attempt took that was right, or that could not be checked: neither is a guess."""
     for bucket in taken:
         await runtime.database.write(attempts.give_back, bucket)

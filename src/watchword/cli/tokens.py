@@ -25,6 +25,8 @@ from watchword.pages import languages
 from watchword.store import api_tokens as store
 
 app = typer.Typer(help="Create, inspect, rotate and revoke API tokens.", no_args_is_help=True)
+# Owners that are hardly meant as names of applications.
+_LIKE_SOMEBODY = re.compile(r".*@|user_|client_")
 
 _SECRET = re.compile(r"(?!token_)[A-Za-z0-9]+_[A-Za-z0-9]{30,}")
 
@@ -96,7 +98,11 @@ def create(
             await session.tell_assumed_issuer(runtime, config)
         return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, giver=OPERATOR)
 
-    _print_issued(session.run(work, database=database, config=config, as_json=as_json, makes=True), as_json)
+    new = session.run(work, database=database, config=config, as_json=as_json, makes=True)
+    if _LIKE_SOMEBODY.match(owner) and new.token.owner_id == api_tokens.APPLICATION + owner:
+        told = f"nobody here is called {owner}: the token belongs to an application of that name"
+        session.err.print(told, style="yellow", markup=False)
+    _print_issued(new, as_json)
 
 
 def _print_issued(new: Issued, as_json: bool) -> None:

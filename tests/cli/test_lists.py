@@ -145,3 +145,15 @@ def test_that_a_client_is_disabled_is_seen_in_the_list(tmp_path: Path) -> None:
     assert "disabled" not in run_cli(tmp_path, "client", "list").stdout
     assert run_cli(tmp_path, "client", "update", "billing", "--disable").returncode == 0
     assert "disabled" in run_cli(tmp_path, "client", "list").stdout
+
+
+def test_events_are_listed_since_a_time(tmp_path: Path) -> None:
+    document(tmp_path, "user", "create", "ada")
+    with contextlib.closing(sqlite3.connect(tmp_path / "watchword.db")) as database, database:
+        database.execute("UPDATE events SET at = at - 7200 WHERE name = 'user.created'")
+    listed = {
+        since: {event["name"] for event in document(tmp_path, "audit", "--since", since)["events"]}
+        for since in ("3h", "1h")
+    }
+    assert listed["3h"] - listed["1h"] == {"user.created"}
+    assert listed["1h"], "the keys were made now"

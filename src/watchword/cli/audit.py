@@ -45,6 +45,9 @@ def audit(
     limit: Annotated[
         int, typer.Option(min=1, max=10_000, help="Only this many of the latest, up to 10000.")
     ] = 50,
+    since: Annotated[
+        str | None, typer.Option(help="Only events of so long ago at most, such as 7d, 24h or 30m.")
+    ] = None,
     name: Annotated[str, typer.Option(help="Only events of this name.")] = "",
     target: Annotated[str, typer.Option(help="Only events about this identifier.")] = "",
     actor: Annotated[
@@ -61,20 +64,18 @@ def audit(
         _verify(database, config, as_json)
         return
 
+    wanted, age = Wanted(name, target, actor), session.duration(since, "--since")
+
     async def work(runtime: Runtime) -> list[Event]:
         seen: dict[str, int] = {}
         settings = runtime.settings
         files = None if settings.is_postgres else file.Files(settings.database)
         if follow:  # before the list is read: otherwise events that come in between would be missed
             await runtime.database.read(events.heads, seen)
-        found = await runtime.database.read(
-            events.list_events, limit=limit, name=name, target=target, actors=[actor] if actor else []
-        )
-        found.reverse()
+        found = await _latest(runtime, wanted, limit, age)
         if follow:
             for event in found:
                 _emit(event, as_json)
-            wanted = Wanted(name, target, actor)
             await _follow(runtime, files, {event.id for event in found}, seen, wanted, as_json)
         return found
 
@@ -84,6 +85,19 @@ def audit(
     else:
         for event in found:
             _print(event)
+
+
+async def _latest(runtime: Runtime, wanted: Wanted, limit: int, age: int | None) -> list[Event]:
+    """Return the latest events that match, oldest first, none of them older than `age` in seconds."""
+    found = await runtime.database.read(
+        events.list_events,
+        limit=limit,
+        name=wanted.name,
+        target=wanted.target,
+        actors=[wanted.actor] if wanted.actor else [],
+        since=None if age is None else (runtime.now() - age, "", 0),
+    )
+    return found[::-1]
 
 
 async def _follow(

@@ -247,12 +247,16 @@ class Alone(uvicorn.Server):
     def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self.announce = announce
+        self.unsaid: Exception | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and announce it."""
+        """Start, and announce it; stop again where that fails, as on a full disk: nobody would learn where the server is."""
         await super().startup(sockets)
         if self.started:
-            self.announce()
+            try:
+                self.announce()
+            except Exception as error:
+                self.unsaid, self.should_exit = error, True
 
     def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
         """Stop, at once when it is interrupted again; told to stop it has done so and succeeds, as several workers do.
@@ -281,6 +285,8 @@ def run(settings: Settings, announce: Callable[[], None]) -> None:
     if settings.workers == 1:
         server = Alone(config, announce)
         server.run()
+        if server.unsaid is not None:
+            raise server.unsaid
         if not server.started:
             raise SystemExit(1)
         return

@@ -111,10 +111,13 @@ def test_a_closed_standard_output_is_no_defect(folder: Path) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_a_full_standard_output_is_told_in_a_line(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "command", ["client list", "serve --port {} --json", "serve --port {} --workers 2 --json"]
+)
+def test_a_full_standard_output_is_told_in_a_line(folder: Path, command: str) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("this system has no /dev/full")
-    done = run(folder, '"$PYTHON" -m watchword client list >/dev/full')
+    done = run(folder, f'"$PYTHON" -m watchword {command.format(free_port())} >/dev/full')
     assert done.returncode == 1
     assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
 

@@ -17,7 +17,6 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
-from starlette.websockets import WebSocketDisconnect
 from tests.fixtures.rows import in_turn
 from tests.guard import example_apps
 from tests.guard.example_apps import BASE
@@ -195,26 +194,6 @@ def test_a_websocket_opens_without_a_credential_where_it_is_optional_and_with_no
         ):
             pass
         assert refused.value.status_code in (401, 403), headers
-
-
-def test_an_endpoint_that_demands_more_closes_a_websocket_that_it_accepted(auth: Auth) -> None:
-    guard: Guard = auth.guard(Guard)
-
-    @guard.optional()
-    async def feed(websocket: WebSocket) -> None:
-        await websocket.accept()
-        guard.demand(websocket.state.principal, Policy(scopes=("orders:read",)))
-        await websocket.send_text("orders")
-
-    client = TestClient(Starlette(routes=[WebSocketRoute("/feed", feed)]))
-    with client.websocket_connect("/feed", headers=auth.token("orders:read").headers) as socket:
-        assert socket.receive_text() == "orders"
-    with (
-        client.websocket_connect("/feed", headers=auth.token("profile").headers) as socket,
-        pytest.raises(WebSocketDisconnect) as refused,
-    ):
-        socket.receive_text()
-    assert (refused.value.code, refused.value.reason) == (1008, "insufficient_scope")
 
 
 async def test_a_whole_application_can_let_anybody_in_and_an_endpoint_of_it_demand_a_caller(

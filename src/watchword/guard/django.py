@@ -72,7 +72,10 @@ class Guard(BaseGuard):
         check_flag("optional", optional)
 
         def middleware(get_response: View) -> View:
-            return self._around(get_response, policy, frozenset(exclude), optional=optional)
+            guarded = self._around(get_response, policy, frozenset(exclude), optional=optional)
+            # What a view demands: Django makes a response of an exception before the middleware could.
+            guarded.process_exception = _answer_refused  # type: ignore[attr-defined]  # how Django calls it
+            return guarded
 
         marked: Callable[[View], View] = sync_and_async_middleware(middleware)
         return marked
@@ -243,3 +246,7 @@ def _raw_path(request: HttpRequest) -> str:
 def answer(refused: Refused) -> JsonResponse:
     """Return a refusal."""
     return JsonResponse(refused.document(), status=refused.status, headers=dict(refused.fields()))
+
+
+def _answer_refused(_: HttpRequest, error: Exception) -> HttpResponse | None:
+    return answer(error) if isinstance(error, Refused) else None

@@ -18,6 +18,7 @@ from watchword.guard.resource import Metadata
 
 with needing("flask", "flask"):
     from flask import Flask, Response, current_app, g, request, request_started
+    from werkzeug.exceptions import HTTPException
 
 __all__ = ["Guard", "Policy", "Principal"]
 
@@ -52,9 +53,9 @@ class Guard(BaseGuard):
                     return _document(self.metadata)
                 try:
                     g.principal = wsgi.admit(self, request.environ, wanted, optional)
-                    return current_app.ensure_sync(view)(*args, **named)
                 except Refused as refused:
                     return _answer(refused)
+                return current_app.ensure_sync(view)(*args, **named)
 
             _around[guarded] = around
             return guarded
@@ -71,6 +72,13 @@ class Guard(BaseGuard):
             return cast(V, guarded)  # it takes what the view takes
 
         return guard
+
+    def demand(self, principal: Principal | None, policy: Policy) -> Principal:
+        """Return the caller of a view if it satisfies one more policy; raise HTTPException with the answer that `require` gives."""
+        try:
+            return super().demand(principal, policy)
+        except Refused as refused:
+            raise HTTPException(response=_answer(refused)) from None
 
     def publish(self, app: Flask, scopes: Sequence[str] = (), name: str = "") -> None:
         """Serve the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""

@@ -12,14 +12,27 @@ from watchword.guard.resource import Metadata
 
 with needing("litestar", "litestar"):
     from litestar import Response, get
-    from litestar.connection import ASGIConnection, WebSocket
-    from litestar.exceptions import HTTPException, LitestarException, WebSocketException
+    from litestar.connection import ASGIConnection
+    from litestar.exceptions import HTTPException, WebSocketException
     from litestar.handlers import BaseRouteHandler, HTTPRouteHandler
 
 __all__ = ["Guard", "Policy", "Principal"]
 
 PUBLIC = "watchword_metadata"  # the route option that marks the metadata handler
 RouteGuard = Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]
+
+
+class Refusal(HTTPException, WebSocketException):
+    """A refusal as Litestar's exception: it answers requests by the status and closes WebSockets with the code."""
+
+    def __init__(self, refused: Refused) -> None:
+        super().__init__(
+            refused.description,
+            status_code=refused.status,
+            headers=dict(refused.fields()),
+            extra=dict(refused.document()),
+        )
+        self.code = 4000 + refused.status
 
 
 class Guard(BaseGuard):
@@ -43,7 +56,7 @@ class Guard(BaseGuard):
                     self, cast(asgi.Scope, connection.scope), wanted, optional
                 )
             except Refused as refused:
-                raise _refusal(refused, isinstance(connection, WebSocket)) from None
+                raise Refusal(refused) from None
 
         return guard
 
@@ -52,7 +65,7 @@ class Guard(BaseGuard):
         try:
             return super().demand(principal, policy)
         except Refused as refused:
-            raise _refusal(refused, websocket=False) from None
+            raise Refusal(refused) from None
 
     def metadata_handler(self, scopes: Sequence[str] = (), name: str = "") -> HTTPRouteHandler:
         """Return a handler for the resource's metadata (RFC 9728) and name its address in challenges; `scopes` are those that basic use needs."""
@@ -68,14 +81,3 @@ class Guard(BaseGuard):
             return Response(metadata.body(), headers=resource.HEADERS, media_type=resource.CONTENT_TYPE)
 
         return show
-
-
-def _refusal(refused: Refused, websocket: bool) -> LitestarException:
-    if websocket:
-        return WebSocketException(detail=refused.description, code=4000 + refused.status)
-    return HTTPException(
-        refused.description,
-        status_code=refused.status,
-        headers=dict(refused.fields()),
-        extra=dict(refused.document()),
-    )

@@ -160,17 +160,21 @@ def parse_pem(pem: str | bytes, alg: str | None = None, *, kid: str | None = Non
     """Read a private key from PEM without a passphrase, under the rules of `parse`; `kid` is how others name it. Raise JoseError."""
     try:
         private = load_pem_private_key(pem.encode() if isinstance(pem, str) else pem, None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise JoseError("key") from None
-    curve = private.curve.name if isinstance(private, ec.EllipticCurvePrivateKey) else None
-    if not isinstance(private, PrivateKey) or curve not in (
-        None,
-        *(one.name for one, _, _ in CURVES.values()),
-    ):
+    except TypeError:
+        is_pem = isinstance(pem, str | bytes)
+        raise JoseError("the private key has a passphrase" if is_pem else "no private key in PEM") from None
+    except (ValueError, UnsupportedAlgorithm):
+        raise JoseError("no private key in PEM") from None
+    if not isinstance(private, PrivateKey) or not _has_known_curve(private):
         raise JoseError("key type")
     document = private_document(_make(private.public_key(), private, "", kid))
     del document["alg"]
     return parse(document, alg, is_own=True)  # its numbers were just checked
+
+
+def _has_known_curve(private: PrivateKey) -> bool:
+    known = {curve.name for curve, _, _ in CURVES.values()}
+    return not isinstance(private, ec.EllipticCurvePrivateKey) or private.curve.name in known
 
 
 def _is_for_signatures(document: Mapping[str, object]) -> bool:

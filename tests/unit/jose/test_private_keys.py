@@ -17,6 +17,7 @@ from tests.fixtures.rows import in_turn
 from watchword.jose import JoseError, jwk, jws
 
 RSA = jwk.generate("RS256")
+NO_KEY = "no private key in PEM"
 
 
 @pytest.mark.parametrize("alg", ["ES256", "EdDSA", "RS256", "PS256"])
@@ -51,11 +52,12 @@ def test_a_key_in_pem_signs_like_the_same_key_as_a_jwk(alg: str, form: PrivateFo
 @in_turn(
     ("text", "reason"),
     [
-        pytest.param("", "key", id="nothing"),
-        pytest.param("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", "key", id="no key"),
-        pytest.param(pem(RSA.private, encryption=BestAvailableEncryption(b"x")), "key", id="a passphrase"),
+        pytest.param("", NO_KEY, id="nothing"),
+        pytest.param(None, NO_KEY, id="a variable that is not there"),
+        pytest.param("-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n", NO_KEY, id="no key"),
+        pytest.param(pem(RSA.private, encryption=BestAvailableEncryption(b"x")), "the private key has a passphrase", id="a passphrase"),
         pytest.param(
-            RSA.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(), "key", id="a public key"
+            RSA.public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(), NO_KEY, id="a public key"
         ),
         pytest.param(pem(ec.generate_private_key(ec.SECP256K1())), "key type", id="another curve"),
         pytest.param(pem(x25519.X25519PrivateKey.generate()), "key type", id="a key for encryption"),

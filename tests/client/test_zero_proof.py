@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import pytest
 from tests.client.conftest import Api
 from tests.client.ways import READ, WAYS, Ask, by_httpx
@@ -69,6 +70,32 @@ def test_its_tokens_are_renewed_with_a_proof_for_each(live: Live, api: Api, ask:
     assert ask(source, f"{api.address}/orders") == 200
     assert source.token() != first
     assert WORD not in repr(client)
+
+
+@pytest.mark.parametrize("ahead", [86_400, -86_400])
+def test_a_clock_that_is_wrong_here_dates_no_proof(live: Live, api: Api, tmp_path: Path, ahead: int) -> None:
+    secret = Secret(os.urandom(32), ())
+    client = ZeroProof(registered(live, secret), kept(tmp_path, secret), passphrase=WORD)
+    source = TokenSource(
+        live.issuer, client, READ, api=api.address, dpop=True, clock=lambda: live.clock() + ahead
+    )
+    assert by_httpx(source, f"{api.address}/orders") == 200
+
+
+def test_what_is_no_challenge_is_said_to_be_none(live: Live, api: Api, tmp_path: Path) -> None:
+    secret = Secret(os.urandom(32), ())
+    client = ZeroProof(registered(live, secret), kept(tmp_path, secret), passphrase=WORD)
+    behind = httpx.HTTPTransport()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        if request.url.path == "/zero/challenge":
+            return httpx.Response(200, text="<html>")
+        return behind.handle_request(request)
+
+    with httpx.Client(transport=httpx.MockTransport(answer)) as http:
+        source = TokenSource(live.issuer, client, READ, api=api.address, dpop=True, http=http)
+        with pytest.raises(Unreachable, match="cannot prove who it is: not a challenge"):
+            source.token()
 
 
 def test_an_agent_proves_with_what_it_holds(live: Live, api: Api, tmp_path: Path) -> None:

@@ -145,9 +145,9 @@ class AuthorizationServer:
         """Get a challenge for a zero-knowledge proof (docs/zero.md §12)."""
         address = f"{self.issuer}/zero/challenge"
         status, answered, document = self._send("POST", address, json={"purpose": purpose})
-        if status != 200 or document is None:
+        if status != 200:
             raise _refusal(status, answered, document)
-        return document
+        return document or {}
 
     def _send(
         self, method: str, address: str, headers: Mapping[str, str] | None = None, **content: Any

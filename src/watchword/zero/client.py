@@ -28,10 +28,6 @@ class Asked(Protocol):
         """The issuer that the request goes to."""
 
     @property
-    def now(self) -> int:
-        """The time there, in Unix seconds."""
-
-    @property
     def jkt(self) -> str | None:
         """The thumbprint of the key that the token will be bound to."""
 
@@ -115,8 +111,8 @@ class ZeroProof:
             raise ZeroError(
                 "verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}"
             )
-        now = max(asked.now, challenge.issued)  # the server's clock may have moved on since it was last heard
-        proof = self._holder.prove(challenge, dpop_channel(asked.jkt), now)
+        # Dated by the server, which also judges the date: the clock here may be wrong
+        proof = self._holder.prove(challenge, dpop_channel(asked.jkt), challenge.issued)
         form |= {
             "client_id": self.client_id,
             "client_assertion_type": CLIENT_ASSERTION_TYPE,

@@ -43,12 +43,15 @@ def kept(tmp_path: Path, secret: Secret) -> Path:
 
 
 @contextmanager
-def held(tmp_path: Path, secret: Secret) -> Iterator[Path]:
-    """Have an agent hold the secret, at a socket."""
+def held(tmp_path: Path, secret: Secret, ahead: int) -> Iterator[Path]:
+    """Have an agent hold the secret, at a socket; its clock is so many seconds ahead."""
     path = tmp_path / "zero.sock"
     with agent.listening(str(path)) as listener:
         holding = agent.Agent(
-            [secret], clock=lambda: int(time.time()), randomness=os.urandom, deadline=int(time.time()) + 60
+            [secret],
+            clock=lambda: int(time.time()) + ahead,
+            randomness=os.urandom,
+            deadline=int(time.time()) + 60,
         )
         serving = threading.Thread(target=holding.serve, args=(listener,))
         serving.start()
@@ -98,10 +101,11 @@ def test_what_is_no_challenge_is_said_to_be_none(live: Live, api: Api, tmp_path:
             source.token()
 
 
-def test_an_agent_proves_with_what_it_holds(live: Live, api: Api, tmp_path: Path) -> None:
+@pytest.mark.parametrize("ahead", [0, 25, -25])
+def test_an_agent_proves_with_what_it_holds(live: Live, api: Api, tmp_path: Path, ahead: int) -> None:
     secret = Secret(os.urandom(32), ())
     client_id = registered(live, derive(secret, live.issuer, "orders", ()))
-    with held(tmp_path, secret) as path:
+    with held(tmp_path, secret, ahead) as path:
         client = ZeroProof(client_id, agent=path, derive_for="orders")
         source = TokenSource(live.issuer, client, READ, api=api.address, dpop=True)
         assert by_httpx(source, f"{api.address}/orders") == 200

@@ -32,7 +32,8 @@ from watchword.zero.proof import Verified
 from watchword.zero.records import Challenge, Identity, Proof, Revocation
 
 CHALLENGE_LIFETIME = 120
-LEEWAY = 5
+LEEWAY = 5  # seconds by which the clocks of nodes differ
+HOLDER_LEEWAY = 30  # seconds by which the clock of a holder may differ, as for other proofs
 NONCE = 16
 MAX_DOCUMENT = 64 * 1024
 
@@ -98,7 +99,7 @@ async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: byt
         raise ZeroError("revoked", "the identity was revoked")
     known = read_identity(registered.document)
     now = runtime.now()
-    identity.check_identity(known, now=now, leeway=LEEWAY)
+    identity.check_identity(known, now=now, leeway=HOLDER_LEEWAY)
     verified = proof.verify_proof(
         given,
         identity_public=known.public,
@@ -107,7 +108,7 @@ async def check_proof(runtime: Runtime, given: Proof, purpose: str, channel: byt
         challenge=given.challenge,
         channel=channel,
         now=now,
-        leeway=LEEWAY,
+        leeway=HOLDER_LEEWAY,
         commitments=known.commitments,
     )
     outcome = await runtime.database.write(store.use_identity, _used(runtime, given), known.public, now)
@@ -158,7 +159,7 @@ async def register(
     `sessions.act`.
     """
     now = runtime.now()
-    identity.check_identity(document, now=now, leeway=LEEWAY)
+    identity.check_identity(document, now=now, leeway=HOLDER_LEEWAY)
     if given is not None:
         await _check_registration(runtime, document, given, owner[1])
     registered = RegisteredIdentity(
@@ -192,7 +193,7 @@ async def _check_registration(runtime: Runtime, document: Identity, given: Proof
         challenge=given.challenge,
         channel=None,
         now=runtime.now(),
-        leeway=LEEWAY,
+        leeway=HOLDER_LEEWAY,
         commitments=document.commitments,
     )
 
@@ -206,7 +207,7 @@ async def renew(runtime: Runtime, renewed: Identity) -> RegisteredIdentity:
     registered = await runtime.database.read(store.find_identity, renewed.public)
     if registered is None or registered.revoked_at is not None:
         raise ZeroError("identity", "no such identity is registered here, or it was revoked")
-    identity.check_renewal(read_identity(registered.document), renewed, now=runtime.now(), leeway=LEEWAY)
+    identity.check_renewal(read_identity(registered.document), renewed, now=runtime.now(), leeway=HOLDER_LEEWAY)
     stored = await runtime.database.write(
         store.renew_identity,
         renewed.public,

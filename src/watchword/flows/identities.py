@@ -207,7 +207,9 @@ async def renew(runtime: Runtime, renewed: Identity) -> RegisteredIdentity:
     registered = await runtime.database.read(store.find_identity, renewed.public)
     if registered is None or registered.revoked_at is not None:
         raise ZeroError("identity", "no such identity is registered here, or it was revoked")
-    identity.check_renewal(read_identity(registered.document), renewed, now=runtime.now(), leeway=HOLDER_LEEWAY)
+    identity.check_renewal(
+        read_identity(registered.document), renewed, now=runtime.now(), leeway=HOLDER_LEEWAY
+    )
     stored = await runtime.database.write(
         store.renew_identity,
         renewed.public,

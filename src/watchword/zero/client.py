@@ -1,6 +1,6 @@
 """docs/zero.md §12: a client of `watchword.client` that authenticates with a zero-knowledge identity (`zero_proof`).
 
-source = TokenSource("https://auth.example.com", ZeroProof("agent-17", "agent-17.zero", passphrase="…"),
+source = TokenSource("https://auth.example.com", ZeroProof("client_…", "agent-17.zero", passphrase="…"),
                      ClientCredentials("orders:read"), api="https://api.example.com", dpop=True)
 """
 

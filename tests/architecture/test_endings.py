@@ -1,9 +1,11 @@
 """What takes something away is known as such, so that it is acknowledged only when the other nodes were told of it (MN-01)."""
 
 import ast
+import inspect
 from collections import defaultdict
 from pathlib import Path
 
+from watchword.store import conditions, holders, quiet
 from watchword.store.ended import ENDS
 from watchword.store.quiet import ENDING
 
@@ -27,7 +29,7 @@ def functions() -> dict[Name, ast.AsyncFunctionDef]:
     """Return the functions of the store."""
     return {
         (path.stem, node.name): node
-        for path in sorted(STORE.glob("*.py"))
+        for path in sorted(STORE.rglob("*.py"))
         for node in ast.parse(path.read_text()).body
         if isinstance(node, ast.AsyncFunctionDef)
     }
@@ -64,11 +66,11 @@ def used() -> set[Name]:
         if STORE in path.parents:
             continue
         text = path.read_text()
-        if "from watchword.store import" not in text:
+        if "from watchword.store" not in text:
             continue
         tree, modules = ast.parse(text), defaultdict[str, str](str)
         for node in ast.walk(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "watchword.store":
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("watchword.store"):
                 modules |= {one.asname or one.name: one.name for one in node.names}
         found |= {
             (modules[node.value.id], node.attr)
@@ -84,3 +86,20 @@ def test_an_operation_that_ends_something_is_acknowledged_when_the_others_know()
     assert {("tokens", "revoke_jti"), ("trust", "replace_rule"), ("sessions", "end_session")} <= ends
     assert ends & used() - known - set(OTHERS) == set()
     assert set(OTHERS) <= ends, "what is named here ends something"
+
+
+def test_an_ending_is_known_within_every_operation_that_runs_another_one() -> None:
+    places = {
+        function: list(inspect.signature(function).parameters).index("operation")
+        for module in (conditions, holders)
+        for _, function in inspect.getmembers(module, inspect.iscoroutinefunction)
+        if "operation" in inspect.signature(function).parameters
+    }
+    assert conditions.in_session in places
+    ending = next(iter(ENDING))
+    known = {
+        function
+        for function, place in places.items()
+        if quiet.ends(function, [None] * (place - 1) + [ending])
+    }
+    assert known == set(places)

@@ -1,7 +1,7 @@
 """RFC 9126 and RFC 9101: how an authorization request comes in: as plain parameters, pushed before, or in a signed request object.
 
 Owns the way from decoded parameters to a checked request. The rules are pure functions in `oauth.authorization` and
-`oauth.request_object`; nothing is fetched but clients' keys, through `client_keys`.
+`oauth.request_object`; nothing is fetched but clients' keys, through `clients.client_keys`.
 """
 
 from collections.abc import Mapping

@@ -3,7 +3,7 @@
 Theory of operation. A request is read once, and what can be verified of it is kept as `Asked`. Sealed into the page, that survives the
 question whether to sign out, and the redirect after a cross-site POST, which arrives without the cookie (SameSite). Whether to ask, and
 where to go afterwards, is decided by `oauth.logout`. Ending the session also ends what was granted in it and queues a notice to every
-client (`logout_notices`); only the front-channel addresses are left for the browser.
+client (`store.logout_notices`); only the front-channel addresses are left for the browser.
 """
 
 from collections.abc import Mapping

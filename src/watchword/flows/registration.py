@@ -1,7 +1,7 @@
 """RFC 7591 and RFC 7592: clients that register themselves and manage what they registered.
 
 Owns who may register (nobody, holders of an initial access token, everybody), how often, and the responses. Which metadata is accepted
-is `stated_clients`' business. The registration access token and the secret are stored as digests, and shown when they are made.
+is `clients.stated_clients`' business. The registration access token and the secret are stored as digests, and shown when they are made.
 """
 
 import hmac

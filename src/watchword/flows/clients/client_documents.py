@@ -4,7 +4,7 @@ Theory of operation. A document is fetched when a client is first seen, and agai
 Readings are stored in the database, so that every node knows them, administrators can see and disable such clients, and verifying a
 token never fetches anything. Freshness is what the document's server says, at least five minutes and at most a day. While a document
 cannot be reached, its last reading is used for another day; one that is invalid or gone ends the client's requests at once, even if it
-cannot be reached after that. Failures are remembered in `outbound`; to the caller they all look the same: the client is not known.
+cannot be reached after that. Failures are remembered in `flows.outbound`; to the caller they all look the same: the client is not known.
 """
 
 import re

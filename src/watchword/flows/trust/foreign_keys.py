@@ -1,7 +1,7 @@
 """The public keys of other issuers that an administrator trusts: given by value, or fetched and kept for ten minutes.
 
-Only addresses that a trust rule names are ever fetched, through `outbound`. An unknown `kid` causes at most one fetch a minute, so that
-a rotation is noticed and a flood of invented `kid`s fetches nothing. While an issuer cannot be reached, its last keys are used for a
+Only addresses that a trust rule names are ever fetched, through `flows.outbound`. An unknown `kid` causes at most one fetch a minute, so
+that a rotation is noticed and a flood of invented `kid`s fetches nothing. While an issuer cannot be reached, its last keys are used for a
 day; once it answers with something else they are dropped.
 """
 

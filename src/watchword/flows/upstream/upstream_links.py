@@ -1,6 +1,6 @@
 """Accounts at other providers that people have linked to theirs here: linked, listed, and created from one with a verified address.
 
-How somebody signs in there is in `upstream`, removing a link in `ways_in`.
+How somebody signs in there is in `provider_sign_in`, removing a link in `flows.ways_in`.
 """
 
 import hashlib

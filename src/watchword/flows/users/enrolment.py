@@ -1,6 +1,6 @@
 """What a person can set up by a one-time link to sign in with: a passkey, a password, or either.
 
-An account can also be created with another provider, where one is configured (`upstream_enrolment`).
+An account can also be created with another provider, where one is configured (`upstream.upstream_enrolment`).
 
 A link from an administrator does not replace an existing passkey or second factor of the person: before it may add a new passkey, an
 administrator has to remove those explicitly.

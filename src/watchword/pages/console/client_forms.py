@@ -1,6 +1,6 @@
 """The console's forms for applications: one to register a client by its kind, one to change its most common metadata.
 
-The rules are in `client_metadata`; this module only translates between forms and metadata.
+The rules are in `flows.clients.client_metadata`; this module only translates between forms and metadata.
 """
 
 from collections.abc import Mapping

@@ -1,6 +1,6 @@
 """The console's form for a client's protocol metadata by its own names: keys, lifetimes, profile, responses, logout, exchange.
 
-Each field is a metadata member, checked by `client_metadata` alone; `client_forms` has the common ones, in plain words.
+Each field is a metadata member, checked by `flows.clients.client_metadata` alone; `client_forms` has the common ones, in plain words.
 """
 
 import json

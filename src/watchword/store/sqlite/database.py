@@ -120,7 +120,7 @@ class SqliteDatabase:
             for pragma in PRAGMAS if self._durable else (*PRAGMAS, "PRAGMA synchronous=OFF"):
                 connection.execute(pragma)
         except BaseException:
-            connection.close()  # as above
+            connection.close()  # for whoever needs the file alone, as a restore does
             raise
         return connection
 

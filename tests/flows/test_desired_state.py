@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.fixtures.servers import Server
 from tests.fixtures.trusted_issuers import CI, JWKS, identity, look, present, register, server
-from tests.unit.flows.test_desired_clients import KINDS
+from tests.unit.flows.desired.test_clients import KINDS
 
 from watchword.cli import description, toml_text
 from watchword.flows.clients import client_registry

@@ -14,6 +14,7 @@ from watchword.http import NO_STORE, Request, Response, json_response, redirect
 from watchword.http.forms import Form
 from watchword.oauth.errors import OAuthError
 from watchword.pages import account, browser, visit
+from watchword.pages.visit import Proved
 from watchword.store import identities as store
 from watchword.store.identities import RegisteredIdentity
 from watchword.store.sessions import Session
@@ -72,7 +73,7 @@ async def sign_in(request: Request) -> Response:
         count("sign_ins", "identity", "refused")
         return await _refused(request, sealed)
     count("sign_ins", "identity", "accepted")
-    return await visit.proceed(request, user, (Method.IDENTITY,), remember=False, back=sealed or "")
+    return await visit.proceed(request, user, Proved((Method.IDENTITY,), sealed or ""))
 
 
 async def _refused(request: Request, sealed: str | None) -> Response:

@@ -12,7 +12,7 @@ from watchword.flows.users import account_changes
 from watchword.http import Request, Response, redirect
 from watchword.http.forms import Form
 from watchword.pages import asking, browser, refused_proof, sign_in, visit
-from watchword.pages.visit import Visit
+from watchword.pages.visit import Proved, Visit
 from watchword.store import attempts
 from watchword.store.database import Transaction
 from watchword.store.factors import enrolled
@@ -108,21 +108,19 @@ async def submit(request: Request) -> Response:
     if chosen not in offered:
         return await _page(request, current, user)
     try:
-        proved, spend = await check(request, user, chosen, form, PURPOSE)
-        used = (*current.methods, proved)
+        method, spend = await check(request, user, chosen, form, PURPOSE)
+        used = (*current.methods, method)
         before, after = methods.assurance(current.methods)[0], methods.assurance(used)[0]
-        return await visit.complete(
-            request,
-            user,
+        proved = Proved(
             used,
-            remember=current.remember,
-            back=current.back,
-            trust=form.get("remember") == "yes",
-            came_from=current.came_from,
-            link=current.link,
-            proved_at=None if methods.renews(before, after, proved) else current.proved_at,
+            current.back,
+            current.remember,
+            current.came_from,
+            current.link,
+            at=None if methods.renews(before, after, method) else current.proved_at,
             spend=spend,
         )
+        return await visit.complete(request, user, proved, trust=form.get("remember") == "yes")
     except (FactorRefused, PasskeyRefused, Throttled) as refused:
         problem, status = await note_refused(request, user, chosen, refused)
         return await _page(request, current, user, method=chosen, problem=problem, status=status)

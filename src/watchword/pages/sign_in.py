@@ -14,6 +14,7 @@ from watchword.http.forms import Form
 from watchword.pages import asking, browser, refused_proof, returning, visit
 from watchword.pages.asking import Asking
 from watchword.pages.render import Problem
+from watchword.pages.visit import Proved
 from watchword.store import users
 from watchword.store.sessions import Session
 from watchword.store.users import User
@@ -155,7 +156,7 @@ async def submit(request: Request) -> Response:
         why = refused_proof.problem(refused_passkey)
         return await form_page(request, sealed, values=values, problem=why, status=401)
     remember = form.get("remember") == "yes"
-    return await visit.proceed(request, user, (method,), remember=remember, back=sealed or "")
+    return await visit.proceed(request, user, Proved((method,), sealed or "", remember))
 
 
 def _values(form: Form) -> dict[str, str]:

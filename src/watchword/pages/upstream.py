@@ -30,6 +30,7 @@ from watchword.pages import (
 )
 from watchword.pages import sign_in as sign_in_page
 from watchword.pages.render import Problem
+from watchword.pages.visit import Proved
 from watchword.store import users
 from watchword.store.upstream_sessions import UpstreamSession
 from watchword.store.users import User
@@ -252,16 +253,15 @@ async def _signed_in(request: Request, user: User, found: provider_sign_in.Found
     count("sign_ins", "provider", "accepted")
     came_from = _session_of(found.identity, found.answered_at)
     here = await visit.current(request)
-    return await visit.proceed(
-        request,
-        user,
+    proved = Proved(
         (Method.UPSTREAM,),
+        found.back,
         # Somebody who proves again who they are said before whether this device is to be remembered.
         remember=here is not None and here.user_id == user.id and here.remembered,
-        back=found.back,
         came_from=came_from,
-        proved_at=found.identity.auth_time or 0,
+        at=found.identity.auth_time or 0,
     )
+    return await visit.proceed(request, user, proved)
 
 
 def _session_of(identity: Identity, answered_at: int) -> UpstreamSession:
@@ -330,16 +330,14 @@ async def link(request: Request) -> Response:
         return redirect(f"{runtime.settings.issuer}/sign-in", (gone,))
     try:
         method, spend = await _check(request, user, form)
-        return await visit.proceed(
-            request,
-            user,
+        proved = Proved(
             (method, Method.UPSTREAM),
-            remember=False,
-            back=pending.back,
+            pending.back,
             came_from=_session_of(pending.identity, pending.at),
             link=pending.identity,
             spend=spend,
         )
+        return await visit.proceed(request, user, proved)
     except SignInRefused:
         return await _link_page(request, pending, user, "password_wrong", 401)
     except PasskeyRefused as refused:

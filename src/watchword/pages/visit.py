@@ -43,6 +43,22 @@ class Visit(msgspec.Struct, frozen=True):
     link: Identity | None = None
 
 
+class Proved(msgspec.Struct, frozen=True):
+    """What somebody has just proved, by which methods, and where they want to go.
+
+    `came_from` is the session at another provider that signed them in, `link` the account there to link when the session begins. `at` is
+    when the proof was given, in Unix seconds: None for now, 0 where another provider does not say. `spend` uses the proof up.
+    """
+
+    methods: tuple[Method, ...]
+    back: str
+    remember: bool = False
+    came_from: UpstreamSession | None = None
+    link: Identity | None = None
+    at: int | None = None
+    spend: factors.Spend | None = None
+
+
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Visit).decode
 
@@ -67,44 +83,28 @@ def origin_of(request: Request) -> Origin:
     return Origin(request.address, browser.device_of(request, agent).name, locale, place)
 
 
-async def proceed(
-    request: Request,
-    user: User,
-    used: tuple[Method, ...],
-    *,
-    remember: bool,
-    back: str,
-    came_from: UpstreamSession | None = None,
-    link: Identity | None = None,
-    proved_at: int | None = None,
-    spend: factors.Spend | None = None,
-) -> Response:
-    """Go on after a proof: to the second factor where one is needed, else begin the session and link `link` to the account.
-
-    `proved_at` is for a person who proved who they are earlier, at another provider: when that was, in Unix seconds, or 0 where the
-    provider does not say. None stands for now. `spend` uses the proof up.
-    """
+async def proceed(request: Request, user: User, proved: Proved) -> Response:
+    """Go on after a proof: to the second factor where one is needed, else begin the session."""
     runtime = request.runtime
     have = await runtime.database.read(factor_store.enrolled, user.id)
     offered = factors.demanded(runtime.settings, user, have)
-    trusted = link is None and await _is_trusted(request, user)
-    if not factors.still_needed(used, offered, trusted):
-        return await complete(
-            request,
-            user,
-            used,
-            remember=remember,
-            back=back,
-            came_from=came_from,
-            link=link,
-            proved_at=proved_at,
-            spend=spend,
-        )
-    if spend is not None:
-        await runtime.database.write(spend)
+    trusted = proved.link is None and await _is_trusted(request, user)
+    if not factors.still_needed(proved.methods, offered, trusted):
+        return await complete(request, user, proved)
+    if proved.spend is not None:
+        await runtime.database.write(proved.spend)
     now = runtime.now()
-    since = now if proved_at is None else proved_at
-    visit = Visit(user.id, used, remember, back, now, user.proof_epoch, since, came_from, link)
+    visit = Visit(
+        user_id=user.id,
+        methods=proved.methods,
+        remember=proved.remember,
+        back=proved.back,
+        began_at=now,
+        proof_epoch=user.proof_epoch,
+        proved_at=now if proved.at is None else proved.at,
+        came_from=proved.came_from,
+        link=proved.link,
+    )
     return redirect(f"{runtime.settings.issuer}/sign-in/second-factor", (_set(request, visit),))
 
 
@@ -149,32 +149,17 @@ def session_cookie(request: Request, session: Session, value: str) -> tuple[byte
     return browser.set_cookie(runtime.settings, SESSION_COOKIE, value, max_age)
 
 
-async def complete(
-    request: Request,
-    user: User,
-    used: tuple[Method, ...],
-    *,
-    remember: bool,
-    back: str,
-    trust: bool = False,
-    came_from: UpstreamSession | None = None,
-    link: Identity | None = None,
-    proved_at: int | None = None,
-    spend: factors.Spend | None = None,
-) -> Response:
-    """Begin the session and go where the person wanted.
-
-    `came_from` is the session at another provider that signed the person in, `link` the account there to link now, and `proved_at`
-    when the level in `acr` was proved, in Unix seconds: None for now, 0 where it is unknown. `spend` uses the last proof up.
+async def complete(request: Request, user: User, proved: Proved, *, trust: bool = False) -> Response:
+    """Begin the session and go where the person wanted; with `trust` this browser needs no second factor for a while.
 
     All of it is one transaction: where the database fails, the person can send the same form again, and no session is left that nobody
     has the cookie of.
     """
     runtime = request.runtime
     settings = runtime.settings
-    acr, amr = methods.assurance(used)
+    acr, amr = methods.assurance(proved.methods)
     old = await current(request)
-    path = returning.open_return(runtime, back)
+    path = returning.open_return(runtime, proved.back)
     try:
         _session, cookie = await sessions.begin(
             runtime,
@@ -184,17 +169,17 @@ async def complete(
             user_agent=request.header(b"user-agent") or "",
             address=request.address,
             browser=browser.source_of(request).browser,
-            remember=remember,
+            remember=proved.remember,
             instead_of=old,
-            came_from=came_from,
+            came_from=proved.came_from,
             proved=user,
-            proved_at=proved_at,
-            confirmed_at=runtime.now() if len(used) > 1 else None,
-            along=_arriving(request, user, path, trust=trust, link=link, spend=spend),
+            proved_at=proved.at,
+            confirmed_at=runtime.now() if len(proved.methods) > 1 else None,
+            along=_arriving(request, user, path, proved, trust=trust),
         )
     except _NotLinked:
         return errors.too_old(request)
-    max_age = settings.session_remembered if remember else None
+    max_age = settings.session_remembered if proved.remember else None
     cookies = (browser.set_cookie(settings, SESSION_COOKIE, cookie, max_age), gone(request))
     return redirect(settings.issuer + path, cookies)
 
@@ -203,18 +188,11 @@ class _NotLinked(Exception):
     """The account at another provider is linked to somebody already, or what proved the account here was removed meanwhile."""
 
 
-def _arriving(
-    request: Request,
-    user: User,
-    path: str,
-    *,
-    trust: bool,
-    link: Identity | None,
-    spend: factors.Spend | None,
-) -> sessions.Along:
+def _arriving(request: Request, user: User, path: str, proved: Proved, *, trust: bool) -> sessions.Along:
     """Return what belongs to the beginning of a session: the proof is used up, the account elsewhere linked, the browser noted, and its
     person told by mail of a new one."""
     runtime, origin, value = request.runtime, origin_of(request), browser.browser_of(request)
+    link, spend = proved.link, proved.spend
     now, lasts = runtime.now(), runtime.settings.second_factor_trusted if trust else 0
     linked = mail.notice(runtime, user, "new_factor", origin, "/account", change="upstream_linked")
     tell_linked = mail.adding(runtime, linked if link is not None else None)

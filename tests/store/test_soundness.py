@@ -8,11 +8,22 @@ from pathlib import Path
 import asyncpg  # type: ignore[import-untyped]  # the driver ships no types
 import pytest
 from tests.fixtures.postgres import Store
-from tests.store.made import NOW, access_token, add_token, client, digest, execute, user
+from tests.store.made import NOW, access_token, add_token, client, digest, execute, select, user
 from tests.store.test_purge import work
 
 from watchword.oauth import token_format
-from watchword.store import api_tokens, clients, grants, keys, soundness, tokens, user_changes, users
+from watchword.store import (
+    api_tokens,
+    clients,
+    grants,
+    keys,
+    kinds,
+    schema,
+    soundness,
+    tokens,
+    user_changes,
+    users,
+)
 from watchword.store.database import Database, drive
 from watchword.store.keys import StoredKey
 from watchword.store.sqlite.transaction import SqliteTransaction
@@ -51,7 +62,24 @@ async def test_what_operations_leave_behind_fits_together(store: Store) -> None:
     await work(database, 0)
     found = await flaws(database)
     assert found <= {"a signing key is stored in the clear"}, "the tests' own keys are no real ones"
+    assert await holding_json(database) <= kinds.DOCUMENTS, "a column of documents is looked at as one"
     await store.close()
+
+
+async def holding_json(database: Database) -> set[str]:
+    """Return the columns that hold an object or an array, apart from those of the audit trail, which is read whatever is in it."""
+    texts = [
+        (table.name, column)
+        for table in schema.tables(schema.newest())
+        for n, column in enumerate(table.columns)
+        if table.kind(n) is str and table.name != "events"
+    ]
+    sql = "SELECT 1 AS found FROM {0} WHERE {1} LIKE '{{%}}' OR {1} LIKE '[%]' LIMIT 1"
+    return {
+        f"{table}.{column}"
+        for table, column in texts
+        if await database.read(select, sql.format(table, column))
+    }
 
 
 async def test_what_is_changed_while_it_is_looked_at_is_no_flaw(store: Store) -> None:
@@ -200,6 +228,9 @@ async def test_a_right_that_is_not_what_was_given_is_named(
         ("UPDATE api_tokens SET scope = x'6f'", "api_tokens.scope holds no text in the row lasting"),
         ("UPDATE api_tokens SET name = CAST(x'61ff' AS TEXT)", "api_tokens.name holds no UTF-8 in the row lasting"),
         ("UPDATE api_tokens SET metadata = '{'", "api_tokens.metadata holds no JSON in the row lasting"),
+        ("UPDATE signing_keys SET public_jwk = '{'", "signing_keys.public_jwk holds no JSON in the row key 0"),
+        ("UPDATE grants SET wishes = '{'", "grants.wishes holds no JSON in the row g"),
+        ("UPDATE grants SET claims = ''", "grants.claims holds no JSON in the row g"),
         ("UPDATE api_tokens SET quota = 0", "api_tokens.quota holds no limit in the row lasting"),
         ("UPDATE api_tokens SET rate_limit = 0", "api_tokens.rate_limit holds no limit in the row lasting"),
         ("UPDATE signing_keys SET sealed_private = 'key'", "signing_keys.sealed_private holds no bytes in the row key 0"),
@@ -211,6 +242,7 @@ async def test_a_value_that_its_column_cannot_hold_is_named(
     store = Store("sqlite", str(tmp_path / "watchword.db"))
     database = await prepared(store)
     await database.write(execute, "UPDATE clients SET name = 'Bücherei'")
+    await database.write(execute, GRANT.format("g"))
     assert await database.read(soundness.find_damage) == []
     await database.write(execute, statement)
     assert any(expected in found for found in await database.read(soundness.find_damage))

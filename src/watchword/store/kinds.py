@@ -11,12 +11,13 @@ from watchword.store.schema import Table
 DOCUMENTS = frozenset(
     (
         "api_tokens.addresses", "api_tokens.metadata", "users.attributes", "users.groups", "clients.document", "access_tokens.claims",
-        "grants.claims", "grants.authorization_details", "sessions.amr", "interactions.done", "one_time_links.data",
-        "trust_rules.document", "consents.authorization_details", "device_codes.authorization_details",
+        "grants.claims", "grants.authorization_details", "grants.wishes", "grants.request", "sessions.amr", "interactions.request",
+        "interactions.done", "pushed_requests.request", "one_time_links.data", "trust_rules.document", "consents.authorization_details",
+        "device_codes.authorization_details", "identities.document", "signing_keys.public_jwk",
     )
 )  # fmt: skip
-
-
+# Of these, the columns that may be empty.
+MAY_BE_EMPTY = frozenset(("grants.wishes", "grants.request"))
 # Columns that are NULL or at least 1.
 COUNTS = frozenset(("api_tokens.rate_limit", "api_tokens.quota"))
 
@@ -42,9 +43,11 @@ def _misfits(table: Table) -> list[tuple[str, str, str]]:
             conditions.append((column, "no text", f"typeof({column}) NOT IN ('text', 'null')"))
             # Only a text with a character beyond ASCII may be invalid UTF-8.
             conditions.append((column, "", f"{column} GLOB '*[^' || char(1) || '-~]*'"))
-        if f"{table.name}.{column}" in DOCUMENTS:
-            conditions.append((column, "no JSON", f"json_valid({column}) = 0"))
-        if f"{table.name}.{column}" in COUNTS:
+        place = f"{table.name}.{column}"
+        if place in DOCUMENTS:
+            empty = f" AND {column} <> ''" if place in MAY_BE_EMPTY else ""
+            conditions.append((column, "no JSON", f"json_valid({column}) = 0{empty}"))
+        if place in COUNTS:
             conditions.append((column, "no limit", f"typeof({column}) = 'integer' AND {column} < 1"))
     return conditions
 

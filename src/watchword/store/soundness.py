@@ -80,7 +80,7 @@ BEYOND_GRANT = (
 DIGESTS = (
     "client_secrets.digest", "api_token_secrets.digest", "access_tokens.digest", "used_identifiers.digest", "one_time_links.digest",
     "sessions.digest", "grants.code_digest", "grants.refresh_digest", "grants.superseded_digest", "pushed_requests.digest",
-    "device_codes.digest", "recovery_codes.digest",
+    "device_codes.digest", "recovery_codes.digest", "email_codes.digest", "clients.registration_digest",
 )  # fmt: skip
 
 

@@ -258,20 +258,33 @@ def test_django_protects_a_view_from_forged_requests_where_nobody_presented_a_cr
         path("later", guard.optional()(later)),
         path("class", method_decorator(guard.optional(), name="dispatch")(Page).as_view()),
         path("exempt", guard.optional()(csrf_exempt(show))),
+        path("plain", show),
+        path("plain/later", later),
     ]
+    urls.guarded = guard.middleware(optional=True)
     monkeypatch.setitem(sys.modules, urls.__name__, urls)
     token = list(auth.token("orders:read", audience=BASE).headers.items())
     form = [("cookie", f"csrftoken={'a' * 32}"), ("x-csrftoken", "a" * 32)]
     site = SITE | {"ROOT_URLCONF": urls.__name__}
-    for middleware, forged in (([CSRF], 403), ([], 200)):
+    views, plain, guarded = (
+        ("/view", "/later", "/class"),
+        ("/plain", "/plain/later"),
+        f"{urls.__name__}.guarded",
+    )
+    for middleware, paths, forged in (
+        ([CSRF], views, 403),
+        ([], views, 200),
+        ([CSRF, guarded], plain, 403),
+        ([guarded, CSRF], plain, 403),
+    ):
         with override_settings(**site, MIDDLEWARE=middleware):
             made = get_asgi_application() if server == "asgi" else get_wsgi_application()
             with (example_apps.asgi if server == "asgi" else example_apps.wsgi)(made) as call:
-                for where in ("/view", "/later", "/class"):
+                for where in paths:
                     assert call("POST", where, token).says("hello") not in (None, "world"), where
                     assert call("POST", where, form).says("hello") == "world", where
                     assert call("POST", where, []).status == forged, where
-                assert call("GET", "/view", []).says("hello") == "world"
+                assert call("GET", paths[0], []).says("hello") == "world"
                 assert call("POST", "/exempt", []).says("hello") == "world"
 
 

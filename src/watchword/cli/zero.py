@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -195,7 +194,7 @@ def _prove(http: httpx.Client, holder: Holder, purpose: str, key: Key) -> Proof:
     challenge = from_json(given, Challenge)
     if challenge.verifier != str(http.base_url).rstrip("/") or challenge.purpose != purpose:
         raise ZeroError("verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}")
-    return holder.prove(challenge, dpop_channel(key.thumbprint), int(time.time()))
+    return holder.prove(challenge, dpop_channel(key.thumbprint))
 
 
 def _post(http: httpx.Client, path: str, *, expected: int = 200, **content: Any) -> httpx.Response:

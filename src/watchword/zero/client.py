@@ -53,11 +53,12 @@ class Holder:
         self._identity = identity
         self._derive_for = derive_for
 
-    def prove(self, challenge: Challenge, channel: bytes, now: int) -> Proof:
-        """Answer a challenge over a channel, at a time that an agent knows by itself; raise ZeroError."""
+    def prove(self, challenge: Challenge, channel: bytes) -> Proof:
+        """Answer a fresh challenge over a channel; raise ZeroError. An agent dates the proof by its own clock."""
         order = Order(challenge, channel, (), self._derive_for)
         if self._secret is not None:
-            return agents.fulfil(self._secret, order, now, os.urandom(32))
+            # Dated by the server, which also judges the date: the clock here may be wrong
+            return agents.fulfil(self._secret, order, challenge.issued, os.urandom(32))
         return agents.ask_proof(self._agent or "", order, self._identity)
 
 
@@ -111,8 +112,7 @@ class ZeroProof:
             raise ZeroError(
                 "verifier", f"the challenge comes from {challenge.verifier}, for {challenge.purpose}"
             )
-        # Dated by the server, which also judges the date: the clock here may be wrong
-        proof = self._holder.prove(challenge, dpop_channel(asked.jkt), challenge.issued)
+        proof = self._holder.prove(challenge, dpop_channel(asked.jkt))
         form |= {
             "client_id": self.client_id,
             "client_assertion_type": CLIENT_ASSERTION_TYPE,

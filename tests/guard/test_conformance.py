@@ -4,8 +4,10 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
+from tests.cli.test_base_install import FRAMEWORKS
 from tests.guard.example_apps import APPLICATIONS, BASE, Answer, Call, Headers, load
 
 from watchword.guard import Guard
@@ -13,6 +15,7 @@ from watchword.oauth import dpop
 from watchword.testing.credentials import Token
 from watchword.testing.kit import Auth
 
+ROOT = Path(__file__).parents[2]
 METADATA = f"{BASE}/.well-known/oauth-protected-resource"
 WHERE = f'resource_metadata="{METADATA}"'
 NOT_VALID = f'Bearer error="invalid_token", error_description="The access token is not valid.", {WHERE}'
@@ -198,6 +201,18 @@ def application(request: pytest.FixtureRequest, auth: Auth) -> Iterator[tuple[st
         if name.startswith("grpc"):  # which publishes no metadata itself
             guard.resource_metadata = METADATA
         yield name, call
+
+
+def test_every_framework_that_has_a_guard_is_asked_and_shown() -> None:
+    adapters = {
+        path.stem
+        for path in (ROOT / "src" / "watchword" / "guard").glob("*.py")
+        if "import needing" in path.read_text("utf-8")
+    }
+    assert adapters == set(FRAMEWORKS)
+    assert adapters - set(APPLICATIONS) == {"mcp_sdk", "fastmcp"}, "whose callers speak MCP"
+    pages = [path.read_text("utf-8") for path in (ROOT / "docs").rglob("*.md")]
+    assert not [name for name in adapters if not any(f"watchword.guard.{name}" in page for page in pages)]
 
 
 def test_every_framework_answers_alike(application: tuple[str, Call], auth: Auth) -> None:

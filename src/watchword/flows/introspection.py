@@ -14,8 +14,8 @@ from watchword.flows.clients import client_answers, client_registry
 from watchword.flows.runtime import Runtime
 from watchword.flows.token_verification import FOREVER, Use
 from watchword.jose import JoseError, jws, jwt
+from watchword.oauth import bearer, token_format
 from watchword.oauth import claims as token_claims
-from watchword.oauth import token_format
 from watchword.oauth.clients import Client
 from watchword.store import documents, grants, tokens, users
 from watchword.store.api_tokens import ApiToken
@@ -177,7 +177,7 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
         "jti": tokens.token_id(digest),
         "iat": row.issued_at,
         "exp": row.expires_at,
-        "token_type": _token_type(extra),
+        "token_type": bearer.token_type(extra),
         "token_kind": "access_token",
         **extra,
     }
@@ -190,11 +190,6 @@ async def _opaque(runtime: Runtime, token: str) -> Answer:
         parents=parents,
         subject=row.subject,
     )
-
-
-def _token_type(claims: Mapping[str, object]) -> str:
-    cnf = claims.get("cnf")
-    return "DPoP" if isinstance(cnf, Mapping) and "jkt" in cnf else "Bearer"
 
 
 async def _self_contained(runtime: Runtime, token: str) -> Answer:
@@ -217,7 +212,7 @@ async def _self_contained(runtime: Runtime, token: str) -> Answer:
     claims.pop("parents", None)
     if client is None:
         return Answer(reason, INACTIVE, client_id, audience, subject=subject)
-    answer = {"active": True, **claims, "token_type": _token_type(claims), "token_kind": "access_token"}
+    answer = {"active": True, **claims, "token_type": bearer.token_type(claims), "token_kind": "access_token"}
     return Answer("active", answer, client_id, audience, grant_id=grant, parents=parents, subject=subject)
 
 

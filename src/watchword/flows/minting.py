@@ -67,7 +67,7 @@ async def mint(runtime: Runtime, grant: AccessGrant, now: int) -> Minted:
         since = await _date_ahead(runtime, grant, since)
         grant = msgspec.structs.replace(grant, lifetime=lifetime - (since - now))
         now = since
-    token_type = "DPoP" if grant.claims and "jkt" in _confirmation(grant.claims) else "Bearer"
+    token_type = bearer.token_type(grant.claims)
     if _format(runtime, grant) == "opaque":
         token = runtime.new_secret("o")
         return Minted(token, token_type, lifetime, (token_format.ordered_digest(token), _row(grant, now)))
@@ -142,11 +142,6 @@ def _with_status(
     said["status"] = status_list.reference_claim(runtime.statuses.address(list_id), index)
     digests = ended.dependencies(said)
     return StatusMarks(list_id, index, now, now + grant.lifetime, digests) if digests else None
-
-
-def _confirmation(claims: Mapping[str, object]) -> Mapping[str, object]:
-    cnf = claims.get("cnf")
-    return cnf if isinstance(cnf, Mapping) else {}
 
 
 def _claims(runtime: Runtime, grant: AccessGrant, now: int) -> dict[str, object]:

@@ -48,6 +48,12 @@ def scheme_to_name(headers: Sequence[str]) -> str:
     return "DPoP" if [header.partition(" ")[0].lower() for header in headers] == ["dpop"] else "Bearer"
 
 
+def token_type(claims: Mapping[str, object]) -> str:
+    """Return the type of a token with these claims: DPoP where a key confirms it (RFC 9449 §5, §6), otherwise Bearer."""
+    cnf = claims.get("cnf")
+    return "DPoP" if isinstance(cnf, Mapping) and "jkt" in cnf else "Bearer"
+
+
 def read_request(
     headers: Sequence[str], *, body_token: str | None = None, query_token: str | None = None
 ) -> PresentedToken | None:

@@ -31,11 +31,7 @@ from watchword.telemetry import log
 
 MAX_QUERY = 6000
 # Asked for only once; a level not reached then is answered with the actual one.
-ONCE = (
-    "step_up",
-    "select_account",
-    "create",
-)
+ONCE = ("step_up", "select_account", "create")
 
 
 class UnderWay(msgspec.Struct, frozen=True):

@@ -25,6 +25,7 @@ PLAIN = {
     "scope": "scope",
     "token_format": "access_token_format",
     "token_status": "access_token_status",
+    "first_party": "first_party",
     "pkce": "require_pkce",
     "pushed": "require_pushed_authorization_requests",
     "dpop": "dpop_bound_access_tokens",

@@ -73,6 +73,12 @@ TokenStatus = Annotated[
         "--token-status/--no-token-status", help="Whether its JWT access tokens refer to a status list."
     ),
 ]
+FirstParty = Annotated[
+    bool | None,
+    typer.Option(
+        "--first-party/--third-party", help="Whether it is your own: nobody is asked to consent to it."
+    ),
+]
 Native = Annotated[
     bool | None,
     typer.Option("--native/--web", help="An app on a person's device (RFC 8252), or a web application."),

@@ -45,6 +45,7 @@ class ClientView(AnswersInput, frozen=True, kw_only=True, omit_defaults=True):
     request_object_signing_alg: str | None = None
     authorization_details_types: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    first_party: bool = False
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     tls_client_auth_subject: tuple[str, str] | None = None
@@ -141,6 +142,7 @@ def view(
         request_object_signing_alg=client.request_object_signing_alg,
         authorization_details_types=client.authorization_details_types,
         groups=client.groups,
+        first_party=client.first_party,
         dpop_bound_access_tokens=client.dpop_bound_access_tokens,
         tls_client_certificate_bound_access_tokens=client.tls_client_certificate_bound_access_tokens,
         tls_client_auth_subject=client.tls_client_auth_subject,

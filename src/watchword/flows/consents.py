@@ -1,11 +1,13 @@
 """Consent: what people agreed to on the page, what an earlier consent covers, and what is remembered.
 
 A consent is remembered for person, client and audience: which scopes were allowed, which optional ones left out, which details agreed
-to. For a client that anybody can impersonate, the person is asked every time (RFC 6749 §10.2, RFC 8252 §8.6).
+to. For a client that anybody can impersonate, the person is asked every time (RFC 6749 §10.2, RFC 8252 §8.6). For one of the operator's
+own nobody is asked: the consent is recorded as implied, is listed with the others, and can be withdrawn like them.
 """
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 import msgspec
 
@@ -72,6 +74,19 @@ def is_remembered(settings: Settings, request: AuthorizationRequest, client: Cli
     return client.is_recognized and not asked_once
 
 
+def is_implied(request: AuthorizationRequest, client: Client) -> bool:
+    """Whether nobody is asked about a request: the client is the operator's own, and details are not at stake, which are decided one by one."""
+    return client.first_party and not request.authorization_details and store.fits(" ".join(request.audience))
+
+
+async def imply(runtime: Runtime, request: AuthorizationRequest, client: Client, session: Session) -> Agreed:
+    """Record that a person who uses an application of the operator's own is taken to agree to all that it asks for."""
+    agreed = Agreed(request.scope, ())
+    given = _answered(runtime, request, client, session, agreed)
+    await runtime.database.write(store.remember_consent, **given, implied=True)
+    return agreed
+
+
 async def earlier(
     runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str, session_id: str
 ) -> Agreed | None:
@@ -114,21 +129,25 @@ def remembering(
     runtime: Runtime, request: AuthorizationRequest, client: Client, session: Session, agreed: Agreed
 ) -> Callable[[Transaction], Awaitable[None]]:
     """Return the write that remembers what a person agreed to in a session, on a page that showed this version of the client."""
+    return partial(store.remember_consent, **_answered(runtime, request, client, session, agreed))
 
+
+def _answered(
+    runtime: Runtime, request: AuthorizationRequest, client: Client, session: Session, agreed: Agreed
+) -> dict[str, Any]:
     def details(before: str) -> str:
         kept = list(detail_types.read(before))
         kept += [one for one in agreed.details if one not in kept and not _is_once(runtime.settings, one)]
         return detail_types.stored(tuple(kept[-MAX_REMEMBERED:]))
 
-    return partial(
-        store.remember_consent,
-        user_id=session.user_id,
-        client_id=request.client_id,
-        audience=" ".join(request.audience),
-        session_id=session.id,
-        scope=agreed.scope,
-        declined=tuple(one for one in request.scope if one not in agreed.scope),
-        details=details,
-        version=client.version,
-        now=runtime.now(),
-    )
+    return {
+        "user_id": session.user_id,
+        "client_id": request.client_id,
+        "audience": " ".join(request.audience),
+        "session_id": session.id,
+        "scope": agreed.scope,
+        "declined": tuple(one for one in request.scope if one not in agreed.scope),
+        "details": details,
+        "version": client.version,
+        "now": runtime.now(),
+    }

@@ -112,6 +112,7 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     scope: tuple[str, ...] = ()
     resources: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()  # whose members alone sign in to it
+    first_party: bool = False  # the operator's own, for which nobody is asked to consent
     application_type: ApplicationType = "web"
     jwks: tuple[Mapping[str, object], ...] | None = None
     jwks_uri: str | None = None

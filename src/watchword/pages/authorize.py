@@ -139,7 +139,8 @@ async def _proceed(way: UnderWay) -> Response:
             if user and session and own
             else None
         )
-        consented = own is None or earlier is not None
+        implied = own is not None and earlier is None and consents.is_implied(own, client)
+        consented = own is None or earlier is not None or implied
         step = await _next_step(way, session, way.done, consented=consented)
         # Not before this step: another account that is signed in to or selected may be open to it.
         if own is None and step in ("consent", "answer"):
@@ -148,8 +149,11 @@ async def _proceed(way: UnderWay) -> Response:
         return await _answer_error(way, error)
     if user is not None and step in ("consent", "answer") and await demanded.is_lacking(request, user):
         return await _enrol(way)
-    if own is not None and step == "answer" and session is not None and earlier is not None:
-        return await _answer(way, own, session, earlier)
+    if own is not None and step == "answer" and session is not None:
+        if implied:
+            earlier = await consents.imply(runtime, own, client, session)
+        if earlier is not None:
+            return await _answer(way, own, session, earlier)
     return await _ask(way, own, user, step)
 
 

@@ -188,7 +188,7 @@ async def update_client(
 
     `kill` ends what the client was granted: every token, and every code that waits to be redeemed. With an authentication method that uses
     none, its secrets end: they would work again, unnoticed, once it is changed back. When consent to it begins to be remembered, what people
-    agreed to before is forgotten: it was for that one time (DC-07).
+    agreed to before is forgotten: it was for that one time (DC-07). So is what nobody was asked, when a first-party client is none any more.
     """
     changed = (
         "SELECT document, created_at, disabled_at, version FROM clients WHERE client_id = $1 AND version = $2"
@@ -200,7 +200,7 @@ async def update_client(
     ours = {"disabled_at": disabled_at, "version": before.version, "created_at": before.created_at}
     if msgspec.structs.replace(client, **ours) == before and (not kill or before.disabled_at is not None):
         return before
-    forgets = client.is_recognized and not before.is_recognized
+    forgets = (client.is_recognized and not before.is_recognized) or before.first_party > client.first_party
     if kill or forgets:
         # Grants under way are committed first, and ended below; see `hold_client`. So are grants by consent, which lock the client
         # before the consents.

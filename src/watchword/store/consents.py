@@ -36,6 +36,11 @@ _ANSWERED = (
 )
 
 
+def fits(audience: str) -> bool:
+    """Whether consent for an audience is kept."""
+    return len(audience.encode()) <= LONGEST
+
+
 async def find_consent(
     tx: Transaction,
     user_id: str,
@@ -80,17 +85,18 @@ async def remember_consent(
     declined: tuple[str, ...] = (),
     details: Callable[[str], str] | None = None,
     version: int = 0,
+    implied: bool = False,
     now: int,
 ) -> None:
     """Add what a person answered to their earlier answers; `details` returns the earlier authorization details with the new ones added.
 
     Nothing is stored for a client that is gone: a later one under its identifier must inherit nothing (AP-09). Nor for one that has
     changed since the `version` named: its addresses may be others now, and then people are asked again (DC-07). What is for a longer
-    audience than LONGEST is recorded alone: people are asked every time.
+    audience than LONGEST is recorded alone: people are asked every time. The event says of what is `implied` that nobody was asked.
     """
     if await tx.one(_ASKS, client_id, version) is None:
         return
-    if len(audience.encode()) <= LONGEST:
+    if fits(audience):
         await _keep(tx, (user_id, client_id, audience), scope, declined, details, now)
     await tx.record(
         "consent.given",
@@ -101,6 +107,7 @@ async def remember_consent(
         scope=" ".join(scope),
         audience=audience,
         declined=" ".join(declined),
+        **({"implied": True} if implied else {}),
     )
 
 

@@ -28,6 +28,7 @@ class ClientFields(TypedDict, total=False):
     request_object_signing_alg: str | None
     authorization_details_types: tuple[str, ...]
     groups: tuple[str, ...]
+    first_party: bool
     dpop_bound_access_tokens: bool
     tls_client_certificate_bound_access_tokens: bool
     tls_client_auth_subject: list[str] | None

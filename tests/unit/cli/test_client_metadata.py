@@ -36,6 +36,7 @@ SAID: dict[str, tuple[list[str], Any]] = {
     "token_endpoint_auth_signing_alg": (["--auth-algorithm", "ES256"], "ES256"),
     "request_object_signing_alg": (["--request-algorithm", "ES256"], "ES256"),
     "authorization_details_types": (["--details", "payment", "--details", "x"], ("payment", "x")),
+    "first_party": (["--first-party"], True),
     "groups": (["--group", "staff", "--group", "ops"], ("staff", "ops")),
     "dpop_bound_access_tokens": (["--dpop"], True),
     "tls_client_certificate_bound_access_tokens": (["--certificate-bound"], True),

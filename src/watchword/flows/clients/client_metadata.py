@@ -39,7 +39,8 @@ SIGNING_METHODS = ("private_key_jwt", "self_signed_tls_client_auth")
 class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The metadata of a client as an administrator gives it; times in seconds.
 
-    `grant_types`, if left out, are those of the code flow for a client with `redirect_uris`, else `client_credentials`.
+    `grant_types`, if left out, are those of the code flow for a client with `redirect_uris`, else `client_credentials`. People are not
+    asked to consent to a `first_party` client.
     """
 
     name: Text
@@ -64,6 +65,7 @@ class ClientInput(AnswersInput, frozen=True, kw_only=True, forbid_unknown_fields
     request_object_signing_alg: Annotated[str, msgspec.Meta(max_length=10)] | None = None
     authorization_details_types: Annotated[tuple[Text, ...], msgspec.Meta(max_length=50)] = ()
     groups: Annotated[tuple[Text, ...], msgspec.Meta(max_length=100)] = ()
+    first_party: bool = False
     dpop_bound_access_tokens: bool = False
     tls_client_certificate_bound_access_tokens: bool = False
     tls_client_auth_subject: Annotated[list[Text], msgspec.Meta(min_length=2, max_length=2)] | None = None
@@ -91,10 +93,8 @@ def to_client(
     check_name("name", given.name)
     _check_grants(given, grants)
     _check_method(given, fapi)
-    for field in ("redirect_uris", "post_logout_redirect_uris"):
-        for uri in getattr(given, field):
-            redirect_uri.check_registered(uri, given.application_type, field, schemes)
-    _check_logout(given)
+    _check_first_party(given, origin)
+    _check_addresses(given, schemes)
     return Client(
         client_id=client_id,
         name=given.name,
@@ -123,6 +123,7 @@ def to_client(
         request_object_signing_alg=given.request_object_signing_alg,
         authorization_details_types=given.authorization_details_types,
         groups=given.groups,
+        first_party=given.first_party,
         dpop_bound_access_tokens=binds.dpop,
         tls_client_certificate_bound_access_tokens=binds.certificate,
         tls_client_auth_subject=mtls.registered_subject(given.tls_client_auth_subject),
@@ -173,7 +174,18 @@ def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:
         raise _bad("require_pkce", "PKCE cannot be switched off for a public client.")
 
 
-def _check_logout(given: ClientInput) -> None:
+def _check_first_party(given: ClientInput, origin: Origin) -> None:
+    # Another program on the device can pass for a native application (RFC 8252 §8.6), and who registered itself changes itself as well.
+    if given.first_party and (given.application_type == "native" or origin != "registered"):
+        raise _bad(
+            "first_party", "People are always asked about a native client, and one that registered itself."
+        )
+
+
+def _check_addresses(given: ClientInput, schemes: Collection[str]) -> None:
+    for field in ("redirect_uris", "post_logout_redirect_uris"):
+        for uri in getattr(given, field):
+            redirect_uri.check_registered(uri, given.application_type, field, schemes)
     if given.backchannel_logout_uri is not None:
         logout_addresses.check_backchannel(given.backchannel_logout_uri)
     if given.frontchannel_logout_uri is not None:

@@ -42,6 +42,7 @@ PARTS: Mapping[str, Mapping[str, str]] = {
         "require_auth_time": "switch",
         "default_acr_values": "lines",
         "groups": "lines",
+        "first_party": "switch",
     },
     "tokens": {
         "access_token_lifetime": "seconds",

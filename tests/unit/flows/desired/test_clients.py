@@ -61,6 +61,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "request_object_signing_alg": st.sampled_from(["ES256", "PS256"]),
     "authorization_details_types": st.lists(NAME, max_size=2),
     "groups": st.lists(st.from_regex(r"[a-z][a-z:]{0,5}", fullmatch=True), max_size=2),
+    "first_party": st.booleans(),
     "dpop_bound_access_tokens": st.booleans(),
     "tls_client_certificate_bound_access_tokens": st.booleans(),
     "tls_client_auth_subject": st.tuples(st.sampled_from(["san_dns", "subject_dn"]), NAME),

@@ -109,6 +109,8 @@ MISPLACED: dict[str, tuple[Callable[[], object], str]] = {
     "a key as text": (lambda: PrivateKey("orders-sync", cast(Any, "hunter2")), "key: such as watchword.jose.jwk.parse"),
     "a public key": (lambda: PrivateKey("orders-sync", jwk.parse(jwk.public_document(KEY))), "key: this one is public"),
     "a key as text for an API token": (lambda: ApiToken("wwa_hunter2", WHERE, cast(Any, "hunter2")), "key: such as"),
+    "a client from a variable that is not there": (lambda: source(client=PrivateKey(cast(Any, None), KEY)), "client_id is empty"),
+    "a client with the line end of its file": (lambda: source(client=ZeroProof("orders-sync\n", agent="hunter2"), dpop=True), "strip it"),
     "an identity without a key for its tokens": (lambda: source(client=ZeroProof("orders-sync", agent="hunter2")), "dpop: True"),
     "an identity in two places": (lambda: ZeroProof("orders-sync", "a.zero", passphrase="hunter2", agent="a.sock"), "or the socket"),
     "an identity nowhere": (lambda: ZeroProof("orders-sync"), "or the socket of an agent"),

@@ -25,6 +25,7 @@ from watchword.client.proofs import Clocks, Prover
 from watchword.client.server import AuthorizationServer, Document, seconds
 from watchword.client.store import FileStore, MemoryStore, Record, Store
 from watchword.jose import JoseError, jwk
+from watchword.oauth.credential_text import check_credential
 
 MARGIN = 30.0  # seconds before its expiry at which a token is renewed, but at most a quarter of its lifetime
 PAUSE = 5.0  # seconds without asking again, after a failed attempt to renew a token that is still valid
@@ -76,6 +77,7 @@ class TokenSource:
     ) -> None:
         self._destination = Destination(api)
         check_part("client", client, "prove", 'ClientSecret("app", "…")')
+        check_credential("client_id", client.client_id)
         check_part("grant", grant, "begin", 'ClientCredentials("orders:read")')
         if store is not None:
             check_part("store", store, "lock", 'FileStore("tokens.json")')

@@ -36,7 +36,7 @@ async def moving(store: Store, tmp_path: Path) -> AsyncIterator[tuple[Database, 
     source = Counted(await open_bulk(store.address))
     target = Counted(await open_bulk(f"sqlite:///{tmp_path}/target.db", AUDIT_KEY, create=True))
     await source.begin()
-    await capture.begin_capture(source.bulk, TABLES, "the move", postgres=store.kind == "postgres")
+    await capture.begin_capture(source.bulk, TABLES, "the move")
     await source.commit()
     await target.begin()
     await transfer.prepare(target.bulk, schema.newest(), "the move", NOW)
@@ -44,7 +44,7 @@ async def moving(store: Store, tmp_path: Path) -> AsyncIterator[tuple[Database, 
     yield database, source, target
     await target.close()
     await source.begin()
-    await capture.end_capture(source.bulk, TABLES, postgres=store.kind == "postgres")
+    await capture.end_capture(source.bulk, TABLES)
     await source.commit()
     await source.close()
 

@@ -10,6 +10,7 @@ from watchword.settings.options import (
     Settings,
     SettingsError,
     Upstream,
+    is_postgres,
     plain_address,
 )
 
@@ -24,6 +25,7 @@ __all__ = [
     "Upstream",
     "check",
     "check_exposure",
+    "is_postgres",
     "is_resource",
     "load",
     "plain_address",

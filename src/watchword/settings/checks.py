@@ -6,7 +6,7 @@ from urllib.parse import parse_qs, urlsplit
 import msgspec
 
 from watchword.networks import is_loopback, read_network, split_hosts
-from watchword.settings.options import Settings, SettingsError, Upstream
+from watchword.settings.options import Settings, SettingsError, Upstream, is_postgres
 
 _ABSOLUTE_URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!$-;=?-Z_a-z~%\[\]@&'()*+,]{1,1900}")
 
@@ -57,9 +57,7 @@ def check(settings: Settings) -> Settings:
     _check_certificates(settings)
     if not re.fullmatch(r"[a-z][a-z0-9]{1,9}", settings.brand):
         raise SettingsError("brand must be 2 to 10 lower-case letters or digits and start with a letter")
-    if settings.database_replica and not (
-        settings.is_postgres and settings.database_replica.startswith(("postgresql://", "postgres://"))
-    ):
+    if settings.database_replica and not (settings.is_postgres and is_postgres(settings.database_replica)):
         raise SettingsError("database_replica names a standby of the PostgreSQL server that database names")
     if settings.database_replica:
         _check_address("database_replica", settings.database_replica)

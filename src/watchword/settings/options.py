@@ -228,12 +228,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     @property
     def is_postgres(self) -> bool:
         """Whether the database option names a PostgreSQL server."""
-        return self.database.startswith(("postgresql://", "postgres://"))
+        return is_postgres(self.database)
 
     @property
     def database_shown(self) -> str:
         """The database as it may be printed: the file, or the server and its database without user, password and options."""
         return plain_address(self.database) if self.is_postgres else self.database
+
+
+def is_postgres(address: str) -> bool:
+    """Whether the address of a database names a PostgreSQL server, and no file."""
+    return address.startswith(("postgresql://", "postgres://"))
 
 
 def plain_address(url: str) -> str:

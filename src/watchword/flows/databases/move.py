@@ -24,6 +24,7 @@ import msgspec
 from watchword.flows.secrets import root_secret
 from watchword.flows.secrets.key_file import Keys
 from watchword.oauth.errors import OAuthError
+from watchword.settings import is_postgres
 from watchword.store import schema
 from watchword.store.copying import bulk as store
 from watchword.store.copying import capture, opening, transfer
@@ -68,14 +69,8 @@ class Move(msgspec.Struct, frozen=True):
     target: Bulk
     tables: tuple[Table, ...]
     identity: str
-    postgres: bool
     report: Callable[[Progress], None]
     now: int
-
-
-def is_postgres(address: str) -> bool:
-    """Whether an address names a PostgreSQL server."""
-    return address.startswith(("postgresql://", "postgres://"))
 
 
 async def move(
@@ -97,7 +92,7 @@ async def move(
         known = await root_secret.existing(ours, masters)  # the target's audit trail goes on under it
         theirs = await opening.open_bulk(target, known.root.derive("audit"), create=True, alone=True)
         try:
-            return await _move(ours, theirs, is_postgres(source), replace, report)
+            return await _move(ours, theirs, replace, report)
         finally:
             await theirs.close()
     finally:
@@ -115,27 +110,25 @@ async def abandon(source: str) -> bool:
     """Give up a move and stop recording changes in the source; return whether one had begun. Raise OAuthError when it is finished."""
     bulk = await opening.open_bulk(source)
     try:
-        begun = await _begin_alone(bulk, lambda: _give_up(bulk, is_postgres(source)))
+        begun = await _begin_alone(bulk, lambda: _give_up(bulk))
         await bulk.commit()
     finally:
         await bulk.close()
     return begun
 
 
-async def _give_up(source: Bulk, postgres: bool) -> bool:
+async def _give_up(source: Bulk) -> bool:
     if await capture.moved(source) is not None:
         raise OAuthError(
             "conflict",
             "This database was moved away already, which cannot be undone: to come back, move the target.",
         )
     begun = await capture.identity(source) is not None
-    await capture.end_capture(source, schema.tables(schema.newest()), postgres=postgres)
+    await capture.end_capture(source, schema.tables(schema.newest()))
     return begun
 
 
-async def _move(
-    source: Bulk, target: Bulk, postgres: bool, replace: bool, report: Callable[[Progress], None]
-) -> Moved:
+async def _move(source: Bulk, target: Bulk, replace: bool, report: Callable[[Progress], None]) -> Moved:
     moved, fills = await capture.moved(source), await transfer.filling(target)
     if moved is not None:
         if fills == moved:
@@ -145,14 +138,14 @@ async def _move(
             done = Moved({}, 0, 0.0)
         else:
             raise OAuthError("conflict", "This database was moved away already, and not to this target.")
-        await _end_capture(source, schema.tables(schema.newest()), postgres)
+        await _end_capture(source, schema.tables(schema.newest()))
         return done
     version = await store.schema_version(source)
     if not version:
         raise OAuthError("not_found", "There is no database of Watchword to move.")
     now, tables = int(time.time()), schema.tables(version)
-    identity = await _begin(source, target, tables, replace, postgres, now)
-    going = Move(source, target, tables, identity, postgres, report, now)
+    identity = await _begin(source, target, tables, replace, now)
+    going = Move(source, target, tables, identity, report, now)
     for table in capture.captured(tables):
         await _copy(going, table)
     compared = await _compare(going)
@@ -161,7 +154,7 @@ async def _move(
             break
     fenced = await _switch(going)
     done = await _finish(target, identity, report, compared, fenced)
-    await _end_capture(source, tables, postgres)
+    await _end_capture(source, tables)
     return done
 
 
@@ -177,14 +170,12 @@ async def _begin_alone(bulk: Bulk, work: Callable[[], Awaitable[T]]) -> T:
     return await work()
 
 
-async def _end_capture(source: Bulk, tables: tuple[Table, ...], postgres: bool) -> None:
-    await _begin_alone(source, lambda: capture.end_capture(source, tables, postgres=postgres))
+async def _end_capture(source: Bulk, tables: tuple[Table, ...]) -> None:
+    await _begin_alone(source, lambda: capture.end_capture(source, tables))
     await source.commit()
 
 
-async def _begin(
-    source: Bulk, target: Bulk, tables: tuple[Table, ...], replace: bool, postgres: bool, now: int
-) -> str:
+async def _begin(source: Bulk, target: Bulk, tables: tuple[Table, ...], replace: bool, now: int) -> str:
     """Return the identifier of the move that goes on, or of a new one whose target is empty."""
     begun, fills = await capture.identity(source), await transfer.filling(target)
     if begun is not None and begun == fills and not replace:
@@ -193,11 +184,11 @@ async def _begin(
         raise OAuthError("conflict", "The target is not empty: give --replace to remove what is there.")
     await store.refuse_others(target)
     identity = secrets.token_hex(8)
-    await _end_capture(source, tables, postgres)
-    await _begin_alone(source, lambda: capture.begin_capture(source, tables, identity, postgres=postgres))
+    await _end_capture(source, tables)
+    await _begin_alone(source, lambda: capture.begin_capture(source, tables, identity))
     await source.commit()
     if await capture.identity(target) == identity:  # a database server has many names
-        await _end_capture(source, tables, postgres)
+        await _end_capture(source, tables)
         raise OAuthError("invalid_request", SAME)
     await target.begin()
     await transfer.prepare(target, await store.schema_version(source), identity, now)
@@ -227,12 +218,12 @@ async def _switch(going: Move) -> float:
     source, target = going.source, going.target
     going.report(Progress("switching"))
     begun = time.monotonic()
-    await _begin_alone(source, lambda: capture.lock(source, going.tables, postgres=going.postgres))
+    await _begin_alone(source, lambda: capture.lock(source, going.tables))
     await target.begin()
     await transfer.carry_last(source, target, going.tables)
     await target.commit()
     going.report(Progress("carried"))
-    await capture.fence(source, going.tables, going.identity, going.now, postgres=going.postgres)
+    await capture.fence(source, going.tables, going.identity, going.now)
     await source.commit()
     going.report(Progress("fenced"))
     return time.monotonic() - begun

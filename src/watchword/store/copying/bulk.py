@@ -36,6 +36,10 @@ class Conflict(StorageUnavailable):
 class Bulk(Transaction, Protocol):
     """A connection of its own; nothing of it is shared with the running server."""
 
+    @property
+    def is_postgres(self) -> bool:
+        """Whether it is one to PostgreSQL, where triggers and locks are other ones than in an SQLite file."""
+
     async def many(self, sql: str, rows: Sequence[Values]) -> None:
         """Execute a statement once for each row of values."""
 

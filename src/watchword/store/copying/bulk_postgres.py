@@ -73,6 +73,7 @@ class PostgresBulk(PostgresTransaction):
     """A connection for copying; transactions are begun and ended by hand."""
 
     __slots__ = ()
+    is_postgres = True
 
     async def one(self, sql: str, *values: object) -> Row | None:
         """Return the first row, or None."""

@@ -29,6 +29,7 @@ class SqliteBulk(SqliteTransaction):
     """A connection for copying; transactions are begun and ended by hand."""
 
     __slots__ = ("_alone", "_path")
+    is_postgres = False
 
     def __init__(
         self,

@@ -28,16 +28,16 @@ def captured(tables: tuple[Table, ...]) -> tuple[Table, ...]:
     return tuple(table for table in tables if table.name != "facts")
 
 
-async def begin_capture(source: Bulk, tables: tuple[Table, ...], identity: str, *, postgres: bool) -> None:
+async def begin_capture(source: Bulk, tables: tuple[Table, ...], identity: str) -> None:
     """Note every change from the commit of the open transaction on."""
     width = max(len(table.key) for table in tables)
     columns = ", ".join(f"k{n} TEXT" for n in range(width))
-    number = "BIGSERIAL PRIMARY KEY" if postgres else "INTEGER PRIMARY KEY AUTOINCREMENT"
+    number = "BIGSERIAL PRIMARY KEY" if source.is_postgres else "INTEGER PRIMARY KEY AUTOINCREMENT"
     await source.run(f"CREATE TABLE {CHANGES} (seq {number}, name TEXT NOT NULL, {columns})")
     await source.run(f"CREATE TABLE {IDENTITY} (id TEXT NOT NULL)")
     await source.run(f"INSERT INTO {IDENTITY} VALUES ($1)", identity)  # noqa: S608 - a literal
     for table in captured(tables):
-        for statement in _postgres_capture(table) if postgres else _sqlite_capture(table):
+        for statement in _postgres_capture(table) if source.is_postgres else _sqlite_capture(table):
             await source.run(statement)
 
 
@@ -73,10 +73,10 @@ def _postgres_capture(table: Table) -> list[str]:
     ]
 
 
-async def end_capture(source: Bulk, tables: tuple[Table, ...], *, postgres: bool) -> None:
+async def end_capture(source: Bulk, tables: tuple[Table, ...]) -> None:
     """Note no more, and forget what was noted."""
     for table in captured(tables):
-        if postgres:
+        if source.is_postgres:
             await source.run(f"DROP FUNCTION IF EXISTS moving_{table.name}() CASCADE")
         else:
             for event in EVENTS:
@@ -85,23 +85,23 @@ async def end_capture(source: Bulk, tables: tuple[Table, ...], *, postgres: bool
         await source.run(f"DROP TABLE IF EXISTS {name}")
 
 
-async def lock(source: Bulk, tables: tuple[Table, ...], *, postgres: bool) -> None:
+async def lock(source: Bulk, tables: tuple[Table, ...]) -> None:
     """Keep every other writer waiting until the open transaction ends; on SQLite beginning it did so already."""
-    if postgres:
+    if source.is_postgres:
         names = ", ".join(table.name for table in tables)
         await source.run(f"LOCK TABLE {names} IN SHARE ROW EXCLUSIVE MODE")
 
 
-async def fence(source: Bulk, tables: tuple[Table, ...], identity: str, now: int, *, postgres: bool) -> None:
+async def fence(source: Bulk, tables: tuple[Table, ...], identity: str, now: int) -> None:
     """Refuse every change from the commit of the open transaction on, and every start of a server."""
     await source.run(f"INSERT INTO {VERSIONS} VALUES ($1, $2, $3)", MOVED, identity, now)  # noqa: S608 - a literal
-    if postgres:
+    if source.is_postgres:
         await source.run(
             "CREATE OR REPLACE FUNCTION moved_away() RETURNS trigger LANGUAGE plpgsql AS "
             f"$$ BEGIN RAISE EXCEPTION '{FENCE}' USING ERRCODE = '25006'; END $$"
         )
     for table in tables:
-        if postgres:
+        if source.is_postgres:
             await source.run(
                 f"CREATE TRIGGER moved_away BEFORE INSERT OR UPDATE OR DELETE ON {table.name} "
                 "FOR EACH STATEMENT EXECUTE FUNCTION moved_away()"

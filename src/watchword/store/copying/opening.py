@@ -1,6 +1,7 @@
 """Opening a database for copying, by its address: its driver is loaded only then."""
 
 from watchword.extras import POSTGRES, needing
+from watchword.settings import is_postgres
 from watchword.store.audit.chain import Chain
 from watchword.store.copying.bulk import Bulk
 
@@ -13,7 +14,7 @@ async def open_bulk(
     With `alone`, an SQLite file is refused while any process has it open, and no other can open it until it is closed; a PostgreSQL
     database is refused while a node is connected to it, and to anybody else who asks for it alone.
     """
-    if address.startswith(("postgresql://", "postgres://")):
+    if is_postgres(address):
         with needing(POSTGRES, "asyncpg"):  # the driver is an extra that only this choice needs
             from watchword.store.copying.bulk_postgres import connect
 

@@ -75,7 +75,11 @@ class DetailText(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The checked options; durations are in seconds."""
+    """The checked options; durations are in seconds.
+
+    The console shows every value, so that none may be a secret: passwords are in addresses, which it shows without them, or in tables, of
+    which it shows the names.
+    """
 
     # Where the server is and what it is called; an empty issuer is filled in when the data is opened
     issuer: str = ""

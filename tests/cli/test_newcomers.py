@@ -99,6 +99,13 @@ def test_what_is_made_for_an_address_that_nobody_has_named_says_so(tmp_path: Pat
     assert "no issuer" not in run_cli(tmp_path, *token, "--resource", named).stderr
 
 
+def test_who_invites_without_a_mail_server_hears_that_nothing_was_mailed(tmp_path: Path) -> None:
+    invite = ["user", "invite", "ada@example.com"]
+    assert "hand the link over yourself" in run_cli(tmp_path, *invite).stderr
+    mailed = run_cli(tmp_path, *invite, variables={"WATCHWORD_SMTP_URL": "smtp://mail.example.com"})
+    assert (mailed.returncode, "hand the link over" in mailed.stderr) == (0, False)
+
+
 def test_serving_where_somebody_listens_already_is_refused_before_anything_is_made(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -64,7 +64,7 @@ def test_who_has_no_home_folder_is_told_what_helps(
     monkeypatch.setattr(os, "getuid", lambda: 2**31 - 7)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
-    assert said() == "you are not signed in"
+    assert said().startswith("you are not signed in: use watchword login")
     assert FileStore("~/tokens.json").path == tmp_path / "tokens.json"
     monkeypatch.delenv("HOME")
     assert "XDG_STATE_HOME" in said()

@@ -264,15 +264,16 @@ def invite(
 ) -> None:
     """Invite somebody by mail, and print the link so that you can also hand it over yourself."""
 
-    async def work(runtime: Runtime) -> str:
+    async def work(runtime: Runtime) -> tuple[str, bool]:
         await session.tell_assumed_issuer(runtime, config)
-        return await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
+        link = await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
+        return link, runtime.settings.mails
 
-    _print_link(
-        session.run(work, database=database, config=config, as_json=as_json, makes=True),
-        sign_up.INVITE_LIFETIME,
-        as_json,
-    )
+    link, is_mailed = session.run(work, database=database, config=config, as_json=as_json, makes=True)
+    _print_link(link, sign_up.INVITE_LIFETIME, as_json)
+    if not is_mailed:
+        told = "no mail server is set (smtp_url), so nothing was mailed: hand the link over yourself"
+        session.err.print(told, style="dim", markup=False)
 
 
 @app.command("reset-link")

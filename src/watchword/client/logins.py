@@ -112,7 +112,8 @@ def find(name: str | None) -> Login:
     for login in everyone():
         if name in (None, login.name, login.issuer):
             return login
-    raise NotSignedIn("you are not signed in" if name is None else f"you are not signed in at {name!r}")
+    where = "" if name is None else f" at {name!r}"
+    raise NotSignedIn(f"you are not signed in{where}: use watchword login ISSUER --client-id CLIENT_ID")
 
 
 @contextlib.contextmanager

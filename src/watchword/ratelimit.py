@@ -1,6 +1,15 @@
 """Token buckets within one process, for limits that need not be exact over several."""
 
 import math
+from typing import NamedTuple
+
+
+class Limit(NamedTuple):
+    """How often something may happen: `capacity` times at once, and `per_second` more."""
+
+    what: str
+    capacity: float
+    per_second: float
 
 
 def whole_seconds(wait: float) -> int:

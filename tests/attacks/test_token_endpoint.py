@@ -1,12 +1,13 @@
 """Client authentication under attack: every way in which somebody pretends to be a client that they are not."""
 
 import hmac
+from pathlib import Path
 from urllib.parse import quote_plus
 
 import pytest
 from tests.attacks.client_authentication import FORM, by_key, header_of
 from tests.fixtures.code_flow import REDIRECT, VERIFIER, obtain_code, redeem, register
-from tests.fixtures.servers import Server, basic
+from tests.fixtures.servers import Server, basic, open_server
 
 from watchword.flows import client_auth
 from watchword.jose import jwk
@@ -131,7 +132,7 @@ async def test_cl_03_every_wrong_secret_costs_the_same_comparison(
     assert (await server.grant(client)).status_code == 200
 
 
-async def test_cl_04_guessing_is_throttled_and_locks_nobody_out(server: Server) -> None:
+async def test_cl_04_guessing_is_throttled_and_locks_nobody_out(server: Server, tmp_path: Path) -> None:
     victim, other = await server.client(name="victim"), await server.client(name="other")
     statuses = []
     for n in range(1000):
@@ -143,3 +144,8 @@ async def test_cl_04_guessing_is_throttled_and_locks_nobody_out(server: Server) 
     assert int(refused.headers["retry-after"]) >= 1
     assert (await server.grant(other)).status_code == 200, "another client is not affected"
     assert (await server.grant(victim)).status_code == 200, "nor is who knows the secret"
+    (tmp_path / "another").mkdir()
+    async with open_server(tmp_path / "another") as another:
+        header = header_of(victim.client.client_id, "x")
+        refused = await another.http.post("/token", data=FORM, headers=header)
+        assert refused.status_code == 401, "another server in this process has another client of that name"

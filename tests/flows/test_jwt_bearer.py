@@ -149,7 +149,7 @@ async def test_a_client_fills_the_audit_trail_with_refusals_only_so_fast(server:
     client = await register(server)
     await present(server, client, NONE)
     assert len(await events(server, "assertion.refused")) == 1, "the honest variant"
-    while not assertions.RECORDED.take(client.client.client_id, server.runtime.clock()):
+    while not server.runtime.take(assertions.RECORDED, client.client.client_id):
         pass
     assert refusal(await present(server, client, NONE)) == (400, "invalid_grant")
     assert len(await events(server, "assertion.refused")) == 1

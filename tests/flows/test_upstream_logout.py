@@ -17,20 +17,13 @@ from tests.fixtures.relying_party import RelyingParty
 from tests.fixtures.servers import Server, open_server
 
 from watchword.flows import logout_delivery, sessions
-from watchword.flows.upstream import upstream_logout
 from watchword.jose import jwk, jwt
 from watchword.oauth import logout
-from watchword.ratelimit import LocalBuckets
 from watchword.settings import Upstream
 from watchword.store.upstream_sessions import UpstreamSession
 
 KEY, STRANGE = jwk.generate("ES256"), jwk.generate("ES256")
 PATH = "/upstream/hub/backchannel-logout"
-
-
-@pytest.fixture(autouse=True)
-def _fresh_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream_logout, "FRESH_KEYS", LocalBuckets(capacity=2, per_second=1 / 30))
 
 
 @pytest_asyncio.fixture

@@ -9,11 +9,15 @@ from watchword.flows.runtime import Runtime
 from watchword.flows.throttle import network
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
+from watchword.ratelimit import Limit
 
 
 def admit(runtime: Runtime, what: str, address: str) -> None:
     """Count one request of a kind from an address; raise `too_many_requests` when there were too many."""
-    if wait := runtime.anonymous.take(f"{what} {network(address)}", runtime.clock()):
+    per_minute = runtime.settings.anonymous_per_minute
+    if wait := runtime.take(
+        Limit("anonymous requests", per_minute, per_minute / 60), f"{what} {network(address)}"
+    ):
         raise OAuthError("too_many_requests", "Too many requests from this address.", retry_after=wait)
 
 

@@ -20,7 +20,7 @@ from watchword.jose import jws, jwt
 from watchword.oauth import assertion, dpop, mtls, token_format
 from watchword.oauth.clients import Client
 from watchword.oauth.errors import OAuthError
-from watchword.ratelimit import LocalBuckets
+from watchword.ratelimit import Limit
 from watchword.store import client_secrets, tokens
 from watchword.store.database import StorageUnavailable
 from watchword.telemetry import log
@@ -33,7 +33,7 @@ FOREVER = 2**62
 BASIC_CHALLENGE = 'Basic realm="watchword", charset="UTF-8"'
 
 # Failures for one client: a burst of 120, then one a second. The right credential is never throttled, so nobody can lock a client out (CL-04).
-FAILURES = LocalBuckets(capacity=120, per_second=1.0)
+FAILURES = Limit("failures of clients", capacity=120, per_second=1.0)
 
 
 class Credentials(msgspec.Struct, frozen=True):
@@ -200,7 +200,7 @@ async def _authenticate(runtime: Runtime, presented: Presented) -> tuple[Client,
         if error.code != "invalid_client":
             raise
         log.info("client.refused", client=presented.client_id, address=presented.sent.address)
-        if wait := FAILURES.take(presented.client_id[:64], runtime.clock()):
+        if wait := runtime.take(FAILURES, presented.client_id[:64]):
             raise OAuthError(
                 "too_many_requests",
                 "Too many failed attempts for this client.",

@@ -20,7 +20,7 @@ from watchword.flows.usage import Usage
 from watchword.jose import jwt
 from watchword.oauth import token_format
 from watchword.oauth.clients import Client
-from watchword.ratelimit import LocalBuckets
+from watchword.ratelimit import Limit, LocalBuckets
 from watchword.settings import Settings
 from watchword.store.database import Database, Reader
 
@@ -52,14 +52,12 @@ class Runtime:
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
     # Metadata of other servers by address, each with its expiry (Unix seconds).
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
-    # Unauthenticated requests by address.
-    anonymous: LocalBuckets = field(init=False)
+    # What is limited within this process.
+    buckets: dict[Limit, LocalBuckets] = field(default_factory=dict)
     feed: RevocationFeed = field(init=False)
     statuses: StatusLists = field(init=False)
 
     def __post_init__(self) -> None:
-        per_minute = self.settings.anonymous_per_minute
-        self.anonymous = LocalBuckets(per_minute, per_minute / 60)
         self.feed = RevocationFeed(self.settings, self.database, self.keyring, self.clock)
         self.statuses = StatusLists(self.settings, self.database, self.keyring, self.clock)
 
@@ -79,6 +77,12 @@ class Runtime:
     def is_young(self, made_at: int, lifetime: int) -> bool:
         """Whether it is less than `lifetime` seconds ago that a node made something; its clock may be ahead of ours (CK-02)."""
         return -jwt.AHEAD <= self.now() - made_at < lifetime
+
+    def take(self, limit: Limit, name: str) -> int:
+        """Take one of what a limit allows to a name in this process; return 0 when there was one, else the whole seconds to wait."""
+        if limit not in self.buckets:
+            self.buckets[limit] = LocalBuckets(limit.capacity, limit.per_second)
+        return self.buckets[limit].take(name, self.clock())
 
     def new_secret(self, kind: str) -> str:
         """Return a fresh credential of a kind of `token_format.KINDS`."""

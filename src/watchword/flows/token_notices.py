@@ -17,7 +17,7 @@ import msgspec
 from watchword.flows import acting, mail
 from watchword.flows.mail import Message, Origin
 from watchword.flows.runtime import Runtime
-from watchword.ratelimit import LocalBuckets
+from watchword.ratelimit import Limit
 from watchword.store import api_tokens as store
 from watchword.store import token_usage, users
 from watchword.store.api_tokens import ApiToken
@@ -34,7 +34,9 @@ class Within(NamedTuple):
 
 PAGE = "/account/tokens"
 MOST = 20  # tokens that one mail names
-NARROWED = LocalBuckets(capacity=1, per_second=1 / 86_400)  # by the token that they come from
+NARROWED = Limit(
+    "notices of narrowed tokens", capacity=1, per_second=1 / 86_400
+)  # by the token that they come from
 
 
 def telling_of_ends(runtime: Runtime) -> Runtime:
@@ -86,7 +88,7 @@ async def _by_owners_name(runtime: Runtime, token: ApiToken, told: Sequence[str]
         return token
     if first is None or first.id in told:
         return None
-    if len(told) == 1 and NARROWED.take(first.id, runtime.clock()):  # only operators end several at once
+    if len(told) == 1 and runtime.take(NARROWED, first.id):  # only operators end several at once
         return None
     return msgspec.structs.replace(token, name=f"{first.name[:180]} (narrowed)")
 

@@ -21,7 +21,7 @@ from watchword.oauth.errors import OAuthError
 from watchword.oauth.identity_assertion import IdentityAssertion
 from watchword.oauth.scopes import narrow
 from watchword.oauth.targets import name_among, resolve_audience
-from watchword.ratelimit import LocalBuckets
+from watchword.ratelimit import Limit
 from watchword.store import trust as store
 from watchword.store import users
 from watchword.store.tokens import Used
@@ -29,7 +29,7 @@ from watchword.store.trust import Link, Rule
 from watchword.store.users import User
 
 # Refusals that go into the audit trail, by client; beyond that they are counted and logged like any other.
-RECORDED = LocalBuckets(capacity=60, per_second=0.2)
+RECORDED = Limit("recorded refusals", capacity=60, per_second=0.2)
 
 
 class Accepted(msgspec.Struct, frozen=True):
@@ -252,7 +252,7 @@ def refused(reason: str) -> OAuthError:
 
 async def note_refusal(runtime: Runtime, client: Client, assertion: str, error: OAuthError) -> None:
     """Record a refusal in the audit trail, unless this client has caused too many."""
-    if RECORDED.take(client.client_id[:64], runtime.clock()):
+    if runtime.take(RECORDED, client.client_id[:64]):
         return
     rules = await _rules(runtime, assertion)
     await runtime.database.write(

@@ -13,12 +13,12 @@ from watchword.jose.jwk import Key
 from watchword.oauth import logout
 from watchword.oauth.errors import OAuthError
 from watchword.oauth.logout import LogoutToken
-from watchword.ratelimit import LocalBuckets
+from watchword.ratelimit import Limit
 from watchword.store import sessions
 from watchword.telemetry import count
 
 # Anybody can send a token with an unknown `kid`: the provider's keys are fetched again at most twice a minute.
-FRESH_KEYS = LocalBuckets(capacity=2, per_second=1 / 30)
+FRESH_KEYS = Limit("keys of providers", capacity=2, per_second=1 / 30)
 
 
 async def receive(runtime: Runtime, name: str, token: str) -> None:
@@ -61,7 +61,7 @@ async def _check(runtime: Runtime, name: str, provider: Provider, token: str) ->
         return _read(runtime, provider, token, await provider_sign_in.keys_of(runtime, provider))
     except OAuthError as error:
         unknown_key = error.detail in ("logout token: key", "logout token: signature")
-        if not unknown_key or FRESH_KEYS.take(name, runtime.clock()):
+        if not unknown_key or runtime.take(FRESH_KEYS, name):
             raise
     return _read(runtime, provider, token, await provider_sign_in.keys_of(runtime, provider, fresh=True))
 

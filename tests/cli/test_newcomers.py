@@ -102,7 +102,14 @@ def test_what_is_made_for_an_address_that_nobody_has_named_says_so(tmp_path: Pat
 def test_who_invites_without_a_mail_server_hears_that_nothing_was_mailed(tmp_path: Path) -> None:
     invite = ["user", "invite", "ada@example.com"]
     assert "hand the link over yourself" in run_cli(tmp_path, *invite).stderr
-    mailed = run_cli(tmp_path, *invite, variables={"WATCHWORD_SMTP_URL": "smtp://mail.example.com"})
+    mailed = run_cli(
+        tmp_path,
+        *invite,
+        variables={
+            "WATCHWORD_SMTP_URL": "smtp://mail.example.com",
+            "WATCHWORD_MAIL_FROM": "no-reply@example.com",
+        },
+    )
     assert (mailed.returncode, "hand the link over" in mailed.stderr) == (0, False)
 
 
@@ -259,7 +266,8 @@ def test_what_is_not_so_is_said(tmp_path: Path) -> None:
 
 def test_what_is_easily_meant_otherwise_is_said(tmp_path: Path) -> None:
     def said(owner: str, scope: str = "orders:read orders:write") -> str:
-        return run_cli(tmp_path, "token", "create", "script", "--owner", owner, "--scope", scope).stderr
+        command = ["token", "create", "script", "--owner", owner, "--scope", scope]
+        return run_cli(tmp_path, *command, variables={"WATCHWORD_ISSUER": "https://auth.example.com"}).stderr
 
     assert "the commas are part of a scope" in said("me", "orders:read,orders:write")
     assert "nobody here is called ada@example.com" in said("ada@example.com"), "her address is not verified"

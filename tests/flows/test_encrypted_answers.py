@@ -12,7 +12,6 @@ from tests.fixtures.documents import Documents
 from tests.fixtures.rows import in_turn
 from tests.fixtures.servers import Server, basic
 
-from watchword.flows.clients import client_keys
 from watchword.flows.clients.client_registry import Registered
 from watchword.jose import jwk, jwt
 from watchword.oauth.errors import OAuthError
@@ -102,7 +101,7 @@ async def test_a_key_that_cannot_be_had_costs_nobody_a_code(server: Server, docu
     assert (refused.status_code, refused.json()["error"]) == (400, "invalid_request")
     documents.publish("/keys", {"keys": [key.as_dict(private=False)]})
     server.clock.advance(40)
-    client_keys._fetched.clear()
+    server.runtime.client_keys.clear()
     tokens = await redeem(server, client, code)
     assert tokens.status_code == 200, "the code was not used up"
     assert opened(tokens.json()["id_token"], key, "ECDH-ES", "A128CBC-HS256")[1].count(b".") == 2

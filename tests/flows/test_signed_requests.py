@@ -1,5 +1,6 @@
 """RFC 9101 over the wire: what a client signed counts and nothing else; message signing for clients of FAPI 2.0."""
 
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -8,7 +9,7 @@ from tests.fixtures.code_flow import REDIRECT, answer_of, obtain_code, redeem, r
 from tests.fixtures.documents import Documents
 from tests.fixtures.rows import in_turn
 from tests.fixtures.served import server_with
-from tests.fixtures.servers import Server
+from tests.fixtures.servers import Server, open_server
 from tests.flows.test_fapi2 import Bank
 
 from watchword.flows.clients import client_keys
@@ -76,12 +77,16 @@ async def test_a_signed_request_may_be_pushed(server: Server) -> None:
 
 
 async def test_keys_are_fetched_from_where_the_client_registered_them(
-    fetching: Server, documents: Documents
+    fetching: Server, documents: Documents, tmp_path: Path
 ) -> None:
     address = documents.publish("/jwks", {"keys": [jwk.public_document(KEY)]})
     client = await register(fetching, jwks_uri=address)
     begun = await bring(fetching, client, signed(fetching, client))
     assert "/sign-in?return=" in begun.headers["location"]
+    (tmp_path / "stricter").mkdir()
+    async with open_server(tmp_path / "stricter") as stricter:
+        with pytest.raises(OAuthError):  # though another one in this process has the keys already
+            await client_keys.documents_of(stricter.runtime, client.client)
     documents.published.clear()
     other = await register(fetching, jwks_uri=documents.base + "/gone")
     refused = await bring(fetching, other, signed(fetching, other))
@@ -93,7 +98,6 @@ async def test_keys_that_were_fetched_take_only_so_much_memory_and_those_in_use_
 ) -> None:
     published = {"keys": [jwk.public_document(KEY) | {"n": [[]] * 500}]}
     monkeypatch.setattr(client_keys, "MAX_KEPT_BYTES", 6900)  # three times what is published
-    client_keys._fetched.clear()
     clients = [
         await register(fetching, jwks_uri=documents.publish(f"/jwks/{number}", published))
         for number in range(5)
@@ -104,7 +108,7 @@ async def test_keys_that_were_fetched_take_only_so_much_memory_and_those_in_use_
     for client in (clients[0], *clients[3:]):
         assert await client_keys.documents_of(fetching.runtime, client.client)
     kept = [client.client.jwks_uri for client in (clients[0], *clients[3:])]
-    assert list(client_keys._fetched) == kept, "the others were fetched before"
+    assert list(fetching.runtime.client_keys) == kept, "the others were fetched before"
 
 
 async def test_a_client_that_signs_with_a_new_key_need_not_wait(

@@ -52,6 +52,9 @@ class Runtime:
     cache: dict[Any, tuple[int, Any]] = field(default_factory=dict)
     # Metadata of other servers by address, each with its expiry (Unix seconds).
     documents: dict[str, tuple[float, bytes]] = field(default_factory=dict)
+    # Keys that clients and other issuers publish, by address, as `client_keys` and `foreign_keys` read them.
+    client_keys: dict[str, Any] = field(default_factory=dict)
+    foreign_keys: dict[Any, Any] = field(default_factory=dict)
     # What is limited within this process.
     buckets: dict[Limit, LocalBuckets] = field(default_factory=dict)
     feed: RevocationFeed = field(init=False)

@@ -37,9 +37,6 @@ class _Known(NamedTuple):
     size: int
 
 
-_fetched: dict[str, _Known] = {}
-
-
 def registered(jwks: dict[str, object] | None, *, signs: bool) -> tuple[dict[str, object], ...] | None:
     """Return keys that a client registers by value; raise `invalid_client_metadata` unless they are public and usable.
 
@@ -88,7 +85,8 @@ async def documents_of(runtime: Runtime, client: Client, kid: str | None = None)
 
 
 async def _known(runtime: Runtime, client: Client, jwks_uri: str, kid: str | None = None) -> _Known:
-    cached = _fetched.get(jwks_uri)
+    fetched: dict[str, _Known] = runtime.client_keys
+    cached = fetched.get(jwks_uri)
     is_there = cached is not None and (kid is None or any(key.kid == kid for key in cached.keys))
     left = cached.until - runtime.now() if cached is not None else -STALE
     # A clock that was set back makes nothing last longer.
@@ -101,19 +99,19 @@ async def _known(runtime: Runtime, client: Client, jwks_uri: str, kid: str | Non
         if cached is not None and is_there and is_known:
             return cached
         if not error.is_outage:
-            _fetched.pop(jwks_uri, None)
+            fetched.pop(jwks_uri, None)
         raise _unread(client, error, is_known=is_known) from None
-    _keep(jwks_uri, known)
+    _keep(fetched, jwks_uri, known)
     return known
 
 
-def _keep(jwks_uri: str, known: _Known) -> None:
+def _keep(fetched: dict[str, _Known], jwks_uri: str, known: _Known) -> None:
     """Keep a set of keys; where there are too many, those that were not fetched for longest go."""
-    _fetched.pop(jwks_uri, None)
-    size = known.size + sum(one.size for one in _fetched.values())
-    while _fetched and (len(_fetched) >= MAX_KEPT or size > MAX_KEPT_BYTES):
-        size -= _fetched.pop(next(iter(_fetched))).size
-    _fetched[jwks_uri] = known
+    fetched.pop(jwks_uri, None)
+    size = known.size + sum(one.size for one in fetched.values())
+    while fetched and (len(fetched) >= MAX_KEPT or size > MAX_KEPT_BYTES):
+        size -= fetched.pop(next(iter(fetched))).size
+    fetched[jwks_uri] = known
 
 
 def _unread(client: Client, error: FetchError, *, is_known: bool) -> OAuthError:
@@ -138,7 +136,7 @@ async def _fetch(runtime: Runtime, client: Client, jwks_uri: str) -> _Known:
             raise JoseError("more keys than a client needs")
     except (JoseError, StrictJSONError) as error:
         outbound.fail(jwks_uri, "not a set of keys", now)
-        _fetched.pop(jwks_uri, None)
+        runtime.client_keys.pop(jwks_uri, None)
         raise OAuthError("invalid_client", UNREAD, detail=str(error)) from None
     listed = read.get("keys") if isinstance(read, dict) else None
     documents = tuple(one for one in listed if isinstance(one, dict)) if isinstance(listed, list) else ()

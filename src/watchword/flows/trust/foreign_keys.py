@@ -20,8 +20,8 @@ MAX_BYTES = 128 * 1024
 MAX_KEPT = 500
 DISCOVERY = "/.well-known/openid-configuration"
 
-# By address, and by what may be reached for it.
-_fetched: dict[tuple[str, tuple[str, ...]], tuple[int, list[Key]]] = {}
+# When keys were read (Unix seconds), by address, and by what may be reached for it.
+Fetched = dict[tuple[str, tuple[str, ...]], tuple[int, list[Key]]]
 
 
 async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
@@ -29,7 +29,8 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
     if rule.jwks is not None:
         return jwk.parse_published(rule.jwks)
     source = (rule.jwks_uri or rule.issuer.rstrip("/") + DISCOVERY, rule.networks)
-    at, keys = _fetched.get(source, (0, []))
+    fetched: Fetched = runtime.foreign_keys
+    at, keys = fetched.get(source, (0, []))
     age = abs(runtime.now() - at)  # a clock that was set back makes nothing last longer
     known = kid is None or any(key.kid == kid for key in keys)
     if age < RECHECK or (age < MAX_AGE and known):
@@ -42,16 +43,16 @@ async def keys_of(runtime: Runtime, rule: Rule, kid: str | None) -> list[Key]:
         if keys and known and age < STALE and is_outage:
             return keys
         if not is_outage:
-            _fetched.pop(source, None)
+            fetched.pop(source, None)
         raise OAuthError(
             "temporarily_unavailable",
             "The keys of the assertion's issuer cannot be read.",
             detail=f"keys of {rule.issuer}: {error}",
             retry_after=30,
         ) from None
-    if len(_fetched) >= MAX_KEPT:
-        _fetched.clear()
-    _fetched[source] = (runtime.now(), keys)
+    if len(fetched) >= MAX_KEPT:
+        fetched.clear()
+    fetched[source] = (runtime.now(), keys)
     return keys
 
 

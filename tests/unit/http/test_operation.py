@@ -30,6 +30,13 @@ def patterns(schema: object) -> Iterator[str]:
             yield from patterns(member)
 
 
+def test_every_operation_has_an_identifier_and_a_place_of_its_own() -> None:
+    """OpenAPI 3.1 §4.8.10, `operationId`: generated clients name their functions by it."""
+    names = [one.handler.__name__ for one in OPERATIONS]
+    places = [(one.method, one.path) for one in OPERATIONS]
+    assert (len(set(names)), len(set(places))) == (len(OPERATIONS), len(OPERATIONS))
+
+
 def test_the_patterns_of_the_document_are_those_of_its_dialect_and_let_no_line_break_in() -> None:
     """ECMA-262, which JSON Schema names, has no anchors but ^ and $: a validator fails on others, or takes them for letters."""
     found = set(patterns(openapi(OPERATIONS, "https://auth.example.com")))

@@ -8,7 +8,7 @@ from functools import lru_cache
 from watchword.flows.clients.client_certificates import Certificates
 from watchword.flows.runtime import Runtime
 from watchword.http import Request, Scope
-from watchword.networks import Network, read_address, without_port
+from watchword.networks import Network, read_address, read_network, without_port
 from watchword.oauth.errors import OAuthError
 from watchword.settings import Settings
 
@@ -21,7 +21,7 @@ class RequestReader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._trusted = settings.trusted_proxies
+        self._trusted = [read_network(proxy) for proxy in settings.trusted_proxies]
         self._certificates = Certificates(settings)
 
     def read(self, runtime: Runtime, scope: Scope, path: str, params: dict[str, str]) -> Request:
@@ -42,7 +42,7 @@ class RequestReader:
         peer = scope["client"][0] if scope.get("client") else ""
         address, proxied = peer, False
         if self._trusted:
-            address, proxied = client_address(peer, headers, self._trusted)
+            address, proxied = _client_address(peer, headers, self._trusted)
         secure = self._is_secure(scope, headers, proxied)
         carries_secrets = b"authorization" in headers or scope["method"] == "POST"
         if carries_secrets and not secure and self._settings.secure:  # HT-01
@@ -76,10 +76,11 @@ class RequestReader:
         return headers.get(b"x-forwarded-proto", b"https").rpartition(b",")[2].strip().lower() == b"https"
 
 
-def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[str]) -> tuple[str, bool]:
+def _client_address(
+    peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[Network]
+) -> tuple[str, bool]:
     """Return the address of the client and whether the peer is a trusted proxy: the rightmost hop that is not one (HT-04)."""
-    networks = [ipaddress.ip_network(network) for network in trusted]
-    if not networks or not _within(peer, networks):
+    if not _within(peer, trusted):
         return peer, False
     hops = [
         hop.strip()
@@ -91,7 +92,7 @@ def client_address(peer: str, headers: Mapping[bytes, bytes], trusted: Sequence[
             ipaddress.ip_address(hop)
         except ValueError:
             break
-        if not _within(hop, networks):
+        if not _within(hop, trusted):
             return hop, True
     return peer, True
 

@@ -130,6 +130,18 @@ async def test_a_key_that_cannot_be_read_stops_the_start_with_the_reason(
             pass
 
 
+async def test_a_former_key_that_cannot_be_read_is_a_fault_of_the_store(tmp_path: Path) -> None:
+    async with open_server(tmp_path) as server:
+        keyring, settings = server.runtime.keyring, server.settings
+        await keyring.rotate("ES256", actor="test")
+        server.clock.advance(settings.signing_key_lifetime + settings.signing_key_overlap)
+        assert await keyring.former_keys()
+        for damaged in ("{", "[]", "{}"):
+            await server.runtime.database.write(execute, "UPDATE signing_keys SET public_jwk = $1", damaged)
+            with pytest.raises(StorageUnavailable, match="a row cannot be read"):
+                await keyring.former_keys()
+
+
 def test_what_is_read_is_of_its_kind_whatever_it_is_called_in_a_statement() -> None:
     with contextlib.closing(sqlite3.connect(":memory:")) as connection:
         connection.row_factory = sqlite3.Row

@@ -18,7 +18,7 @@ from watchword.jose.jwk import Key
 from watchword.settings import Settings
 from watchword.store import keys as store
 from watchword.store.database import Database, StorageUnavailable
-from watchword.store.documents import UNREADABLE
+from watchword.store.documents import UNREADABLE, reader
 from watchword.store.keys import StoredKey, Succession
 
 # Seconds for which a relying party may keep the JWK set; a next key waits that long before it signs.
@@ -31,6 +31,8 @@ SOON = 3600
 SECRET_PURPOSE = "secrets"
 PAIRWISE_KEY, NONCE_KEY = "pairwise subjects", "dpop nonces"
 SECRET_BYTES = 64
+
+_decode = reader(dict[str, object])
 
 
 class Keyring:
@@ -111,11 +113,8 @@ class Keyring:
         self._signing.clear()
 
     def _unseal(self, stored: StoredKey) -> Key:
-        try:
-            document = json.loads(self._root.open_kept(SIGNING, stored.kid, stored.sealed_private))
-            return jwk.parse({**document, "kid": stored.kid}, stored.algorithm, is_own=True)
-        except JoseError as error:
-            raise StorageUnavailable(UNREADABLE.format("a signing key was kept")) from error
+        document = json.loads(self._root.open_kept(SIGNING, stored.kid, stored.sealed_private))
+        return _read(stored, document, is_own=True)
 
     async def _refresh(self) -> None:
         if self._database.version() != self._version:
@@ -155,7 +154,7 @@ class Keyring:
     async def former_keys(self) -> list[Key]:
         """Return the keys that are no longer published but were not revoked: they verify tokens that have expired."""
         stored = await self._database.read(store.list_former_keys, int(self._clock()))
-        return [jwk.parse({**json.loads(key.public_jwk), "kid": key.kid}, key.algorithm) for key in stored]
+        return [_read(key, _decode(key.public_jwk)) for key in stored]
 
     def is_known(self, kid: str) -> bool:
         """Whether a `kid` is that of a published key, by the cached copy: good enough for a link, not for a decision."""
@@ -296,6 +295,13 @@ def _takes_over(following: StoredKey, now: int) -> int:
 
 def _begin(key: StoredKey) -> int:
     return key.activates_at or 0
+
+
+def _read(stored: StoredKey, document: dict[str, object], *, is_own: bool = False) -> Key:
+    try:
+        return jwk.parse({**document, "kid": stored.kid}, stored.algorithm, is_own=is_own)
+    except JoseError as error:
+        raise StorageUnavailable(UNREADABLE.format("a signing key was kept")) from error
 
 
 def _state(key: StoredKey, is_current: bool) -> str:

@@ -12,8 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+import pytest
 from tests.fixtures.commands import environment, run_cli
+from tests.fixtures.postgres import Store
 from tests.fixtures.servers import Server, open_server
+from tests.store.backends import cluster_of, name_of
 from tests.store.made import NOW, note
 
 from watchword.store.database import Transaction
@@ -86,6 +89,34 @@ def test_who_follows_a_file_that_is_replaced_is_told(tmp_path: Path) -> None:
             process.kill()
     assert process.returncode == 1
     assert b"watchword.db was removed or replaced: begin again" in told
+
+
+@pytest.mark.postgres
+async def test_who_follows_goes_on_after_an_outage(postgres_store: Store, tmp_path: Path) -> None:
+    cluster = cluster_of(postgres_store)
+    name = name_of(postgres_store)
+    variables = {"WATCHWORD_KEY_FILE": str(tmp_path / "key"), "WATCHWORD_DATABASE": postgres_store.address}
+    command = [sys.executable, "-m", "watchword", "audit", "--follow", "--json"]
+    async with open_server(tmp_path, on=postgres_store.address) as server:
+        with subprocess.Popen(
+            command, env=environment() | variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+        ) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            try:
+                await server.runtime.database.write(note, "before")
+                assert targets(process.stdout, "before")[-1] == "before"
+                cluster.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+                cluster.sql(
+                    f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+                )
+                assert b"waiting for the database" in process.stderr.readline()
+                cluster.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+                await server.runtime.database.write(note, "after")
+                assert targets(process.stdout, "after") == ["after"]
+            finally:
+                process.kill()
+                cluster.sql(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
 
 
 async def test_who_follows_events_of_one_name_or_about_one_thing_gets_no_others(tmp_path: Path) -> None:

@@ -108,9 +108,17 @@ async def _follow(
     wanted: Wanted,
     as_json: bool,
 ) -> None:
+    is_away = False
     while True:
         _check(files, runtime.settings.database)
-        for event in await runtime.database.read(events.list_events_after, seen):
+        try:
+            found = await runtime.database.read(events.list_events_after, seen)
+            is_away = False
+        except StorageUnavailable as error:  # whoever had to begin again would miss what happens until then
+            if not is_away:
+                session.err.print(f"waiting for the database: {error.reason}", style="dim", markup=False)
+            found, is_away = [], True
+        for event in found:
             if wanted.takes(event) and event.id not in shown:
                 _emit(event, as_json)
         await asyncio.sleep(FOLLOW_INTERVAL)

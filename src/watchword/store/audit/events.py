@@ -149,6 +149,7 @@ async def _edge(tx: Transaction, before: tuple[int, str, int] | None, target: st
 async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 200) -> list[Event]:
     """Return events that were not seen yet, oldest first; `seen` maps chains to the last sequence number seen."""
     found: list[Event] = []
+    last: dict[str, int] = {}
     for head in await _heads(tx):
         if head["seq"] > seen.get(head["chain"], 0):
             rows = await tx.all_as_kept(
@@ -159,7 +160,8 @@ async def list_events_after(tx: Transaction, seen: dict[str, int], limit: int = 
             )
             found += [_event(row) for row in rows]
             if rows:  # they may have been purged between the two statements
-                seen[head["chain"]] = unreadable.number(rows[-1]["seq"])
+                last[head["chain"]] = unreadable.number(rows[-1]["seq"])
+    seen.update(last)  # in the end: where the database fails before, all of it is read again
     return sorted(found, key=lambda event: event.at)
 
 

@@ -17,6 +17,7 @@ from tests.fixtures.servers import free_port
 from tests.store.backends import cluster_of, gone, name_of, until
 from tests.store.made import count, note, select
 
+from watchword.store.copying import bulk_postgres
 from watchword.store.copying.opening import open_bulk
 from watchword.store.database import StorageUnavailable
 from watchword.store.postgres import hosts
@@ -163,3 +164,12 @@ async def test_a_promotion_is_followed_and_the_former_primary_is_not_used_again(
         await node.write(note, "restored")
         assert (await node.read(select, PORT))[0]["port"] == former.port
         await node.close()
+
+
+@pytest.mark.timeout(30)
+async def test_a_command_does_not_wait_for_a_silent_server_for_a_minute(
+    silent: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_postgres, "TIMEOUT", 1)
+    with pytest.raises(StorageUnavailable, match="did not answer in time"):
+        await open_bulk(f"postgresql://u:p@127.0.0.1:{silent}/d")

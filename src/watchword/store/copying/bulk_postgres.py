@@ -19,6 +19,7 @@ IN_USE = (
     "the database to be filled is in use: stop every server on it, and let another restore or move finish, "
     "then call this again"
 )
+TIMEOUT = 10  # seconds for a connection; what is then done with it takes as long as it takes
 SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY"
 UNLIMITED = (
     "SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; SET lock_timeout = '60s'; "
@@ -66,7 +67,7 @@ async def _take_alone(connection: Connection) -> None:
 
 async def _connect(address: str, **options: Any) -> Connection:
     named = {"application_name": "watchword copy"}
-    return await connecting.connect(address, server_settings=named, **options)
+    return await connecting.connect(address, timeout=TIMEOUT, server_settings=named, **options)
 
 
 class PostgresBulk(PostgresTransaction):

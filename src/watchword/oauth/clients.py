@@ -161,11 +161,12 @@ class Client(msgspec.Struct, frozen=True, kw_only=True):
     def is_recognized(self) -> bool:
         """Whether nobody can pass for the client where people saw it, so that what they agreed to is remembered.
 
-        Anybody can pass for a public client; of one that registered itself with several destinations the person saw one (RFC 6749 §10.2,
-        RFC 8252 §8.6).
+        Anybody can pass for a public client, unless an operator says that it is a web application and its addresses do not say otherwise;
+        of one that registered itself with several destinations the person saw one (RFC 6749 §10.2, RFC 8252 §8.6).
         """
         is_proven = not self.is_public and self.origin != "document" and self._has_one_destination()
-        return is_proven or (self.origin == "registered" and self.application_type != "native")
+        is_web = self.application_type == "web" and not any(map(redirect_uri.is_private, self.redirect_uris))
+        return is_proven or (self.origin == "registered" and is_web)
 
     def _has_one_destination(self) -> bool:
         return len({redirect_uri.destination(uri).lower() for uri in self.redirect_uris}) == 1

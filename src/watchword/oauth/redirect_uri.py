@@ -109,6 +109,11 @@ def is_loopback(uri: str) -> bool:
     return _LOOPBACK.fullmatch(uri) is not None
 
 
+def is_private(uri: str) -> bool:
+    """Whether a registered URI has a private-use scheme: any program can claim that (RFC 8252 §8.6)."""
+    return not uri.startswith(("https://", "http://"))
+
+
 def destination(uri: str) -> str:
     """Return what the consent page shows of a registered URI: its host and port, or a private-use scheme."""
     match = _HTTPS.fullmatch(uri) or _LOOPBACK.fullmatch(uri)

@@ -45,6 +45,8 @@ SECRET = {"token_endpoint_auth_method": "client_secret_basic"}
         ({"origin": "dynamic"} | SECRET, (), True),
         ({"origin": "dynamic", "redirect_uris": (HERE, THERE)} | SECRET, (), False),
         ({"redirect_uris": (HERE, THERE)}, (), True),
+        ({"redirect_uris": (HERE, "cursor://app.example/cb")}, (), False),
+        ({"redirect_uris": ("cursor://app.example/cb",)} | SECRET, (), True),
         ({"origin": "document"}, (), False),
         ({"origin": "document", "token_endpoint_auth_method": "private_key_jwt"}, (), False),
         ({}, ("see",), True),

@@ -7,7 +7,7 @@ import httpx
 import msgspec
 import pytest
 from tests.fixtures.accounts import newest, user_of
-from tests.fixtures.code_flow import answer_of, decide, redeem, register, request, sign_in
+from tests.fixtures.code_flow import REDIRECT, answer_of, decide, redeem, register, request, sign_in
 from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -83,12 +83,19 @@ async def change(server: Server, client: Registered, **given: Any) -> None:
 
 
 async def test_rfc_8252_8_6_people_are_asked_about_what_another_program_can_pass_for(server: Server) -> None:
-    native = {"application_type": "native", "token_endpoint_auth_method": "none"}
-    client = await register(server, **native)
-    with pytest.raises(OAuthError) as refused:
-        await change(server, client, first_party=True)
-    assert (refused.value.code, refused.value.field) == ("invalid_client_metadata", "first_party")
-    with pytest.raises(OAuthError):
-        await register(server, **native, first_party=True)
-    public = await register(server, token_endpoint_auth_method="none", first_party=True)
-    assert "code" in answer_of(await signed_in(server, public)), "a browser application at its own address"
+    public = {"token_endpoint_auth_method": "none"}
+    client = await register(server, **public, first_party=True)
+    assert "code" in answer_of(await signed_in(server, client)), "a browser application at its own address"
+    for imitable in (
+        {"application_type": "native"},
+        public | {"redirect_uris": [REDIRECT, "http://127.0.0.1/cb"]},
+        public | {"redirect_uris": ["cursor://app.example/cb"]},
+    ):
+        other = await register(server, **imitable)
+        with pytest.raises(OAuthError) as refused:
+            await change(server, other, first_party=True)
+        assert (refused.value.code, refused.value.field) == ("invalid_client_metadata", "first_party")
+        with pytest.raises(OAuthError):
+            await register(server, **imitable, first_party=True)
+    with_secret = await register(server, redirect_uris=["http://localhost:3000/cb"], first_party=True)
+    assert with_secret.client.first_party, "whoever gets its codes lacks its secret"

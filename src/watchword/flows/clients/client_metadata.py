@@ -175,10 +175,15 @@ def _check_grants(given: ClientInput, grants: tuple[str, ...]) -> None:
 
 
 def _check_first_party(given: ClientInput, origin: Origin) -> None:
-    # Another program on the device can pass for a native application (RFC 8252 §8.6), and who registered itself changes itself as well.
-    if given.first_party and (given.application_type == "native" or origin != "registered"):
+    # Another program on the device can pass for a native application, whatever an operator calls it, and take the code of a public client
+    # (RFC 8252 §8.6); who registered itself changes itself as well.
+    is_public = given.token_endpoint_auth_method == "none"
+    is_elsewhere = any(not uri.startswith("https://") for uri in given.redirect_uris)
+    is_imitable = given.application_type == "native" or (is_public and is_elsewhere)
+    if given.first_party and (is_imitable or origin != "registered"):
         raise _bad(
-            "first_party", "People are always asked about a native client, and one that registered itself."
+            "first_party",
+            "People are always asked about a native client, a public one with redirect URIs that are not https, and one that registered itself.",
         )
 
 

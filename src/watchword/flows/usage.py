@@ -68,7 +68,8 @@ class Usage:
 
     def window(self, token_id: str) -> tuple[int, int]:
         """Return the window of a token with a rate limit as it was noted last: its beginning (Unix seconds), and the total by then."""
-        return self._windows.get(token_id, (0, 0))
+        with self._lock:  # while one is noted again, it is not there for a moment
+            return self._windows.get(token_id, (0, 0))
 
     def note_window(self, token_id: str, window: tuple[int, int]) -> None:
         """Keep the window of a token that is used now; of too many, that of the token which has not been used for longest is forgotten."""

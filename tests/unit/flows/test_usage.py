@@ -30,3 +30,18 @@ def test_no_use_is_lost_between_threads() -> None:
     for one in threads:
         one.join()
     assert usage.total(token, 0) == TIMES * THREADS
+
+
+def test_a_window_is_there_while_another_thread_notes_it_again() -> None:
+    usage, token = Usage(), Yielding("token")
+    usage.note_window(token, (1, 5))
+
+    def use() -> None:
+        for _ in range(TIMES):
+            usage.note_window(token, (1, 5))
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    found = {usage.window(token) for _ in range(TIMES)}
+    thread.join()
+    assert found == {(1, 5)}, "or the token might be used as often again"

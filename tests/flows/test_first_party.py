@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from tests.fixtures.accounts import newest, user_of
 from tests.fixtures.code_flow import REDIRECT, answer_of, decide, redeem, register, request, sign_in
+from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD
 
@@ -15,6 +16,9 @@ from watchword.flows.clients import client_metadata, client_registry
 from watchword.flows.clients.client_registry import Registered
 from watchword.flows.users import account_access, accounts
 from watchword.oauth.errors import OAuthError
+from watchword.settings import ScopeText
+
+choosy = server_with(scopes={"orders:read": ScopeText(sentence="Read your orders", optional=True)})
 
 
 async def ask(server: Server, client: Registered, **changes: str | None) -> httpx.Response:
@@ -64,6 +68,18 @@ async def test_what_was_implied_is_listed_withdrawn_and_forgotten(server: Server
     await change(server, client, first_party=False)
     refused = answer_of(await ask(server, client, prompt="none"))
     assert refused["error"] == "consent_required", "nobody ever agreed to it"
+
+
+async def test_what_a_person_left_out_is_not_implied_later(choosy: Server) -> None:
+    client = await register(choosy, first_party=True)
+    page = await signed_in(choosy, client, prompt="consent")
+    assert "code" in answer_of(await decide(choosy, page)), "without the optional scope"
+    for scope, answer in (
+        ("openid orders:read", "code"),
+        ("openid profile orders:read", "error"),
+        ("openid profile", "code"),
+    ):
+        assert answer in answer_of(await ask(choosy, client, prompt="none", scope=scope)), scope
 
 
 async def test_of_first_requests_at_once_each_is_answered(server: Server) -> None:

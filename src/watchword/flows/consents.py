@@ -74,9 +74,14 @@ def is_remembered(settings: Settings, request: AuthorizationRequest, client: Cli
     return client.is_recognized and not asked_once
 
 
-def is_implied(request: AuthorizationRequest, client: Client) -> bool:
-    """Whether nobody is asked about a request: the client is the operator's own, and details are not at stake, which are decided one by one."""
-    return client.first_party and not request.authorization_details and store.fits(" ".join(request.audience))
+async def is_implied(runtime: Runtime, request: AuthorizationRequest, client: Client, user_id: str) -> bool:
+    """Whether nobody is asked about a request: the client is the operator's own, and neither are details at stake, which are decided one by
+    one, nor a scope that the person left out when they were asked."""
+    audience = " ".join(request.audience)
+    if not client.first_party or request.authorization_details or not store.fits(audience):
+        return False
+    found = await runtime.database.read(store.find_consent, user_id, client.client_id, audience)
+    return found is None or set(request.scope).isdisjoint(found.declined.split())
 
 
 async def imply(runtime: Runtime, request: AuthorizationRequest, client: Client, session: Session) -> Agreed:

@@ -139,7 +139,9 @@ async def _proceed(way: UnderWay) -> Response:
             if user and session and own
             else None
         )
-        implied = own is not None and earlier is None and consents.is_implied(own, client)
+        implied = bool(
+            user and own and not earlier and await consents.is_implied(runtime, own, client, user.id)
+        )
         consented = own is None or earlier is not None or implied
         step = await _next_step(way, session, way.done, consented=consented)
         # Not before this step: another account that is signed in to or selected may be open to it.

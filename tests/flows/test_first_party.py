@@ -12,9 +12,11 @@ from tests.fixtures.served import server_with
 from tests.fixtures.servers import Server
 from tests.flows.test_first_sign_in import PASSWORD
 
+from watchword.flows import consents
 from watchword.flows.clients import client_metadata, client_registry
 from watchword.flows.clients.client_registry import Registered
-from watchword.flows.users import account_access, accounts
+from watchword.flows.users import account_access, account_changes, accounts, people
+from watchword.oauth.authorization import AuthorizationRequest
 from watchword.oauth.errors import OAuthError
 from watchword.settings import ScopeText
 
@@ -80,6 +82,24 @@ async def test_what_a_person_left_out_is_not_implied_later(choosy: Server) -> No
         ("openid profile", "code"),
     ):
         assert answer in answer_of(await ask(choosy, client, prompt="none", scope=scope)), scope
+
+
+async def test_nothing_is_implied_of_somebody_who_was_deleted_just_now(server: Server) -> None:
+    client = await register(server, first_party=True)
+    asked = AuthorizationRequest(
+        client_id=client.client.client_id, redirect_uri=REDIRECT, redirect_uri_sent=True, scope=("openid",)
+    )
+    await signed_in(server, await register(server))
+    ada = await user_of(server, "ada")
+    session = (await people.live_sessions(server.runtime, ada.id))[0]
+
+    async def implied() -> bool:
+        await consents.imply(server.runtime, asked, client.client, session)
+        return bool(await account_access.applications(server.runtime, ada.id, after="", limit=10))
+
+    assert await implied()
+    await account_changes.delete(server.runtime, ada, actor="test")
+    assert not await implied()
 
 
 async def test_of_first_requests_at_once_each_is_answered(server: Server) -> None:

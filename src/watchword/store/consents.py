@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from watchword.store.database import Transaction
+from watchword.store.grants import hold_session
 from watchword.store.several import padded, places
 
 # Bytes of an audience that is kept, which is in the table's index: PostgreSQL refuses entries of more than 2.7 kB, and a client whose
@@ -92,8 +93,11 @@ async def remember_consent(
 
     Nothing is stored for a client that is gone: a later one under its identifier must inherit nothing (AP-09). Nor for one that has
     changed since the `version` named: its addresses may be others now, and then people are asked again (DC-07). What is for a longer
-    audience than LONGEST is recorded alone: people are asked every time. The event says of what is `implied` that nobody was asked.
+    audience than LONGEST is recorded alone: people are asked every time. The event says of what is `implied` that nobody was asked;
+    nothing is implied once the session has ended, since its account may be gone.
     """
+    if implied and not await hold_session(tx, session_id, now):
+        return
     if await tx.one(_ASKS, client_id, version) is None:
         return
     if fits(audience):

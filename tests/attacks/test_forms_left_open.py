@@ -15,7 +15,7 @@ FORMS: dict[str, tuple[str, dict[str, str]]] = {
     "/account/tokens/new": ("name", {"name": "hers", "scope": "notes:read", "days": "30"}),
     "/account/second_factors": ("once", {"do": "new_recovery_codes"}),
 }
-REFUSED = "for somebody else who was signed in here"
+REFUSED = "for another browser or another account"
 
 
 async def happened(person: Person) -> list[str]:

@@ -42,7 +42,7 @@ def with_pragmas(folder: Path, *pragmas: str) -> Mapping[str, str]:
     folder.mkdir()
     added = ", ".join(repr(f"PRAGMA {pragma}") for pragma in pragmas)
     (folder / "sitecustomize.py").write_text(
-        f"from watchword.store import sqlite\nsqlite.PRAGMAS = (*sqlite.PRAGMAS, {added})\n"
+        f"from watchword.store.sqlite import database\ndatabase.PRAGMAS = (*database.PRAGMAS, {added})\n"
     )
     return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), os.environ.get("PYTHONPATH")]))}
 

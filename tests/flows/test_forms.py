@@ -348,7 +348,7 @@ async def test_the_last_administrator_is_told_why_their_account_stays(server: Se
     await ada.open("/account/delete?lang=de")
     await ada.send({"identifier": "ada"}, having="identifier")
     assert ada.path == "/account/delete"
-    assert "das letzte Konto mit Verwaltungsrecht" in ada.text
+    assert "das letzte Konto mit Administratorrecht" in ada.text
     await make(server, "grace", "grace@example.com", is_admin=True)
     await ada.send({"identifier": "ada"}, having="identifier")
     assert ada.path == "/sign-in"

@@ -10,7 +10,7 @@ from tests.flows.test_backup import NOW, settings_of, target
 from watchword.flows.databases import backup, move
 from watchword.flows.secrets.master_key import existing_master_keys
 from watchword.oauth.errors import OAuthError
-from watchword.store.copying import bulk as store
+from watchword.store.copying import opening
 from watchword.store.database import StorageUnavailable
 
 __all__ = ["target"]
@@ -18,7 +18,7 @@ __all__ = ["target"]
 
 async def _users(target: Store, versions: str) -> int:
     """Return how many users a table of that name has, which is another program's, as is the table of `versions`."""
-    bulk = await store.open_bulk(target.address, create=True)
+    bulk = await opening.open_bulk(target.address, create=True)
     try:
         await bulk.begin()
         if not await bulk.has_table("users"):

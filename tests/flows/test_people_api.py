@@ -99,7 +99,7 @@ async def test_whose_account_an_administrator_ends_is_told_by_mail(
 
 @pytest.mark.parametrize(
     ("locale", "says"),
-    [("de-AT", "abgeschaltet"), ("tlh", "switched off your account"), (7, "switched off your account")],
+    [("de-AT", "deaktiviert"), ("tlh", "switched off your account"), (7, "switched off your account")],
 )
 async def test_what_an_administrator_does_is_told_in_the_language_that_the_account_names(
     people: Server, locale: object, says: str

@@ -11,7 +11,7 @@ from tests.fixtures.postgres import AUDIT_KEY, Cluster, Store, give
 from tests.store.backends import cluster_of, until
 from tests.store.made import select
 
-from watchword.store.copying import bulk
+from watchword.store.copying import opening
 from watchword.store.database import StorageUnavailable
 
 pytestmark = pytest.mark.postgres
@@ -56,7 +56,7 @@ async def test_a_server_is_verified_by_the_authority_that_the_address_names(
         with pytest.raises(StorageUnavailable, match="certificate verify failed"):
             await untrusted.make().open()
         with pytest.raises(StorageUnavailable, match="certificate verify failed"):
-            await bulk.open_bulk(untrusted.address, AUDIT_KEY)
+            await opening.open_bulk(untrusted.address, AUDIT_KEY)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ async def test_a_file_that_cannot_be_read_is_named(postgres_store: Store, option
         await Store("postgres", address).make().open()
     assert cluster_of(postgres_store).password not in refused.value.reason
     with pytest.raises(StorageUnavailable, match=re.escape(named)):
-        await bulk.open_bulk(address, AUDIT_KEY)
+        await opening.open_bulk(address, AUDIT_KEY)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from tests.fixtures.postgres import NUMBERS, Cluster, Store
 from tests.fixtures.servers import open_server
 
-from watchword.store.copying import bulk
+from watchword.store.copying import opening
 from watchword.store.database import StorageUnavailable
 
 pytestmark = pytest.mark.postgres
@@ -19,7 +19,7 @@ async def test_a_node_that_starts_beside_a_restore_waits_for_its_end_or_is_refus
     home = postgres_store.address
     async with open_server(tmp_path, on=home) as server:
         assert (await server.token()).secret
-    restoring = await bulk.open_bulk(home, alone=True)
+    restoring = await opening.open_bulk(home, alone=True)
     try:
         with pytest.raises(StorageUnavailable, match="let it finish first"):
             async with open_server(tmp_path, on=home, database_timeout=1):
@@ -44,7 +44,7 @@ async def test_a_restore_in_one_schema_waits_for_no_node_of_another_and_holds_no
         (tmp_path / served).mkdir()
         async with open_server(tmp_path / served, on=homes[served]) as server:
             assert (await server.token()).secret
-            restoring = await bulk.open_bulk(homes[restored], alone=True)
+            restoring = await opening.open_bulk(homes[restored], alone=True)
             async with open_server(tmp_path / served, on=homes[served], database_timeout=1):
                 assert (await server.token()).secret
             await restoring.close()

@@ -94,9 +94,10 @@ def create(
     async def work(runtime: Runtime) -> Issued:
         checked = convert(given, TokenInput)
         who = await api_tokens.resolve_owner(runtime, owner)
+        made = await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, giver=OPERATOR)
         if resource is None and runtime.settings.default_resource is None:
             await session.tell_assumed_issuer(runtime, config)
-        return await api_tokens.create(runtime, checked, owner=who, actor=ACTOR, giver=OPERATOR)
+        return made
 
     new = session.run(work, database=database, config=config, as_json=as_json, makes=True)
     if _LIKE_SOMEBODY.match(owner) and new.token.owner_id == api_tokens.APPLICATION + owner:

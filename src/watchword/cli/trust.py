@@ -118,9 +118,9 @@ def create(
 
 
 async def _create(given: dict[str, object], config: str | None, runtime: Runtime) -> tuple[Rule, list[str]]:
+    made = await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
     if given["audience"] is None:
         await session.tell_assumed_issuer(runtime, config)
-    made = await trust_rules.create(runtime, convert(given, TrustInput), actor=ACTOR)
     return made, await trust_rules.unknown_clients(runtime, made)
 
 

@@ -265,8 +265,8 @@ def invite(
     """Invite somebody by mail, and print the link so that you can also hand it over yourself."""
 
     async def work(runtime: Runtime) -> tuple[str, bool]:
-        await session.tell_assumed_issuer(runtime, config)
         link = await sign_up.invite(runtime, email, is_admin=admin, inviter=None, actor=ACTOR)
+        await session.tell_assumed_issuer(runtime, config)
         return link, runtime.settings.mails
 
     link, is_mailed = session.run(work, database=database, config=config, as_json=as_json, makes=True)
@@ -282,8 +282,9 @@ def reset_link(who: Who, database: Database = None, config: Config = None, as_js
 
     async def work(runtime: Runtime) -> tuple[str, User]:
         user = await people.find(runtime, who)
+        link = await people.reset_link(runtime, user, actor=ACTOR)
         await session.tell_assumed_issuer(runtime, config)
-        return await people.reset_link(runtime, user, actor=ACTOR), user
+        return link, user
 
     link, user = session.run(work, database=database, config=config, as_json=as_json)
     is_disabled = user.disabled_at is not None

@@ -35,6 +35,15 @@ __all__ = ["Guard", "Presented"]
 LOG = logging.getLogger("watchword.guard")
 
 
+def _of_frameworks(name: str) -> property:
+    """Return what says where a method is that only the guards of frameworks have."""
+
+    def missing(_guard: "Guard") -> None:
+        raise AttributeError(f"{name} is a method of your framework's Guard, as in watchword.guard.fastapi")
+
+    return property(missing)
+
+
 class Guard:
     """Authenticates the callers of one API with the credentials of one or more issuers.
 
@@ -381,15 +390,8 @@ class Guard:
         """Return the nonce to send to a caller as `DPoP-Nonce`; None if the guard requires none (RFC 9449 §9)."""
         return None if principal is None or principal.jkt is None else self.possession.nonce()
 
-    if not TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> object:
-            """Say where `require` is: only the guards of frameworks have it."""
-            if name in ("require", "optional"):
-                raise AttributeError(
-                    f"{name} is a method of your framework's Guard, such as that of watchword.guard.fastapi"
-                )
-            return super().__getattribute__(name)  # which raises the usual error
+    if not TYPE_CHECKING:  # not by `__getattr__`, which would slow every access to an attribute down
+        require, optional = _of_frameworks("require"), _of_frameworks("optional")
 
     async def close(self) -> None:
         """Stop following revocation feeds and close this event loop's connections to the issuers; using the guard again reopens them."""

@@ -17,6 +17,8 @@ found apache2 && [ -e /usr/lib/apache2/modules/mod_auth_openidc.so ] || missing=
 [ -n "$(find /usr/lib -name libfaketimeMT.so.1 2>/dev/null)" ] || missing="$missing libfaketime"
 # A disk whose power the drills cut; of no use where no file system can be mounted.
 [ ! -w /dev/fuse ] || found fusermount3 || missing="$missing fuse3"
+# For its promtool, which checks the alert rules.
+found promtool || missing="$missing prometheus"
 found pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing="$missing pgbouncer"
 [ -n "$missing" ] || exit 0
 
@@ -25,7 +27,8 @@ if [ "$(id -u)" != 0 ] || ! found apt-get; then
 	exit 0
 fi
 echo "installing for the tests:$missing"
-export DEBIAN_FRONTEND=noninteractive
+# In a container, RUNLEVEL=1 keeps the services that come with the packages from being started: no test uses them.
+export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt-get update -qq >"$log" 2>&1 || tail -n 5 "$log"
